@@ -1,0 +1,1 @@
+"""Tokenise documents once and cut token windows at word boundaries."""

@@ -1,0 +1,181 @@
+"""The data types that the stages exchange; stages meet only here.
+
+source ─ Shard ▶ read ─ Rows ▶ chunk ─ Block(Rows, Chunks) ▶ pack ─ Batch ▶ encode ─ vectors ▶ write
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from pyarrow import RecordBatch
+
+__all__ = ["Batch", "Block", "Chunks", "Counts", "Reject", "Rows", "Shard"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A row range of one source file: the unit of work, of output and of resume.
+
+    Attributes:
+        id: hex digest over relative path, size, content tag, range and job hash.
+        source: path relative to its INPUT, with forward slashes.
+        first_row: 0-based number of the first row in the source (JSONL: line number).
+        n_rows: rows in the range.
+        offset: JSONL only: byte at which `first_row` starts in the decompressed stream.
+        path: where the source lies on this machine; no part of the identity.
+    """
+
+    id: str
+    source: str
+    first_row: int
+    n_rows: int
+    offset: int = 0
+    path: str = ""
+
+    @property
+    def part_name(self) -> str:
+        """Final file name of this shard's part: a function of the shard alone."""
+        stem = re.sub(r"(?i)\.(parquet|jsonl|ndjson)(\.(gz|zst))?$", "", PurePosixPath(self.source).name)
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._")
+        return f"{stem[:80] or 'source'}-{self.first_row:010d}-{self.id}.parquet"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields of the plan file: everything but the place on this machine."""
+        fields = asdict(self)
+        del fields["path"]
+        return fields
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that could not be embedded, with its reason and where it came from."""
+
+    source: str
+    row: int
+    reason: str
+    detail: str = ""
+    doc_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Documents read together, in source order.
+
+    Attributes:
+        table: columns `doc_id` (string), `text` (string) and the kept columns.
+        rows: int64[n], the row number of each document in its source.
+        rejects: rows of the same range that are no documents.
+    """
+
+    table: RecordBatch
+    rows: NDArray[np.int64]
+    rejects: tuple[Reject, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """Token windows of a block's documents, in order, as flat arrays.
+
+    Attributes:
+        doc: int32[n], index of the document within the block.
+        index: int32[n], number of the chunk within its document.
+        start, end: int64[n], span in the document's text, in code points; end exclusive.
+        n_tokens: int32[n], tokens the model sees: special tokens and prompt included.
+        content_hash: blake2b-128 of each chunk's text, UTF-8; 16 bytes each.
+        input_ids: int32[sum of n_tokens], the chunks' ids laid end to end.
+        truncated: documents of which only the first window was kept (on request).
+        cut_words: windows that end inside a word, because the word exceeds the limit.
+    """
+
+    doc: NDArray[np.int32]
+    index: NDArray[np.int32]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    n_tokens: NDArray[np.int32]
+    content_hash: tuple[bytes, ...]
+    input_ids: NDArray[np.int32]
+    truncated: int = 0
+    cut_words: int = 0
+
+    def __len__(self) -> int:
+        return len(self.doc)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A bounded run of one shard's rows on its way through the stages.
+
+    `last` marks the shard's final block; a block with `error` ends its shard instead: the
+    source turned out unreadable there, and nothing of the shard may be published.
+    """
+
+    shard: Shard
+    rows: Rows | None = None
+    chunks: Chunks | None = None
+    last: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one forward pass eats: chunks laid end to end, no padding between them.
+
+    Attributes:
+        input_ids: int32[T].
+        position_ids: int32[T], starting at 0 with each chunk.
+        cu_seqlens: int32[N + 1], start of each chunk in the batch, then T.
+        max_length: tokens of the longest chunk.
+        n_chunks: real chunks; what follows them is a dummy text that fills up the batch.
+    """
+
+    input_ids: NDArray[np.int32]
+    position_ids: NDArray[np.int32]
+    cu_seqlens: NDArray[np.int32]
+    max_length: int
+    n_chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of some rows; counts of disjoint rows add up with `+`.
+
+    `rows == documents + sum(rejects.values())` holds for every finished shard.
+    `tokens` are real ones: special tokens and prompt included, dummies not.
+    """
+
+    rows: int = 0
+    documents: int = 0
+    chunks: int = 0
+    tokens: int = 0
+    truncated: int = 0
+    cut_words: int = 0
+    rejects: dict[str, int] = field(default_factory=dict)
+
+    def __add__(self, other: Counts) -> Counts:
+        reasons = {r: self.rejects.get(r, 0) + other.rejects.get(r, 0) for r in self.rejects | other.rejects}
+        return Counts(
+            self.rows + other.rows,
+            self.documents + other.documents,
+            self.chunks + other.chunks,
+            self.tokens + other.tokens,
+            self.truncated + other.truncated,
+            self.cut_words + other.cut_words,
+            dict(sorted(reasons.items())),
+        )
+
+    @property
+    def rejected(self) -> int:
+        """Rows rejected, for whatever reason."""
+        return sum(self.rejects.values())
+
+    @property
+    def budgeted(self) -> int:
+        """Rejects that count against the error budget: all but the empty texts."""
+        return self.rejected - self.rejects.get("empty", 0)

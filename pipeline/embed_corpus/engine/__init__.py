@@ -1,0 +1,1 @@
+"""The model: its facts, its attention over packed batches, its vectors."""

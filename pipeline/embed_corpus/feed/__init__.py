@@ -1,0 +1,1 @@
+"""Pack chunks into batches."""

@@ -1,0 +1,1 @@
+"""Find the source files, plan their shards, read their rows."""

@@ -1,0 +1,112 @@
+"""From INPUT (files, folders, globs) to the list of source files."""
+
+from __future__ import annotations
+
+import glob
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embed_corpus.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["SUFFIXES", "Found", "discover", "kind_of"]
+
+SUFFIXES = {
+    ".parquet": "parquet",
+    **{f"{kind}{packed}": "jsonl" for kind in (".jsonl", ".ndjson") for packed in ("", ".gz", ".zst")},
+}
+"""File name endings that are read, and as what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A source file: where it lies, and its path relative to the INPUT that named it."""
+
+    path: Path
+    relative: str
+
+
+def kind_of(path: Path | str) -> str | None:
+    """Return "parquet" or "jsonl" by the file's ending, None for a kind that is not read."""
+    name = os.fspath(path).lower()
+    return next((kind for suffix, kind in SUFFIXES.items() if name.endswith(suffix)), None)
+
+
+def discover(inputs: Iterable[str], output: Path) -> tuple[list[Found], list[Path]]:
+    """List the source files behind INPUT, sorted by relative path, and the files left out.
+
+    Folders are searched recursively; names starting with `_` or `.` and everything under
+    `output` are skipped silently; other kinds of file are returned as left out.
+
+    Raises:
+        DataError: an INPUT does not exist, holds nothing to read, is a file of an unknown
+            kind, or two sources share one relative path.
+    """
+    found: dict[str, Found] = {}
+    left_out: list[Path] = []
+    for text in inputs:
+        readable = 0
+        for path, relative in _expand(text, output.resolve()):
+            if kind_of(path) is None:
+                left_out.append(path)
+                continue
+            readable += 1
+            if relative in found and found[relative].path != path:
+                raise DataError(
+                    f"two sources share the relative path {relative!r}: {found[relative].path} and {path}. "
+                    "Ids and shards are named by it: give their common folder as the one INPUT."
+                )
+            found[relative] = Found(path, relative)
+        if not readable:
+            raise DataError(_nothing_in(text, left_out))
+    return sorted(found.values(), key=lambda f: f.relative), left_out
+
+
+def _nothing_in(text: str, left_out: list[Path]) -> str:
+    others = f" ({len(left_out)} files of other kinds, e.g. {left_out[0]})" if left_out else ""
+    return f"INPUT {text!r} holds no source file{others}. Read are {', '.join(SUFFIXES)}."
+
+
+def _expand(text: str, output: Path) -> Iterator[tuple[Path, str]]:
+    """Yield (path, relative path) of every file that one INPUT stands for."""
+    path = Path(text).expanduser()
+    if path.is_dir():
+        for file in _walk(path, output):
+            yield file, file.relative_to(path).as_posix()
+    elif path.is_file():
+        if kind_of(path) is None:
+            raise DataError(f"INPUT {text!r} is of a kind that is not read. Read are {', '.join(SUFFIXES)}.")
+        yield path, path.name
+    elif glob.has_magic(text):
+        yield from _expand_glob(text, output)
+    else:
+        raise DataError(f"INPUT {text!r} does not exist: check the path (globs may be quoted).")
+
+
+def _expand_glob(text: str, output: Path) -> Iterator[tuple[Path, str]]:
+    """Expand a pattern; paths are relative to its part before the first wildcard."""
+    parts = Path(text).expanduser().parts
+    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    base = Path(*parts[:fixed])
+    matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207  # Path.glob refuses absolute patterns
+    if not matches:
+        raise DataError(f"INPUT {text!r} matches nothing: check the pattern.")
+    for match in map(Path, matches):
+        files = _walk(match, output) if match.is_dir() else [match]
+        for file in files:
+            yield file, file.relative_to(base).as_posix()
+
+
+def _walk(folder: Path, output: Path) -> Iterator[Path]:
+    """Yield the files below a folder; `_delta_log`, `.git` and the like, and OUT, stay out."""
+    for here, folders, files in os.walk(folder):
+        folders[:] = sorted(
+            name for name in folders if name[0] not in "_." and Path(here, name).resolve() != output
+        )
+        for name in sorted(files):
+            if name[0] not in "_." and not name.endswith(".crc"):
+                yield Path(here, name)

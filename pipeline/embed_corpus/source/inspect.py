@@ -1,0 +1,199 @@
+"""Look at each source file once: is it readable, has it the columns, where can it be cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from embed_corpus.errors import DataError
+from embed_corpus.source.discover import kind_of
+from embed_corpus.source.jsonl import BadLineError, lines, open_stream, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from embed_corpus.source.discover import Found
+
+__all__ = ["Columns", "Cut", "Source", "inspect", "plain_type"]
+
+SHARD_BYTES = 64 << 20
+"""Bytes of text (Parquet) or of lines (JSONL) that one shard holds at most."""
+SHARD_ROWS = 50_000
+_SAMPLED_LINES = 100
+"""JSONL lines looked at to tell whether a column exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which input columns are read: the text's (joined), the id's (None: made up), the kept ones."""
+
+    text: tuple[str, ...]
+    id: str | None = None
+    keep: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> list[str]:
+        """Every column named, once."""
+        return list(dict.fromkeys([*self.text, *([self.id] if self.id else []), *self.keep]))
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A row range: first row, rows, and (JSONL) the byte where it starts."""
+
+    first_row: int
+    n_rows: int
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A source file that can be read: what it is, and the row ranges its shards will have.
+
+    `tag` is a hash of the Parquet footer, or of a JSONL file's decompressed bytes;
+    `keep_types` the types of the kept columns where the file tells them (Parquet).
+    """
+
+    path: Path
+    relative: str
+    size: int
+    tag: str
+    cuts: tuple[Cut, ...]
+    keep_types: dict[str, pa.DataType] = field(default_factory=dict)
+
+
+def inspect(found: Found, columns: Columns) -> Source:
+    """Read a file's footer (Parquet) or count its lines (JSONL), and check the columns.
+
+    Raises:
+        DataError: the file is unreadable, or a column is missing or of an unfit type.
+    """
+    try:
+        if kind_of(found.path) == "parquet":
+            return _inspect_parquet(found, columns)
+        return _inspect_jsonl(found, columns)
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(
+            f"{found.path} cannot be read: {reason} Replace the file, or take it out of INPUT."
+        ) from error
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type a kept column has in a part: the plain one behind dictionaries and string views."""
+    if pa.types.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    return kind
+
+
+def _inspect_parquet(found: Found, columns: Columns) -> Source:
+    with pq.ParquetFile(found.path) as file:
+        schema, footer = file.schema_arrow, file.metadata
+        _check_present(found, columns, schema.names)
+        for name in columns.text:
+            if plain_type(schema.field(name).type) != pa.string():
+                raise DataError(
+                    f"{found.path}: text column {name!r} is of type {schema.field(name).type}, not text. "
+                    "Name another with --text-column."
+                )
+        if columns.id and not _fits_id(plain_type(schema.field(columns.id).type)):
+            raise DataError(
+                f"{found.path}: id column {columns.id!r} is of type {schema.field(columns.id).type}; "
+                "ids are text or whole numbers. Name another with --id-column, or none."
+            )
+        sizes = []
+        for group in map(footer.row_group, range(footer.num_row_groups)):
+            text = (group.column(i) for i in range(group.num_columns))
+            text_bytes = sum(c.total_uncompressed_size for c in text if c.path_in_schema in columns.text)
+            sizes.append((group.num_rows, text_bytes))
+    keep_types = {name: plain_type(schema.field(name).type) for name in columns.keep}
+    return Source(
+        found.path,
+        found.relative,
+        found.path.stat().st_size,
+        _footer_hash(found.path),
+        _cut_row_groups(sizes),
+        keep_types,
+    )
+
+
+def _fits_id(kind: pa.DataType) -> bool:
+    return kind == pa.string() or pa.types.is_integer(kind)
+
+
+def _footer_hash(path: Path) -> str:
+    """Hash the footer: the last 8 bytes of the file are its length and the magic number."""
+    with path.open("rb") as file:
+        file.seek(-8, 2)
+        length = int.from_bytes(file.read(4), "little")
+        file.seek(-8 - length, 2)
+        return blake2b(file.read(length), digest_size=16).hexdigest()
+
+
+def _cut_row_groups(groups: list[tuple[int, int]]) -> tuple[Cut, ...]:
+    """Join row groups up to the limits of a shard, and split those that exceed them evenly."""
+    cuts: list[Cut] = []
+    first = rows = size = 0
+    for group_rows, group_bytes in groups:
+        if rows and (rows + group_rows > SHARD_ROWS or size + group_bytes > SHARD_BYTES):
+            cuts.append(Cut(first, rows))
+            first, rows, size = first + rows, 0, 0
+        pieces = max(-(-group_rows // SHARD_ROWS), -(-group_bytes // SHARD_BYTES), 1)
+        if pieces > 1:
+            edges = [first + group_rows * i // pieces for i in range(pieces + 1)]
+            cuts += [Cut(a, b - a) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+            first += group_rows
+        else:
+            rows, size = rows + group_rows, size + group_bytes
+    if rows or not cuts:
+        cuts.append(Cut(first, rows))
+    return tuple(cuts)
+
+
+def _inspect_jsonl(found: Found, columns: Columns) -> Source:
+    size = found.path.stat().st_size
+    digest = blake2b(digest_size=16)
+    cuts: list[Cut] = []
+    first = rows = begin = end = 0
+    with open_stream(found.path) as stream:
+        _check_lines(found, columns, (line for line, _ in islice(lines(stream), _SAMPLED_LINES)))
+    with open_stream(found.path) as stream:
+        for line, n_bytes in lines(stream):
+            if rows and (rows == SHARD_ROWS or end + n_bytes - begin > SHARD_BYTES):
+                cuts.append(Cut(first, rows, begin))
+                first, rows, begin = first + rows, 0, end
+            rows, end = rows + 1, end + n_bytes
+            digest.update(line or b"")
+    if rows or not cuts:
+        cuts.append(Cut(first, rows, begin))
+    return Source(found.path, found.relative, size, digest.hexdigest(), tuple(cuts))
+
+
+def _check_lines(found: Found, columns: Columns, sample: Iterable[bytes | None]) -> None:
+    """Check a JSONL file's columns by the keys of its first lines."""
+    seen: dict[str, None] = {}
+    for number, line in enumerate(sample):
+        try:
+            seen.update(dict.fromkeys(parse(line, first=number == 0)))
+        except BadLineError:
+            continue
+    if seen:
+        _check_present(found, columns, list(seen))
+
+
+def _check_present(found: Found, columns: Columns, names: list[str]) -> None:
+    flags = {columns.id: "--id-column"} | dict.fromkeys(columns.keep, "--keep")
+    flags |= dict.fromkeys(columns.text, "--text-column")
+    for name in columns.all:
+        if name not in names:
+            raise DataError(
+                f"{found.path} has no column {name!r}. It has: {', '.join(names)}. Name one with {flags[name]}."
+            )

@@ -1,0 +1,106 @@
+"""The plan: every shard of the input, in order, the same on every machine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from embed_corpus.data import Shard
+from embed_corpus.errors import DataError
+from embed_corpus.source.inspect import inspect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from embed_corpus.source.discover import Found
+    from embed_corpus.source.inspect import Columns, Source
+
+__all__ = ["Plan", "inspect_all", "kept_types", "make_plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An immutable list of shards, sorted by relative path and row; named by what it lists."""
+
+    shards: tuple[Shard, ...]
+
+    @property
+    def id(self) -> str:
+        """Hex digest over the shard list."""
+        return blake2b(json.dumps(self.to_json()["shards"]).encode(), digest_size=10).hexdigest()
+
+    @property
+    def rows(self) -> int:
+        """Rows of all shards together."""
+        return sum(shard.n_rows for shard in self.shards)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of the plan file."""
+        return {"shards": [shard.to_json() for shard in self.shards]}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Plan:
+        """Rebuild a plan from its file; the shards' `path` stays empty."""
+        return cls(tuple(Shard(**fields) for fields in content["shards"]))
+
+
+def inspect_all(found: Iterable[Found], columns: Columns) -> list[Source]:
+    """Inspect every source file.
+
+    Raises:
+        DataError: naming every file that is unreadable or lacks a column (ten in full).
+    """
+    sources: list[Source] = []
+    bad: list[str] = []
+    for file in found:
+        try:
+            sources.append(inspect(file, columns))
+        except DataError as error:
+            bad.append(str(error))
+    if bad:
+        more = [f"and {len(bad) - 10} more"] if len(bad) > 10 else []
+        raise DataError("\n".join(bad[:10] + more))
+    return sources
+
+
+def kept_types(sources: Iterable[Source], columns: Columns) -> dict[str, pa.DataType]:
+    """Return the one type each kept column has in every part.
+
+    Parquet files tell it and must agree; where only JSONL holds the column it is text,
+    and values that are no text are kept as their JSON.
+
+    Raises:
+        DataError: two Parquet files disagree.
+    """
+    types: dict[str, tuple[pa.DataType, Source]] = {}
+    for source in sources:
+        for name, kind in source.keep_types.items():
+            known, where = types.setdefault(name, (kind, source))
+            if known != kind:
+                raise DataError(
+                    f"kept column {name!r} is {known} in {where.path} but {kind} in {source.path}: "
+                    "one dataset needs one type. Convert one of them, or do not --keep it."
+                )
+    return {name: types[name][0] if name in types else pa.string() for name in columns.keep}
+
+
+def make_plan(sources: Iterable[Source], job: str, limit: int | None = None) -> Plan:
+    """Cut the sources into shards, the first `limit` rows at most; `job` is the job hash."""
+    left = limit if limit is not None else 1 << 62
+    shards = []
+    for source in sources:
+        for cut in source.cuts:
+            if left <= 0:
+                break
+            n_rows = min(cut.n_rows, left)
+            left -= n_rows
+            identity = [source.relative, source.size, source.tag, cut.first_row, n_rows, job]
+            digest = blake2b(json.dumps(identity).encode(), digest_size=10).hexdigest()
+            shards.append(
+                Shard(digest, source.relative, cut.first_row, n_rows, cut.offset, str(source.path))
+            )
+    return Plan(tuple(shards))

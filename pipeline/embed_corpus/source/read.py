@@ -1,0 +1,229 @@
+"""From a shard to its documents: Arrow batches of bounded size, bad rows set aside with a reason."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from embed_corpus.data import Reject, Rows
+from embed_corpus.errors import DataError
+from embed_corpus.source.discover import kind_of
+from embed_corpus.source.inspect import plain_type
+from embed_corpus.source.jsonl import BadLineError, lines, open_stream, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from embed_corpus.data import Shard
+    from embed_corpus.source.inspect import Columns
+
+__all__ = ["MAX_DOC_BYTES", "read_shard"]
+
+BLOCK_ROWS = 1024
+BLOCK_BYTES = 4 << 20
+"""Rows, and bytes of text, that are in memory together; one huge row makes a block of its own."""
+MAX_DOC_BYTES = 256 << 20
+"""Documents above are rejects: their ids and offsets would not fit in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    """Rows as they stand in the source: its own column names, plain types; bad lines set aside."""
+
+    table: pa.RecordBatch
+    rows: NDArray[np.int64]
+    rejects: list[Reject]
+
+
+def read_shard(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataType]) -> Iterator[Rows]:
+    """Yield a shard's documents in source order, at most `BLOCK_ROWS` together.
+
+    Every row of the range comes out once: as a document, or as a reject (`empty`,
+    `invalid_utf8`, `bad_json`, `wrong_type`, `no_id`, `duplicate_id`, `too_large`).
+
+    Raises:
+        DataError: the file can no longer be read, or holds fewer rows than planned.
+    """
+    raw_blocks = _parquet_rows if kind_of(shard.path) == "parquet" else _jsonl_rows
+    seen: set[str] = set()
+    n_rows = 0
+    try:
+        for raw in raw_blocks(shard, columns, keep_types):
+            n_rows += len(raw.rows) + len(raw.rejects)
+            yield _screen(raw, shard, columns, seen)
+    except (OSError, pa.ArrowException) as error:
+        where = f"{shard.path}, rows {shard.first_row + n_rows} to {shard.first_row + shard.n_rows - 1}"
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{where}: {reason} Replace the file and run the same line again.") from error
+    if n_rows != shard.n_rows:
+        raise DataError(
+            f"{shard.path} held {shard.n_rows} rows from row {shard.first_row} when it was planned, now {n_rows}: "
+            "it changed during the run. Run the same line again when it is complete."
+        )
+
+
+def _parquet_rows(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataType]) -> Iterator[_Raw]:
+    """Yield the range's rows; only the needed columns, and only the row groups that hold it."""
+    del keep_types  # the plan has checked that the file's own types are these
+    stop = shard.first_row + shard.n_rows
+    with pq.ParquetFile(
+        shard.path, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True
+    ) as file:
+        group_first = 0
+        for number in range(file.metadata.num_row_groups):
+            group = file.metadata.row_group(number)
+            row, group_first = group_first, group_first + group.num_rows
+            if row >= stop or group_first <= shard.first_row:
+                continue
+            size = max(1, min(BLOCK_ROWS, BLOCK_BYTES * group.num_rows // max(group.total_byte_size, 1)))
+            for batch in file.iter_batches(size, row_groups=[number], columns=columns.all, use_threads=False):
+                begin, end = max(row, shard.first_row), min(row + len(batch), stop)
+                if begin < end:
+                    part = batch.slice(begin - row, end - begin)
+                    plain = [part[name].cast(plain_type(part[name].type)) for name in columns.all]
+                    table = pa.RecordBatch.from_arrays(plain, names=columns.all)
+                    yield _Raw(table, np.arange(begin, end), [])
+                row += len(batch)
+
+
+def _jsonl_rows(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataType]) -> Iterator[_Raw]:
+    """Yield the range's lines, parsed one by one so that a bad line costs only itself."""
+    values: list[list[Any]] = []
+    rows: list[int] = []
+    rejects: list[Reject] = []
+    size = 0
+    names = columns.all
+    types = [keep_types.get(name, pa.string()) for name in names]
+    fits = [_as_id if n == columns.id else _as_text if n in columns.text else _as_kept for n in names]
+
+    def raw() -> _Raw:
+        arrays = [pa.array(list(v), t) for v, t in zip(zip(*values, strict=True), types, strict=True)]
+        arrays = arrays or [pa.array([], t) for t in types]
+        return _Raw(pa.RecordBatch.from_arrays(arrays, names=names), np.array(rows, np.int64), rejects)
+
+    with open_stream(Path(shard.path), shard.offset) as stream:
+        for row, (line, n_bytes) in zip(
+            range(shard.first_row, shard.first_row + shard.n_rows), lines(stream), strict=False
+        ):
+            try:
+                fields = parse(line, first=row == 0)
+                fitted = [fit(fields.get(n), n, t) for fit, n, t in zip(fits, names, types, strict=True)]
+            except BadLineError as error:
+                rejects.append(Reject(shard.source, row, *error.args))
+                continue
+            values.append(fitted)
+            rows.append(row)
+            size += n_bytes
+            if len(values) == BLOCK_ROWS or size >= BLOCK_BYTES:
+                yield raw()
+                values, rows, rejects, size = [], [], [], 0
+    if rows or rejects:
+        yield raw()
+
+
+def _as_text(value: Any, name: str, _: pa.DataType) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise BadLineError("wrong_type", f"{name} is a {type(value).__name__}, not text")
+    return None if value is None else _encodable(value, name)
+
+
+def _as_id(value: Any, name: str, _: pa.DataType) -> str | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return _as_text(value, name, _)
+
+
+def _as_kept(value: Any, name: str, kind: pa.DataType) -> Any:
+    """Fit a kept value to its column's type; where that is text, other values become their JSON."""
+    if value is None:
+        return None
+    if kind == pa.string():
+        return _encodable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), name)
+    try:
+        return pa.scalar(value, kind)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        raise BadLineError("wrong_type", f"{name} is a {type(value).__name__}, not {kind}") from None
+
+
+def _encodable(value: str, name: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise BadLineError("invalid_utf8", f"{name} holds a lone surrogate") from None
+    return value
+
+
+def _screen(raw: _Raw, shard: Shard, columns: Columns, seen: set[str]) -> Rows:
+    """Turn raw rows into documents, and those that cannot be embedded into rejects."""
+    bad: dict[int, tuple[str, str]] = {}
+    texts = [_valid(raw.table[name], name, bad) for name in columns.text]
+    ids = _doc_ids(raw, shard, columns, bad)
+    text = _joined(texts)
+    for i in np.flatnonzero(pc.equal(pc.binary_length(pc.utf8_trim_whitespace(text)), 0)):
+        bad.setdefault(int(i), ("empty", ""))
+    for i in np.flatnonzero(pc.greater(pc.binary_length(text), MAX_DOC_BYTES)):
+        bad.setdefault(int(i), ("too_large", f"over {MAX_DOC_BYTES >> 20} MiB"))
+    if columns.id:
+        for i, doc_id in enumerate(ids.to_pylist()):
+            if doc_id is None:
+                bad.setdefault(i, ("no_id", f"{columns.id} is null"))
+            elif i not in bad and doc_id in seen:
+                bad[i] = ("duplicate_id", "an earlier row of this shard has the same id")
+            elif i not in bad:
+                seen.add(doc_id)
+    rejects = raw.rejects + [
+        Reject(shard.source, int(raw.rows[i]), *why, doc_id=ids[i].as_py() if columns.id else None)
+        for i, why in bad.items()
+    ]
+    table = pa.RecordBatch.from_arrays(
+        [ids, text, *(raw.table[name] for name in columns.keep)], names=["doc_id", "text", *columns.keep]
+    )
+    good = np.setdiff1d(np.arange(len(table)), np.fromiter(bad, int, len(bad)))
+    rows = raw.rows
+    if bad:
+        table, rows = table.take(pa.array(good)), rows[good]
+    return Rows(table, rows, tuple(sorted(rejects, key=lambda r: r.row)))
+
+
+def _doc_ids(raw: _Raw, shard: Shard, columns: Columns, bad: dict[int, tuple[str, str]]) -> pa.StringArray:
+    if columns.id is None:
+        return pc.binary_join_element_wise(shard.source, pa.array(raw.rows).cast(pa.string()), "#")
+    return _valid(raw.table[columns.id].cast(pa.string()), columns.id, bad)
+
+
+def _joined(texts: list[pa.StringArray]) -> pa.StringArray:
+    """Join a document's text columns with a blank line; null and empty ones leave no gap.
+
+    Not `binary_join_element_wise(null_handling="skip")`: in Arrow 26 it drops rows that are all null.
+    """
+    joined, *others = [pc.fill_null(text, "") for text in texts]
+    for text in others:
+        both = pc.and_(pc.not_equal(joined, ""), pc.not_equal(text, ""))
+        gap = pc.if_else(both, "\n\n", "")
+        joined = pc.binary_join_element_wise(joined, gap, text, "")
+    return joined
+
+
+def _valid(array: pa.StringArray, name: str, bad: dict[int, tuple[str, str]]) -> pa.StringArray:
+    """Null out the values that are no UTF-8 and note them in `bad`; Arrow does not check on reading."""
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid:
+        values = array.cast(pa.binary()).to_pylist()
+        for i, value in enumerate(values):
+            try:
+                value = value and value.decode()  # noqa: PLW2901
+            except UnicodeDecodeError as error:
+                bad.setdefault(i, ("invalid_utf8", f"{name}, byte {error.start}"))
+                values[i] = None
+        return pa.array(values, pa.binary()).cast(pa.string())
+    return array
