@@ -112,14 +112,13 @@ class Chunks:
 class Block:
     """A bounded run of one shard's rows on its way through the stages.
 
-    `last` marks the shard's final block; a block with `error` ends its shard instead: the
-    source turned out unreadable there, and nothing of the shard may be published.
+    A block without rows ends its shard: it is complete, or, with an `error`, the source turned
+    out unreadable there and nothing of the shard may be published.
     """
 
     shard: Shard
     rows: Rows | None = None
     chunks: Chunks | None = None
-    last: bool = False
     error: str = ""
 
 

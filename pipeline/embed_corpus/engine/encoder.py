@@ -30,10 +30,9 @@ class Encoder:
 
     Attributes:
         facts: what the model's files say.
-        token_budget: tokens in a batch.
     """
 
-    def __init__(self, facts: ModelFacts, device: str, precision: str, token_budget: int) -> None:
+    def __init__(self, facts: ModelFacts, device: str, precision: str) -> None:
         """Load the weights.
 
         Raises:
@@ -41,7 +40,6 @@ class Encoder:
                 packed batches.
         """
         self.facts = facts
-        self.token_budget = token_budget
         self._device = torch.device(device)
         self._model = _load(facts, _DTYPES[precision]).to(self._device).eval()
         self._position_offset = _position_offset(self._model)

@@ -9,45 +9,54 @@ import numpy as np
 from embed_corpus.data import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
     from embed_corpus.data import Chunks
 
-__all__ = ["make_batch", "pack"]
+__all__ = ["Packer", "make_batch"]
 
 MIN_TOKENS = 256
 """A shorter batch is filled up with a dummy text: below, the CPU's matrix kernels change the
 last bit of up to 10 % of the vectors with the shape; from there on no vector differs (measured)."""
 
 
-def pack(blocks: Iterable[Chunks], budget: int) -> Iterator[Batch]:
-    """Pack the chunks of successive blocks, in order, into batches of at most `budget` tokens.
+class Packer:
+    """Packs the chunks of successive blocks, in order, into batches of at most `budget` tokens.
 
     A batch may hold chunks of several blocks; a chunk over the budget has a batch of its own.
     """
-    ids: list[NDArray[np.int32]] = []
-    lengths: list[NDArray[np.int32]] = []
-    filled = 0
-    for chunks in blocks:
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._ids: list[NDArray[np.int32]] = []
+        self._lengths: list[NDArray[np.int32]] = []
+        self._filled = 0
+
+    def add(self, chunks: Chunks) -> Iterator[Batch]:
+        """Take chunks and yield the batches they fill; what is left waits for the next call."""
         ends = np.cumsum(chunks.n_tokens, dtype=np.int64)
         first = begin = 0
         while first < len(chunks):
-            stop = int(np.searchsorted(ends, begin + budget - filled, "right"))
-            if stop == first and not filled:
+            stop = int(np.searchsorted(ends, begin + self._budget - self._filled, "right"))
+            if stop == first:
+                if self._filled:
+                    yield from self.flush()
+                    continue
                 stop = first + 1
-            end = int(ends[stop - 1]) if stop else 0
-            if stop > first:
-                ids.append(chunks.input_ids[begin:end])
-                lengths.append(chunks.n_tokens[first:stop])
-                filled += end - begin
-                first, begin = stop, end
-            if first < len(chunks):  # the next one does not fit
-                yield make_batch(np.concatenate(ids), np.concatenate(lengths))
-                ids, lengths, filled = [], [], 0
-    if lengths:
-        yield make_batch(np.concatenate(ids), np.concatenate(lengths))
+            end = int(ends[stop - 1])
+            self._ids.append(chunks.input_ids[begin:end])
+            self._lengths.append(chunks.n_tokens[first:stop])
+            self._filled += end - begin
+            first, begin = stop, end
+
+    def flush(self) -> Iterator[Batch]:
+        """Yield what waits as a batch, if anything does."""
+        if self._lengths:
+            batch = make_batch(np.concatenate(self._ids), np.concatenate(self._lengths))
+            self._ids, self._lengths, self._filled = [], [], 0
+            yield batch
 
 
 def make_batch(input_ids: NDArray[np.int32], lengths: NDArray[np.int32]) -> Batch:

@@ -1,0 +1,78 @@
+"""The command line: one file a command, imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import signal
+import sys
+from typing import NoReturn
+
+import click
+
+from embed_corpus import __version__
+from embed_corpus.errors import EmbedCorpusError, Interrupted
+
+__all__ = ["cli", "main"]
+
+_COMMANDS = {
+    "run": "Embed a corpus: Parquet and JSONL in, vectors and an index out.",
+    "search": "Ask the index a question.",
+    "status": "Tell how far a result is: parts, rows, rejects.",
+    "verify": "Check a result: counts, files, vectors, and a sample embedded again.",
+}
+
+
+class _LazyGroup(click.Group):
+    """Knows its commands by name and summary; `--help` imports none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"embed_corpus.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="embed-corpus")
+def cli() -> None:
+    """Turn a corpus into embedding vectors and a searchable index.
+
+    \b
+    embed-corpus run corpus/ out/ --index flat     embed; stop it any time, run the same line again
+    embed-corpus search out/ "how do I …?"         ask
+    embed-corpus verify out/                       check
+
+    \b
+    Exit codes: 0 done, 1 internal error, 2 usage or model, 3 too many rejects, 4 bad input,
+    74 cannot write, 75 interrupted (run the same line again), 78 OUT cannot publish atomically.
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line; every known error ends in one message and its exit code."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("embed_corpus").setLevel(logging.INFO)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except EmbedCorpusError as error:
+        click.secho("error: ", fg="red", nl=False, err=True)
+        click.echo(str(error), err=True)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\nstopped: finished parts are safe, run the same line again to go on.", err=True)
+        sys.exit(Interrupted.exit_code)
+    except BrokenPipeError:
+        sys.exit(1)  # whoever read our output has had enough
+    sys.exit(0)

@@ -1,0 +1,102 @@
+"""`embed-corpus run`: the whole job in one command."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+
+from embed_corpus.errors import UsageError
+
+__all__ = ["command"]
+
+
+def _load_toml(ctx: click.Context, _: click.Parameter, file: Path | None) -> None:
+    """Make a job file's keys the defaults of the flags of the same name."""
+    if file is None:
+        return
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf8"))
+    except OSError as error:
+        raise UsageError(f"--config {file}: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config {file} is no valid TOML: {error}.") from error
+    flags = {p.opts[-1].lstrip("-"): p.name for p in ctx.command.params if isinstance(p, click.Option)}
+    keys = {key: name for key, name in flags.items() if key != "config"} | {"input": "input", "output": "output"}
+    for key in content:
+        if key not in keys:
+            close = difflib.get_close_matches(key, keys, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(keys))}."
+            raise UsageError(f"--config {file}: unknown key {key!r}; {hint}")
+    ctx.obj = {key: content.pop(key) for key in ("input", "output") if key in content}
+    ctx.obj["folder"] = file.parent
+    if isinstance(content.get("model"), str) and content["model"].startswith("."):
+        content["model"] = str(file.parent / content["model"])
+    ctx.default_map = {str(keys[key]): value for key, value in content.items()}
+
+
+def _paths(ctx: click.Context, paths: tuple[str, ...]) -> tuple[tuple[str, ...], Path]:
+    """Tell INPUT and OUT: both from the command line, or both from the job file (relative to it)."""
+    if len(paths) > 1:
+        return paths[:-1], Path(paths[-1])
+    if paths:
+        raise UsageError("give INPUT and OUT, or neither and both in --config.")
+    job = ctx.obj or {}
+    inputs, output = job.get("input"), job.get("output")
+    if not isinstance(inputs, list) or not isinstance(output, str) or not all(isinstance(i, str) for i in inputs):
+        raise UsageError(
+            'INPUT and OUT are missing: embed-corpus run INPUT... OUT, or input = ["…"] and output = "…" in --config.'
+        )
+    folder: Path = job["folder"]
+    return tuple(str(folder / Path(text).expanduser()) for text in inputs), folder / Path(output).expanduser()
+
+
+@click.command("run")
+@click.argument("paths", nargs=-1, metavar="INPUT... OUT")
+@click.option("--config", type=click.Path(dir_okay=False, path_type=Path), is_eager=True, expose_value=False, callback=_load_toml, help="Job file in TOML: the same keys as these flags, and input = [...], output = \"...\". Flags win.")
+@click.option("--model", metavar="NAME", help="Folder of a sentence-transformers model, or its hub id.  [default: the MiniLM of the demo extra]")
+@click.option("--revision", metavar="COMMIT", help="Branch, tag or commit of a hub model.")
+@click.option("--text-column", multiple=True, default=("text",), show_default="text", metavar="COLUMN", help="Column that holds the text; repeatable: joined with a blank line.")
+@click.option("--id-column", metavar="COLUMN", help="Column that holds the document's id.  [default: made up: <path relative to INPUT>#<row>]")
+@click.option("--keep", multiple=True, metavar="COLUMN", help="Input column to carry over into the parts; repeatable.")
+@click.option("--keep-text", is_flag=True, help="Keep each chunk's text as column `text`; search shows it.")
+@click.option("--chunk-tokens", type=int, metavar="N", help="Tokens of a chunk at most, special tokens included.  [default: the model's limit, 512 at most]")
+@click.option("--chunk-overlap", type=int, default=0, show_default=True, metavar="N", help="Tokens that a chunk repeats of the one before, at most.")
+@click.option("--long", type=click.Choice(["split", "truncate"]), default="split", show_default=True, help="Documents over the limit: split into chunks, or cut off (counted).")
+@click.option("--devices", default="all", show_default=True, metavar="all|cpu|0,1", help="Where to run: every GPU (else the CPU), the CPU, or these GPUs.")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "fp16", "bf16"]), default="auto", show_default=True, help="Arithmetic of the model. auto: fp32 on a CPU; fp16 (BERT's family) or bf16 on a GPU.")
+@click.option("--vector-type", type=click.Choice(["float32", "float16"]), default="float32", show_default=True, help="Numbers in the parts.")
+@click.option("--limit", type=int, metavar="N", help="Stop after the first N rows of the input.")
+@click.option("--max-rejects", default="0.1%", show_default=True, metavar="SHARE", help="Rows that may be rejected (10 always may; empty texts do not count). 0: none.")
+@click.option("--index", type=click.Choice(["none", "flat", "auto"]), default="none", show_default=True, help="Build a FAISS index at the end. auto is flat in this version.")
+@click.option("--overwrite", is_flag=True, help="If OUT holds the result of another job, delete that first.")
+@click.option("--prune", is_flag=True, help="Set parts aside whose input is gone or has changed.")
+@click.option("--quiet", is_flag=True, help="Only warnings and errors.")
+@click.pass_context
+def command(ctx: click.Context, paths: tuple[str, ...], *, quiet: bool, **options: Any) -> None:
+    """Embed INPUT (files, folders, globs of .parquet, .jsonl, .ndjson, the latter two also .gz or .zst) into OUT.
+
+    Stop it any time: what is finished is safe, and the same line goes on from there.
+
+    \b
+    embed-corpus run corpus/ out/
+    embed-corpus run 'wiki/*.parquet' out/ --text-column title --text-column body --id-column id
+    embed-corpus run --config jobs/nightly.toml --limit 1000
+
+    OUT/data is a plain Parquet dataset with the columns doc_id, chunk_index, char_start,
+    char_end, n_tokens, content_hash, kept columns, embedding. Everything else is in OUT/_embed.
+    """
+    from embed_corpus.job.config import JobConfig
+    from embed_corpus.job.run import run
+
+    if quiet:
+        logging.getLogger("embed_corpus").setLevel(logging.WARNING)
+    inputs, output = _paths(ctx, paths)
+    report = run(JobConfig(input=inputs, output=output, **options), None if quiet else sys.stderr)
+    if not quiet:
+        click.echo("\n".join(report.lines()))

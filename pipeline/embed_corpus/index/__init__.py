@@ -1,0 +1,1 @@
+"""A FAISS index over a snapshot, and queries against it."""

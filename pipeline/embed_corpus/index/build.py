@@ -1,0 +1,133 @@
+"""Build the index of a snapshot, part by part."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from embed_corpus.errors import OutputError, UsageError
+from embed_corpus.sink.commit import attempt, replace_json
+from embed_corpus.sink.readback import vectors_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from embed_corpus.sink.layout import Layout
+    from embed_corpus.sink.snapshot import Snapshot
+
+__all__ = ["build_flat", "read_manifest"]
+
+log = logging.getLogger("embed_corpus")
+
+_IDS = ["doc_id", "chunk_index", "char_start", "char_end"]
+
+
+def build_flat(layout: Layout, snapshot: Snapshot, *, similarity: str, normalized: bool) -> int:
+    """Build an exact inner-product index over a snapshot's vectors, unless it is there; return its size.
+
+    Beside `index.faiss` lie `ids.arrow` (row i tells the chunk of vector i: doc_id,
+    chunk_index, char_start, char_end, part, row) and `index.json`, written last.
+
+    Raises:
+        UsageError: the model compares by something else than cosine or dot product.
+        OutputError: the index cannot be written.
+    """
+    if similarity not in {"cosine", "dot"}:
+        raise UsageError(f"--index flat: the model compares by {similarity!r}; supported are cosine and dot.")
+    old = read_manifest(layout)
+    if old and old["snapshot"] == snapshot.number and old["parts"] == _parts_digest(snapshot):
+        return int(old["rows"])
+    if not snapshot.counts.chunks:
+        log.warning("no vectors, so no index")
+        return 0
+    log.info("building a flat index of %s vectors", f"{snapshot.counts.chunks:,}")
+    scale = similarity == "cosine" and not normalized
+    manifest: dict[str, Any] = {
+        "type": "flat",
+        "metric": "inner product of scaled vectors" if scale else "inner product",
+        "rows": snapshot.counts.chunks,
+        "recall": 1.0,
+        "snapshot": snapshot.number,
+        "parts": _parts_digest(snapshot),
+    }
+    layout.index.mkdir(exist_ok=True)
+    with attempt(layout.tmp, "index.faiss") as index, attempt(layout.tmp, "ids.arrow") as ids:
+        manifest["dim"] = _write(layout, snapshot, index, ids, scale=scale)
+        (layout.index / "index.json").unlink(missing_ok=True)  # what is half replaced names no index
+        manifest["files"] = {}
+        for made, name in ((index, "index.faiss"), (ids, "ids.arrow")):
+            with made.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            manifest["files"][name] = {"bytes": made.stat().st_size, "sha256": digest}
+            made.replace(layout.index / name)
+    replace_json(layout.index / "index.json", manifest, layout.tmp)
+    return snapshot.counts.chunks
+
+
+def read_manifest(layout: Layout) -> dict[str, Any] | None:
+    """Return index.json, None where there is no (complete) index.
+
+    Raises:
+        OutputError: index.json is damaged.
+    """
+    file = layout.index / "index.json"
+    try:
+        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{file} is damaged ({error}): delete {layout.index} and run again.") from error
+    return manifest
+
+
+def _write(layout: Layout, snapshot: Snapshot, index_file: Path, ids_file: Path, *, scale: bool) -> int:
+    import faiss
+
+    index = None
+    with pa.OSFile(str(ids_file), "wb") as sink, pa.ipc.new_file(sink, _ids_schema()) as ids:
+        for part, batch, first in _batches(layout, snapshot):
+            vectors = np.ascontiguousarray(vectors_of(batch["embedding"]), dtype=np.float32)
+            if scale:
+                faiss.normalize_L2(vectors)
+            if index is None:
+                index = faiss.IndexFlatIP(vectors.shape[1])
+            index.add(vectors)
+            where = [pa.repeat(pa.scalar(part), len(batch)), pa.array(np.arange(first, first + len(batch)))]
+            ids.write_batch(pa.record_batch([*(batch[name] for name in _IDS), *where], schema=_ids_schema()))
+    assert index is not None
+    faiss.write_index(index, str(index_file))
+    return int(index.d)
+
+
+def _batches(layout: Layout, snapshot: Snapshot) -> Iterator[tuple[str, pa.RecordBatch, int]]:
+    """Yield (part name, rows, number of the first row in the part), in snapshot order."""
+    for part in snapshot.parts:
+        first = 0
+        with pq.ParquetFile(layout.data / part.name, page_checksum_verification=True) as file:
+            for batch in file.iter_batches(8192, columns=[*_IDS, "embedding"]):
+                yield part.name, batch, first
+                first += len(batch)
+
+
+def _ids_schema() -> pa.Schema:
+    return pa.schema(
+        [
+            ("doc_id", pa.string()),
+            ("chunk_index", pa.int32()),
+            ("char_start", pa.int64()),
+            ("char_end", pa.int64()),
+            ("part", pa.string()),
+            ("row", pa.int64()),
+        ]
+    )
+
+
+def _parts_digest(snapshot: Snapshot) -> str:
+    return hashlib.sha256("".join(part.sha256 for part in snapshot.parts).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""The job: its configuration, its identity, its workers, and the run itself."""

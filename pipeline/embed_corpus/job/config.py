@@ -1,0 +1,92 @@
+"""What a user asks for: one frozen dataclass, the same from flags, a TOML file and Python."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from embed_corpus.errors import UsageError
+from embed_corpus.sink.parts import RESERVED
+from embed_corpus.source.inspect import Columns
+
+__all__ = ["JobConfig", "parse_share"]
+
+Long = Literal["split", "truncate"]
+Precision = Literal["auto", "fp32", "fp16", "bf16"]
+VectorType = Literal["float32", "float16"]
+Index = Literal["none", "flat", "auto"]
+
+
+@dataclass(frozen=True, slots=True)
+class JobConfig:
+    """One job. Fields are the command's options; see `embed-corpus run --help` for each.
+
+    Raises:
+        UsageError: an option has a value that cannot be, or two contradict each other.
+    """
+
+    input: tuple[str, ...]
+    output: Path
+    model: str | None = None
+    revision: str | None = None
+    text_column: tuple[str, ...] = ("text",)
+    id_column: str | None = None
+    keep: tuple[str, ...] = ()
+    keep_text: bool = False
+    chunk_tokens: int | None = None
+    chunk_overlap: int = 0
+    long: Long = "split"
+    devices: str = "all"
+    precision: Precision = "auto"
+    vector_type: VectorType = "float32"
+    limit: int | None = None
+    max_rejects: str = "0.1%"
+    index: Index = "none"
+    overwrite: bool = False
+    prune: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.input:
+            raise UsageError("no INPUT: name files, folders or globs to read.")
+        if not self.text_column:
+            raise UsageError("no text column: name at least one with --text-column.")
+        for name, minimum in (("chunk_tokens", 1), ("chunk_overlap", 0), ("limit", 1)):
+            value = getattr(self, name)
+            if value is not None and value < minimum:
+                raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least {minimum}.")
+        for name, kind in (("long", Long), ("precision", Precision), ("vector_type", VectorType), ("index", Index)):
+            if getattr(self, name) not in get_args(kind):
+                choices = ", ".join(get_args(kind))
+                raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)!r}: choose one of {choices}.")
+        if taken := [name for name in self.keep if name in RESERVED]:
+            hint = " Use --keep-text for the text of each chunk." if "text" in taken else ""
+            raise UsageError(f"--keep {taken[0]}: a part has a column of that name of its own.{hint}")
+        if self.chunk_overlap and self.long == "truncate":
+            raise UsageError("--chunk-overlap has no meaning with --long truncate: drop one of them.")
+        parse_share(self.max_rejects)
+
+    @property
+    def columns(self) -> Columns:
+        """The input columns that are read."""
+        return Columns(tuple(self.text_column), self.id_column, tuple(self.keep))
+
+    def rejects_allowed(self, rows: int) -> int:
+        """Rows that may be rejected: the share asked for, and 10 at least (unless the share is 0)."""
+        share = parse_share(self.max_rejects)
+        return max(10, int(rows * share)) if share else 0
+
+
+def parse_share(text: str) -> float:
+    """Parse "0.1%" or "0.001" to 0.001.
+
+    Raises:
+        UsageError: no number, or none between 0 and 100 %.
+    """
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise UsageError(f"--max-rejects {text!r}: give a share such as 0.1% or 0.001.")
+    return share

@@ -1,0 +1,108 @@
+"""The hashes that say which vectors belong together (`space`) and which parts (`job`)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embed_corpus.errors import ModelError
+from embed_corpus.sink.parts import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+    from embed_corpus.engine.facts import ModelFacts
+    from embed_corpus.job.config import JobConfig
+
+__all__ = ["differences", "digest", "job_fields", "space_fields"]
+
+
+def digest(fields: dict[str, Any]) -> str:
+    """Hash fields to 32 hex digits, whatever their order."""
+    return blake2b(json.dumps(fields, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def space_fields(facts: ModelFacts) -> dict[str, Any]:
+    """Return what decides whether vectors may be searched together; hashes every model file once.
+
+    Raises:
+        ModelError: the folder holds no safetensors weights, or no tokenizer.json.
+    """
+    weights = sorted(facts.folder.glob("*.safetensors"))
+    if not weights:
+        pickles = sorted(facts.folder.glob("*.bin"))
+        why = f" ({pickles[0].name} is a pickle, which is never loaded)" if pickles else ""
+        raise ModelError(f"model folder {facts.folder} holds no *.safetensors{why}: save the model as safetensors.")
+    if not (facts.folder / "tokenizer.json").exists():
+        raise ModelError(
+            f"model folder {facts.folder} lacks tokenizer.json: save its tokenizer as a fast one "
+            "(AutoTokenizer.from_pretrained(…).save_pretrained(…))."
+        )
+    return {
+        "config": _file_hash(facts.folder / "config.json"),
+        "weights": {file.name: _file_hash(file) for file in weights},
+        "tokenizer": _file_hash(facts.folder / "tokenizer.json"),
+        "prompt": facts.document_prompt,
+        "pooling": facts.pooling,
+        "dim": facts.dim,
+        "normalize": facts.normalize,
+    }
+
+
+def job_fields(
+    config: JobConfig, space: dict[str, Any], chunk_tokens: int, precision: str, keep_types: dict[str, pa.DataType]
+) -> dict[str, Any]:
+    """Return what decides a part's content: the space, and how rows become chunks and columns."""
+    return {
+        "space": space,
+        "chunk_tokens": chunk_tokens,
+        "chunk_overlap": config.chunk_overlap,
+        "long": config.long,
+        "text_column": list(config.text_column),
+        "id_column": config.id_column,
+        "keep": {name: str(kind) for name, kind in keep_types.items()},
+        "keep_text": config.keep_text,
+        "precision": precision,
+        "vector_type": config.vector_type,
+        "schema": SCHEMA_VERSION,
+    }
+
+
+def differences(ours: dict[str, Any], theirs: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield one line for each field that differs, as `name: theirs there, ours now`."""
+    for name in sorted(ours.keys() | theirs.keys()):
+        a, b = ours.get(name), theirs.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            yield from differences(a, b, f"{prefix}{name}.")
+        elif a != b:
+            yield f"{prefix}{name}: {json.dumps(b)} there, {json.dumps(a)} now"
+
+
+def _file_hash(file: Path) -> str:
+    """Return a file's sha256: from the hub's own name for it, the cache, or the bytes."""
+    real = file.resolve()
+    if len(real.name) == 64 and real.parent.name == "blobs":
+        return real.name
+    stat = real.stat()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "embed-corpus" / "hashes"
+    entry = cache / blake2b(f"{real}\n{stat.st_size}\n{stat.st_mtime_ns}".encode(), digest_size=16).hexdigest()
+    try:
+        return entry.read_text(encoding="ascii")
+    except OSError:
+        pass
+    with real.open("rb") as stream:
+        value = hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        fresh = entry.with_suffix(f".{os.getpid()}")
+        fresh.write_text(value, encoding="ascii")
+        fresh.replace(entry)
+    except OSError:
+        pass  # no home to write to: the next run hashes again
+    return value

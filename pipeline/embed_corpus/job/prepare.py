@@ -1,0 +1,193 @@
+"""Everything that is settled and checked before the first batch."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embed_corpus.engine.facts import ModelFacts, model_folder, read_facts
+from embed_corpus.errors import OutputError, UsageError
+from embed_corpus.job.devices import resolve_devices, resolve_precision
+from embed_corpus.job.fingerprint import differences, digest, job_fields, space_fields
+from embed_corpus.sink.commit import publish_json, replace_json, sweep
+from embed_corpus.sink.layout import Layout
+from embed_corpus.sink.parts import PartFormat
+from embed_corpus.source.discover import discover
+from embed_corpus.source.plan import Plan, inspect_all, kept_types, make_plan
+
+if TYPE_CHECKING:
+    from embed_corpus.data import Shard
+    from embed_corpus.job.config import JobConfig
+
+__all__ = ["Job", "prepare"]
+
+log = logging.getLogger("embed_corpus")
+
+DEFAULT_CHUNK_TOKENS = 512
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that can begin: model, plan and OUT fit together.
+
+    `todo` are the shards without a part, in plan order; `stale` the parts that the plan
+    does not have (only with --prune).
+    """
+
+    config: JobConfig
+    facts: ModelFacts
+    layout: Layout
+    plan: Plan
+    form: PartFormat
+    chunk_tokens: int
+    precision: str
+    devices: tuple[str, ...]
+    todo: tuple[Shard, ...]
+    stale: tuple[str, ...]
+
+
+def prepare(config: JobConfig) -> Job:
+    """Settle model, input, plan and OUT, and check what can be checked without the model's weights.
+
+    Raises:
+        UsageError, ModelError, DataError, OutputError: saying what is wrong and what to do.
+    """
+    if config.index != "none":
+        _require_faiss()
+    devices = resolve_devices(config.devices)
+    facts = read_facts(model_folder(config.model, config.revision))
+    chunk_tokens = _chunk_tokens(config, facts)
+    precision = resolve_precision(config.precision, devices[0], facts.family)
+    layout = Layout(config.output.absolute())
+    log.info(
+        "model %s (%s, %d dimensions, %s pooling)%s; chunks of %d tokens, overlap %d; %s on %s",
+        config.model or "all-MiniLM-L6-v2, bundled, as no --model was named",
+        facts.family,
+        facts.dim,
+        facts.pooling,
+        f", document prompt {facts.document_prompt!r}" if facts.document_prompt else "",
+        chunk_tokens,
+        config.chunk_overlap,
+        precision,
+        ", ".join(devices),
+    )
+    found, left_out = discover(config.input, layout.root)
+    if left_out:
+        log.warning("left out %d files of kinds that are not read, e.g. %s", len(left_out), left_out[0])
+    log.info("looking at %d source files", len(found))
+    sources = inspect_all(found, config.columns)
+    keep_types = kept_types(sources, config.columns)
+    space = space_fields(facts)
+    fields = job_fields(config, space, chunk_tokens, precision, keep_types)
+    plan = make_plan(sources, digest(fields), config.limit)
+    _adopt(layout, fields, overwrite=config.overwrite)
+    todo, stale = _compare(layout, plan, prune=config.prune)
+    form = PartFormat(
+        facts.dim,
+        config.vector_type,
+        keep_types,
+        config.keep_text,
+        {
+            "space": {"hash": digest(space), **space},
+            "job": {"hash": digest(fields), **{k: v for k, v in fields.items() if k != "space"}},
+        },
+        facts.normalize,
+    )
+    _check_space(layout, form, todo)
+    _note_run(layout, config, facts, plan)
+    return Job(config, facts, layout, plan, form, chunk_tokens, precision, devices, todo, stale)
+
+
+def _require_faiss() -> None:
+    import importlib.util
+
+    if importlib.util.find_spec("faiss") is None:
+        raise UsageError(
+            "--index needs faiss, which is not installed: pip install 'embed-corpus[index]', or --index none."
+        )
+
+
+def _chunk_tokens(config: JobConfig, facts: ModelFacts) -> int:
+    if config.chunk_tokens is None:
+        return min(facts.max_tokens, DEFAULT_CHUNK_TOKENS)
+    if config.chunk_tokens > facts.max_tokens:
+        raise UsageError(
+            f"--chunk-tokens {config.chunk_tokens}: the model takes {facts.max_tokens} tokens at most, special ones included."
+        )
+    return config.chunk_tokens
+
+
+def _adopt(layout: Layout, fields: dict[str, Any], *, overwrite: bool) -> None:
+    """Make OUT this job's, or find that it is; with `overwrite` another job's OUT is emptied first."""
+    root = layout.root
+    try:
+        present = {p.name for p in root.iterdir()} if root.exists() else set()
+    except OSError as error:
+        raise UsageError(f"OUT {root} cannot be used: {error.strerror}. Name a folder.") from error
+    if not layout.job.exists() and present - {"_embed"}:
+        raise UsageError(
+            f"OUT {root} holds files that are not of embed-corpus (e.g. {sorted(present)[0]}): name an empty or new folder."
+        )
+    if layout.job.exists():
+        theirs = json.loads(layout.job.read_text(encoding="utf8"))
+        if theirs["job"] == digest(fields):
+            sweep(layout.tmp)
+            return
+        if not overwrite:
+            changed = "\n  ".join(differences(fields, theirs["fields"]))
+            raise UsageError(
+                f"OUT {root} belongs to another job. What differs:\n  {changed}\n"
+                "Name another OUT, or run with --overwrite to delete that result first."
+            )
+        log.warning("--overwrite: deleting the result of another job in %s", root)
+        for folder in (layout.index, layout.data, layout.meta):  # the mark of a recognised OUT goes last
+            shutil.rmtree(folder, ignore_errors=True)
+    publish_json(layout.job, {"job": digest(fields), "fields": fields}, layout.tmp)
+
+
+def _compare(layout: Layout, plan: Plan, *, prune: bool) -> tuple[tuple[Shard, ...], tuple[str, ...]]:
+    """Tell the shards that have no part yet, and the parts that have no shard in the plan."""
+    present = set(layout.parts())
+    planned = {shard.part_name for shard in plan.shards}
+    stale = tuple(sorted(present - planned))
+    if stale and not prune:
+        raise UsageError(
+            f"{len(stale)} parts in {layout.data} are not of this plan (e.g. {stale[0]}): an input changed or is gone, "
+            "or --limit differs. Run with --prune to set them aside, or name another OUT."
+        )
+    publish_json(layout.plans / f"{plan.id}.json", plan.to_json(), layout.tmp)
+    return tuple(shard for shard in plan.shards if shard.part_name not in present), stale
+
+
+def _check_space(layout: Layout, form: PartFormat, todo: tuple[Shard, ...]) -> None:
+    """Refuse to begin what the disk cannot hold: a row gives a vector at least."""
+    if not todo:
+        return
+    vector = form.dim * (2 if form.vector_type == "float16" else 4) + 64
+    least = sum(shard.n_rows for shard in todo) * vector
+    free = shutil.disk_usage(layout.root).free
+    if least * 1.1 > free:
+        raise OutputError(
+            f"{layout.root} has {free >> 20:,} MiB free, the vectors alone need {int(least * 1.1) >> 20:,} MiB: "
+            "make room, or use --vector-type float16."
+        )
+
+
+def _note_run(layout: Layout, config: JobConfig, facts: ModelFacts, plan: Plan) -> None:
+    """Note what later commands need of this machine: where model and input lie, and which plan is current."""
+    local = config.model is not None and Path(config.model).expanduser().is_dir()
+    facts_of_run = {
+        "plan": plan.id,
+        "input": [os.path.abspath(os.path.expanduser(text)) for text in config.input],  # noqa: PTH100, PTH111  # globs too
+        "model": str(facts.folder) if local else config.model,
+        "revision": config.revision,
+        "query_prompt": facts.query_prompt,
+        "similarity": facts.similarity,
+        "normalize": facts.normalize,
+    }
+    replace_json(layout.current_run, facts_of_run, layout.tmp)

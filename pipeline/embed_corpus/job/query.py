@@ -1,0 +1,46 @@
+"""Embed a few texts in this process: queries, and the documents that `verify` checks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from embed_corpus.chunk.tokenizer import WordTokenizer
+from embed_corpus.chunk.windows import Chunker
+from embed_corpus.errors import UsageError
+from embed_corpus.feed.packing import Packer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from embed_corpus.data import Chunks
+    from embed_corpus.engine.encoder import Encoder
+    from embed_corpus.job.reopen import Opened
+
+__all__ = ["embed_queries", "encode_chunks"]
+
+
+def embed_queries(opened: Opened, queries: Sequence[str], model: str | None = None) -> NDArray[np.float32]:
+    """Embed queries with the query prompt of the job's model, on the CPU; float32[n, dim].
+
+    Raises:
+        UsageError: a query is longer than the model takes. ModelError: the model is gone.
+    """
+    from embed_corpus.engine.encoder import Encoder
+
+    facts = opened.facts(model)
+    chunker = Chunker(WordTokenizer(facts.folder), facts.max_tokens, prompt=facts.query_prompt)
+    chunks = chunker(queries)
+    if len(chunks) != len(queries):
+        raise UsageError(f"a query gives no token, or more than the {facts.max_tokens} that the model takes.")
+    return encode_chunks(Encoder(facts, "cpu", "fp32"), chunks)
+
+
+def encode_chunks(encoder: Encoder, chunks: Chunks, token_budget: int = 1024) -> NDArray[np.float32]:
+    """Encode a block's chunks; float32[n, dim] in their order."""
+    packer = Packer(token_budget)
+    vectors = [encoder.encode(batch) for batch in (*packer.add(chunks), *packer.flush())]
+    return np.concatenate(vectors) if vectors else np.empty((0, encoder.facts.dim), np.float32)

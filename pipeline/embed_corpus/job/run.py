@@ -1,0 +1,168 @@
+"""The run itself: prepare, embed, publish, index, report."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, TextIO
+
+from embed_corpus.data import Counts
+from embed_corpus.errors import BudgetError, DataError
+from embed_corpus.index.build import build_flat
+from embed_corpus.job.devices import threads_each, token_budget
+from embed_corpus.job.pipeline import Committed, Embedded, Failed
+from embed_corpus.job.prepare import Job, prepare
+from embed_corpus.job.workers import Ended, Ready, WorkerSpec, run_workers
+from embed_corpus.report.progress import Progress
+from embed_corpus.report.summary import RunReport
+from embed_corpus.sink.commit import replace_json
+from embed_corpus.sink.snapshot import PartEntry, Snapshot, entries, publish_snapshot
+
+if TYPE_CHECKING:
+    from embed_corpus.job.config import JobConfig
+
+__all__ = ["run"]
+
+log = logging.getLogger("embed_corpus")
+
+
+class _Tally:
+    """What the workers' events add up to."""
+
+    def __init__(self) -> None:
+        self.counts = Counts()
+        self.seconds: dict[str, float] = {}
+        self.numerics: dict[str, Any] = {}
+        self.parts = 0
+        self.failed: list[str] = []
+        self.begin = self.end = time.perf_counter()
+
+    def take(self, event: object) -> None:
+        match event:
+            case Ready(numerics):
+                self.begin = self.begin if self.numerics else time.perf_counter()
+                self.numerics = numerics
+            case Embedded(counts):
+                self.counts += counts
+            case Committed():
+                self.parts += 1
+            case Failed(_, reason):
+                self.failed.append(reason)
+                log.error("%s", reason)
+            case Ended(seconds):
+                names = self.seconds | seconds
+                self.seconds = {n: self.seconds.get(n, 0.0) + seconds.get(n, 0.0) for n in names}
+        self.end = time.perf_counter()
+
+
+def run(config: JobConfig, progress: TextIO | None = None) -> RunReport:
+    """Embed a corpus: do what `embed-corpus run` does, and return what was done.
+
+    `progress` is where a bar is drawn if it is a terminal; without one, log lines come.
+    What was finished before (by whatever run of the same job) is not done again.
+
+    Raises:
+        UsageError, ModelError, DataError: something does not fit, found before the first batch.
+        DataError: a source turned out unreadable in mid-run; all others are embedded.
+        BudgetError: more rows were rejected than allowed; all others are embedded.
+        OutputError, StoreError: OUT cannot be written.
+    """
+    job = prepare(config)
+    tally = _embed(job, progress)
+    names = [shard.part_name for shard in job.plan.shards]
+    present = set(job.layout.parts())
+    parts = entries(job.layout, [name for name in names if name in present])
+    problem = _problem(job, parts, tally)
+    snapshot = None if problem else _publish(job, parts)
+    indexed = None
+    if snapshot is not None and config.index != "none":
+        indexed = build_flat(job.layout, snapshot, similarity=job.facts.similarity, normalized=job.facts.normalize)
+    report = RunReport(
+        output=config.output,
+        total=sum((part.counts for part in parts), start=Counts()),
+        fresh=tally.counts,
+        parts=len(parts),
+        fresh_parts=tally.parts,
+        planned=len(names),
+        elapsed=tally.end - tally.begin,
+        seconds=tally.seconds,
+        numerics=tally.numerics,
+        snapshot=snapshot.number if snapshot else None,
+        index=indexed,
+        problems=(str(problem),) if problem else (),
+    )
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    replace_json(job.layout.runs / f"{stamp}-{os.getpid()}.json", report.to_json(), job.layout.tmp)
+    if problem:
+        log.info("%s", "\n".join(report.lines()))
+        raise problem
+    return report
+
+
+def _embed(job: Job, stream: TextIO | None) -> _Tally:
+    """Run the workers over the shards that have no part yet."""
+    tally = _Tally()
+    if not job.todo:
+        return tally
+    if len(job.todo) < len(job.plan.shards):
+        done = len(job.plan.shards) - len(job.todo)
+        log.info("going on: %d of %d parts are there already", done, len(job.plan.shards))
+    devices = job.devices[: len(job.todo)]
+    log.info("loading the model on %s", ", ".join(devices))
+    specs = [_spec(job, device, len(devices)) for device in devices]
+    todo_rows = sum(shard.n_rows for shard in job.todo)
+    with closing(run_workers(specs, job.todo)) as events, Progress(todo_rows, stream) as bar:
+        for event in events:
+            tally.take(event)
+            if isinstance(event, Ready):
+                bar.restart()
+            elif isinstance(event, Embedded):
+                bar.add(event.counts)
+    return tally
+
+
+def _spec(job: Job, device: str, n_workers: int) -> WorkerSpec:
+    return WorkerSpec(
+        device=device,
+        threads=threads_each(n_workers),
+        facts=job.facts,
+        columns=job.config.columns,
+        chunk_tokens=job.chunk_tokens,
+        chunk_overlap=job.config.chunk_overlap,
+        truncate=job.config.long == "truncate",
+        precision=job.precision,
+        token_budget=token_budget(device, job.chunk_tokens),
+        form=job.form,
+        layout=job.layout,
+    )
+
+
+def _problem(job: Job, parts: list[PartEntry], tally: _Tally) -> DataError | BudgetError | None:
+    """Say why the result is not complete, or None; only a complete one becomes a snapshot."""
+    if tally.failed:
+        return DataError(
+            f"{len(tally.failed)} of {len(job.plan.shards)} shards could not be read, all others are done:\n"
+            + "\n".join(tally.failed[:10])
+        )
+    total = sum((part.counts for part in parts), start=Counts())
+    allowed = job.config.rejects_allowed(total.rows)
+    if total.budgeted > allowed:
+        reasons = ", ".join(f"{reason} {n:,}" for reason, n in total.rejects.items() if reason != "empty")
+        return BudgetError(
+            f"{total.budgeted:,} of {total.rows:,} rows were rejected ({reasons}), {allowed:,} are allowed by "
+            f"--max-rejects {job.config.max_rejects}. All others are embedded, but no snapshot is published. "
+            f"See `embed-corpus status {job.config.output} --rejects`; mend the rows, or allow more and run again."
+        )
+    return None
+
+
+def _publish(job: Job, parts: list[PartEntry]) -> Snapshot:
+    """Publish the snapshot, and (--prune) set aside what it does not list."""
+    snapshot = publish_snapshot(job.layout, parts)
+    for name in job.stale:
+        job.layout.superseded.mkdir(exist_ok=True)
+        # Not ending in .parquet: only data/ holds files that readers take for data.
+        (job.layout.data / name).replace(job.layout.superseded / f"{name}.old")
+    return snapshot

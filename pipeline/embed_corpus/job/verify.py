@@ -1,0 +1,221 @@
+"""Check a finished result: accounting, files, vectors, and a sample embedded again from its source."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from embed_corpus.chunk.tokenizer import WordTokenizer
+from embed_corpus.chunk.windows import Chunker
+from embed_corpus.errors import DataError, EmbedCorpusError, OutputError
+from embed_corpus.feed.packing import make_batch
+from embed_corpus.index.build import read_manifest
+from embed_corpus.job.devices import threads_each, token_budget
+from embed_corpus.job.fingerprint import digest
+from embed_corpus.sink.readback import check_part, part_stats, vectors_of
+from embed_corpus.sink.rejects import read_rejects
+from embed_corpus.sink.snapshot import Snapshot, latest_snapshot
+from embed_corpus.source.read import read_shard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from embed_corpus.data import Chunks, Shard
+    from embed_corpus.engine.encoder import Encoder
+    from embed_corpus.job.reopen import Opened
+
+__all__ = ["Check", "verify"]
+
+_COSINE = 0.999
+"""Least cosine where other hardware or versions may change bits."""
+_PARTS_SAMPLED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was checked: what, whether it held, and what was seen."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def verify(opened: Opened, sample: int, model: str | None = None) -> Iterator[Check]:
+    """Check an OUT and yield one `Check` after the other; `sample` chunks are embedded again.
+
+    Raises:
+        OutputError: there is no snapshot yet.
+        ModelError, UsageError: the model is gone or another one (with a `sample`).
+    """
+    snapshot = latest_snapshot(opened.layout)
+    if snapshot is None:
+        raise OutputError(f"{opened.layout.root} has no snapshot yet: let the run come to its end first.")
+    yield _guarded("accounting", lambda: _accounting(opened, snapshot))
+    yield _guarded("parts", lambda: _parts(opened, snapshot))
+    if read_manifest(opened.layout) is not None:
+        yield _guarded("index", lambda: _index(opened, snapshot))
+    if sample and snapshot.counts.chunks:
+        facts = opened.facts(model)
+        yield _guarded("sample", lambda: _Sample(opened, snapshot, sample).check(facts))
+
+
+def _guarded(name: str, check: Any) -> Check:
+    try:
+        return Check(name, ok=True, detail=check())
+    except EmbedCorpusError as error:
+        return Check(name, ok=False, detail=str(error))
+
+
+def _accounting(opened: Opened, snapshot: Snapshot) -> str:
+    """Rows of the plan = documents + rejects, for every shard; every reject is on record."""
+    names = [part.name for part in snapshot.parts]
+    planned = {shard.part_name: shard for shard in opened.plan.shards}
+    if set(names) != set(planned) or set(names) != set(opened.layout.parts()):
+        raise OutputError(
+            "the snapshot, the plan and data/ do not list the same parts: run the same line again, then verify."
+        )
+    for part in snapshot.parts:
+        counts, shard = part.counts, planned[part.name]
+        recorded = len(read_rejects(opened.layout, shard.id))
+        if not counts.rows == shard.n_rows == counts.documents + counts.rejected or recorded != counts.rejected:
+            raise OutputError(
+                f"{part.name}: {shard.n_rows} rows planned, {counts.documents} documents, {counts.rejected} rejects, "
+                f"{recorded} of them on record"
+            )
+    total = snapshot.counts
+    return f"{total.rows:,} rows = {total.documents:,} documents + {total.rejected:,} rejects, in {len(names)} parts"
+
+
+def _parts(opened: Opened, snapshot: Snapshot) -> str:
+    """Every part has its checksum, rows and documents, and sound vectors."""
+    fields = opened.fields
+    dim, normalized = fields["space"]["dim"], fields["space"]["normalize"]
+    for part in snapshot.parts:
+        file = opened.layout.data / part.name
+        if _sha256(file) != part.sha256:
+            raise OutputError(_damaged(file, "its bytes are not those that were committed"))
+        check_part(file, dim, part.counts.chunks, normalized=normalized)
+        ids = pq.read_table(file, columns=["doc_id", "chunk_index"])
+        first = ids.filter(pc.equal(ids["chunk_index"], 0))["doc_id"]
+        if not len(first) == pc.count_distinct(first).as_py() == part.counts.documents:
+            raise OutputError(_damaged(file, f"{len(first)} documents, not {part.counts.documents}"))
+    unit = " of unit length" if normalized else ""
+    return f"{snapshot.counts.chunks:,} vectors of dimension {dim}, all finite{unit}; sha256 and page checksums hold"
+
+
+def _damaged(file: Path, why: str) -> str:
+    return f"{file} is damaged ({why}): delete it and run the same line again, that shard alone is redone."
+
+
+def _index(opened: Opened, snapshot: Snapshot) -> str:
+    manifest = read_manifest(opened.layout) or {}
+    if manifest["snapshot"] != snapshot.number:
+        raise OutputError(f"the index is of snapshot {manifest['snapshot']}, not {snapshot.number}: run again with --index.")
+    for name, facts in manifest["files"].items():
+        if _sha256(opened.layout.index / name) != facts["sha256"]:
+            raise OutputError(f"{opened.layout.index / name} is damaged: delete {opened.layout.index} and run again.")
+    return f"{manifest['rows']:,} vectors, sha256 holds"
+
+
+def _sha256(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise OutputError(f"{file}: {error.strerror}. Run the same line again.") from error
+
+
+class _Sample:
+    """Random chunks, read from their sources, cut and embedded again."""
+
+    def __init__(self, opened: Opened, snapshot: Snapshot, size: int) -> None:
+        self._opened = opened
+        dice = random.Random(snapshot.number)  # noqa: S311  # a sample, no secret
+        filled = [part for part in snapshot.parts if part.counts.chunks]
+        self._parts = dice.sample(filled, min(_PARTS_SAMPLED, len(filled)))
+        each = -(-size // len(self._parts))
+        self._rows = {p.name: dice.sample(range(p.counts.chunks), min(each, p.counts.chunks)) for p in self._parts}
+
+    def check(self, facts: Any) -> str:
+        import torch
+
+        from embed_corpus.engine.encoder import Encoder, numerics
+
+        torch.set_num_threads(threads_each(1))
+        fields, opened = self._opened.fields, self._opened
+        chunker = Chunker(
+            WordTokenizer(facts.folder),
+            fields["chunk_tokens"],
+            fields["chunk_overlap"],
+            facts.document_prompt,
+            truncate=fields["long"] == "truncate",
+        )
+        encoder = Encoder(facts, "cpu", fields["precision"])
+        here = digest(numerics("cpu", token_budget("cpu", fields["chunk_tokens"])))
+        shards = {shard.part_name: shard for shard in opened.located().values()}
+        worst, n_equal, n = 1.0, 0, 0
+        for part in self._parts:
+            ours, theirs = self._again(shards[part.name], chunker, encoder, part.name)
+            same = (ours == theirs).all(axis=1)
+            if part_stats(opened.layout, part.name).get("numerics") == here and not same.all():
+                raise OutputError(f"{part.name}: {int((~same).sum())} of {len(same)} sampled vectors have other bytes")
+            a, b = ours.astype(np.float32), theirs.astype(np.float32)
+            cosine = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+            worst, n_equal, n = min(worst, float(cosine.min())), n_equal + int(same.sum()), n + len(same)
+            if worst < _COSINE:
+                raise OutputError(f"{part.name}: a sampled vector has cosine {worst:.6f} to the same text embedded again")
+        return f"{n} chunks embedded again from their sources: {n_equal} to the same bytes, least cosine {worst:.7f}"
+
+    def _again(
+        self, shard: Shard, chunker: Chunker, encoder: Encoder, name: str
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the sampled vectors of one part: embedded again, and as they stand in it."""
+        table = pq.read_table(self._opened.layout.data / name).take(pa.array(sorted(self._rows[name])))
+        wanted: dict[str, list[int]] = defaultdict(list)
+        for i, doc_id in enumerate(table["doc_id"].to_pylist()):
+            wanted[doc_id].append(i)
+        theirs = vectors_of(table["embedding"])
+        ours = np.full(theirs.shape, np.nan, theirs.dtype)
+        expected = table.select(["chunk_index", "char_start", "char_end", "content_hash"]).to_pylist()
+        columns, keep = self._opened.columns, {n: table.schema.field(n).type for n in self._opened.columns.keep}
+        for rows in read_shard(shard, columns, keep):
+            for doc_id, text in zip(rows.table["doc_id"].to_pylist(), rows.table["text"].to_pylist(), strict=True):
+                if doc_id in wanted:
+                    chunks = chunker([text])
+                    for i in wanted.pop(doc_id):
+                        ours[i] = _embed_one(encoder, chunks, expected[i], f"{shard.source}, {doc_id}")
+            if not wanted:
+                break
+        if wanted:
+            raise DataError(f"{shard.source} no longer holds document {next(iter(wanted))!r}: it changed since the run.")
+        return ours, theirs
+
+
+def _embed_one(encoder: Encoder, chunks: Chunks, expected: dict[str, Any], where: str) -> NDArray[np.float32]:
+    """Embed one chunk of a document, after checking that it is cut as it was."""
+    index = expected["chunk_index"]
+    found = None
+    if index < len(chunks):
+        found = {
+            "chunk_index": int(chunks.index[index]),
+            "char_start": int(chunks.start[index]),
+            "char_end": int(chunks.end[index]),
+            "content_hash": chunks.content_hash[index],
+        }
+    if found != expected:
+        raise DataError(f"{where}: chunk {index} is cut otherwise now, or its source changed since the run.")
+    end = int(chunks.n_tokens[: index + 1].sum())
+    length = chunks.n_tokens[index : index + 1]
+    vector: NDArray[np.float32] = encoder.encode(make_batch(chunks.input_ids[end - int(length[0]) : end], length))[0]
+    return vector

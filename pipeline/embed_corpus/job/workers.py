@@ -1,0 +1,181 @@
+"""One spawned process per device: the parent hands out shards, the workers embed and commit them."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING, Any
+
+from embed_corpus.errors import EmbedCorpusError, OutputError, error_named
+from embed_corpus.job.fingerprint import digest
+from embed_corpus.job.pipeline import Committed, Embedded, Failed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from multiprocessing.connection import Connection
+    from multiprocessing.process import BaseProcess
+
+    from embed_corpus.data import Shard
+    from embed_corpus.engine.facts import ModelFacts
+    from embed_corpus.sink.layout import Layout
+    from embed_corpus.sink.parts import PartFormat
+    from embed_corpus.source.inspect import Columns
+
+__all__ = ["Ended", "Ready", "WorkerSpec", "run_workers"]
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """Everything a worker needs, as plain values: it crosses the process boundary once."""
+
+    device: str
+    threads: int
+    facts: ModelFacts
+    columns: Columns
+    chunk_tokens: int
+    chunk_overlap: int
+    truncate: bool
+    precision: str
+    token_budget: int
+    form: PartFormat
+    layout: Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A worker has loaded its model; `numerics` is what can change its vectors' bits."""
+
+    numerics: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A worker has no shard left; seconds it spent by stage."""
+
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Next:
+    """A worker asks for a shard."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """A worker cannot go on: an error of `errors.py` by name, or a traceback."""
+
+    kind: str
+    text: str
+
+
+Event = Ready | Embedded | Committed | Failed | Ended
+
+
+def run_workers(specs: Iterable[WorkerSpec], shards: Iterable[Shard]) -> Iterator[Event]:
+    """Embed shards on one process per spec, each taking the next shard when it is free.
+
+    Yields the workers' events as they come. Whatever ends this, no process is left behind.
+
+    Raises:
+        EmbedCorpusError: a worker reported an error, or died.
+    """
+    context = multiprocessing.get_context("spawn")
+    todo = iter(shards)
+    running: dict[Connection, BaseProcess] = {}
+    try:
+        for spec in specs:
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_worker, args=(theirs, spec), name=f"embed-{spec.device}", daemon=True)
+            process.start()
+            theirs.close()
+            running[ours] = process
+        while running:
+            for connection in wait(list(running)):
+                assert isinstance(connection, multiprocessing.connection.Connection)
+                event = _received(connection, running[connection])
+                if isinstance(event, _Next):
+                    connection.send(next(todo, None))
+                    continue
+                yield event
+                if isinstance(event, Ended):
+                    running.pop(connection).join()
+    finally:
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.join(5)
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+
+def _received(connection: Connection, process: BaseProcess) -> Event | _Next:
+    try:
+        event: Event | _Next | _Broken = connection.recv()
+    except (EOFError, ConnectionError):
+        process.join(5)
+        raise EmbedCorpusError(
+            f"worker {process.name} died (exit code {process.exitcode}; -9 is often the kernel short of memory). "
+            "Finished parts are safe: run the same line again."
+        ) from None
+    if isinstance(event, _Broken):
+        raise error_named(event.kind, event.text)
+    return event
+
+
+def _worker(connection: Connection, spec: WorkerSpec) -> None:
+    """Run one worker to its end; errors travel as text, never as objects."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    try:
+        for event in _embed(connection, spec):
+            connection.send(event)
+    except (BrokenPipeError, EOFError, ConnectionError):
+        os._exit(1)  # the parent is gone: nobody to report to, nothing half-done is visible
+    except EmbedCorpusError as error:
+        _report(connection, type(error).__name__, str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _report(connection, OutputError.__name__, f"{where}{error.strerror or error}. Run the same line again.")
+    except BaseException:  # noqa: BLE001  # the last stop before the process ends: all of it is told
+        _report(connection, EmbedCorpusError.__name__, f"worker on {spec.device}:\n{traceback.format_exc()}")
+
+
+def _report(connection: Connection, kind: str, text: str) -> None:
+    with contextlib.suppress(OSError):
+        connection.send(_Broken(kind, text))
+    sys.exit(1)
+
+
+def _embed(connection: Connection, spec: WorkerSpec) -> Iterator[Event]:
+    import torch
+
+    from embed_corpus.chunk.tokenizer import WordTokenizer
+    from embed_corpus.chunk.windows import Chunker
+    from embed_corpus.engine.encoder import Encoder, numerics
+    from embed_corpus.job.pipeline import Stages, embed_shards
+
+    torch.set_num_threads(spec.threads)
+    tokenizer = WordTokenizer(spec.facts.folder)
+    prompt = spec.facts.document_prompt
+    chunker = Chunker(tokenizer, spec.chunk_tokens, spec.chunk_overlap, prompt, truncate=spec.truncate)
+    encoder = Encoder(spec.facts, spec.device, spec.precision)
+    bits = numerics(spec.device, spec.token_budget)
+    stages = Stages(spec.columns, chunker, encoder.encode, spec.token_budget, spec.form, spec.layout, digest(bits))
+    yield Ready(bits)
+    yield from embed_shards(_handed_out(connection), stages)
+    yield Ended(stages.seconds)
+
+
+def _handed_out(connection: Connection) -> Iterator[Shard]:
+    while True:
+        connection.send(_Next())
+        shard: Shard | None = connection.recv()
+        if shard is None:
+            return
+        yield shard

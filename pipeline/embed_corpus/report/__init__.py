@@ -1,0 +1,1 @@
+"""What a run tells: progress while it lasts, numbers at its end."""

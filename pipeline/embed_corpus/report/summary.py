@@ -1,0 +1,85 @@
+"""The report of a finished run, for people and for machines."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from embed_corpus.data import Counts
+
+__all__ = ["RunReport", "count_lines"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What a run did.
+
+    Attributes:
+        output: OUT.
+        total: counts over all parts of the plan.
+        fresh: counts of what this run embedded itself.
+        parts, fresh_parts: parts of the plan that are there, and those this run committed.
+        planned: shards of the plan.
+        elapsed: seconds from the first shard handed out to the last commit.
+        seconds: seconds by stage, added up over workers.
+        numerics: what can change a vector's bits.
+        snapshot: number of the snapshot; None if none was published.
+        index: vectors in the index; None without one.
+        problems: why the run is not complete, one sentence each; empty if it is.
+    """
+
+    output: Path
+    total: Counts
+    fresh: Counts
+    parts: int
+    fresh_parts: int
+    planned: int
+    elapsed: float
+    seconds: dict[str, float]
+    numerics: dict[str, Any]
+    snapshot: int | None = None
+    index: int | None = None
+    problems: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of the run report under OUT."""
+        return asdict(self) | {"output": str(self.output)}
+
+    def lines(self) -> list[str]:
+        """Return the closing lines of the command."""
+        return [*count_lines(self.total), *self._speed_lines(), self._result_line()]
+
+    def _speed_lines(self) -> list[str]:
+        if not self.fresh_parts:
+            return [f"nothing to do: all {self.parts} parts were there already"] if not self.problems else []
+        stages = ", ".join(f"{name} {value:.1f}" for name, value in self.seconds.items())
+        rate = self.fresh.tokens / max(self.elapsed, 1e-9)
+        return [
+            f"{rate:,.0f} tokens/s, {self.fresh.documents / max(self.elapsed, 1e-9):,.1f} documents/s "
+            f"over {self.elapsed:.1f} s (seconds by stage: {stages})"
+        ]
+
+    def _result_line(self) -> str:
+        where = f"result: {self.output / 'data'}: {self.parts} of {self.planned} parts, {self.fresh_parts} of them new"
+        if self.snapshot is not None:
+            where += f"; snapshot {self.snapshot}"
+        if self.index is not None:
+            where += f"; index of {self.index:,} vectors in {self.output / 'index'}"
+        return where
+
+
+def count_lines(counts: Counts) -> list[str]:
+    """Say what became of the rows, in one to three lines."""
+    lines = [
+        f"{counts.rows:,} rows: {counts.documents:,} documents in {counts.chunks:,} chunks of "
+        f"{counts.tokens:,} tokens, {counts.rejected:,} rejects"
+        + (f" ({', '.join(f'{reason} {n:,}' for reason, n in counts.rejects.items())})" if counts.rejects else "")
+    ]
+    if counts.truncated:
+        lines.append(f"{counts.truncated:,} documents were cut off at the chunk limit (--long truncate)")
+    if counts.cut_words:
+        lines.append(f"{counts.cut_words:,} chunks end inside a word longer than the chunk limit")
+    return lines

@@ -1,0 +1,1 @@
+"""Write parts and make them visible, once and for good."""

@@ -1,0 +1,107 @@
+"""The one way anything in OUT becomes visible: written aside, synced, then linked into place."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import uuid
+from typing import TYPE_CHECKING, Any, Literal
+
+from embed_corpus.errors import OutputError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["attempt", "publish", "publish_json", "replace_json", "sweep"]
+
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
+
+
+@contextlib.contextmanager
+def attempt(folder: Path, name: str) -> Iterator[Path]:
+    """Give a fresh file for one attempt, locked while it is being made and gone afterwards.
+
+    Raises:
+        OutputError: the file cannot be made or written (disk full, read-only, …).
+    """
+    path = folder / f"{name}.{uuid.uuid4().hex}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        try:
+            with contextlib.suppress(OSError):  # a file system without locks: then nothing is swept either
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+    except OSError as error:
+        raise OutputError(
+            f"{error.filename or path}: {error.strerror or error}. Make room or access, then run the same line again."
+        ) from error
+
+
+def publish(made: Path, final: Path) -> Literal["won", "lost"]:
+    """Give a finished file its final name, unless the name is taken: the first wins.
+
+    The bytes are on disk before the name is, and the name before this returns: file and
+    folder are fsynced. A failed fsync is never retried on the same file.
+
+    Raises:
+        StoreError: the file system has no hard links.
+        OSError: any other failure; nothing became visible.
+    """
+    _sync(made)
+    try:
+        os.link(made, final)
+    except FileExistsError:
+        # Our own link may have succeeded behind a lost reply (NFS): then it is this very file.
+        return "won" if os.path.samefile(made, final) else "lost"
+    except OSError as error:
+        if error.errno in _NO_LINKS:
+            raise StoreError(
+                f"{final.parent}: this file system cannot link a file to its final name ({error.strerror}), "
+                "so a part could be seen half-written or twice. Put OUT on a local disk, NFS, Lustre or GPFS."
+            ) from error
+        raise
+    _sync(final.parent)
+    return "won"
+
+
+def publish_json(final: Path, content: dict[str, Any], tmp: Path) -> Literal["won", "lost"]:
+    """Publish a JSON file under a name that is taken once and never changed."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with attempt(tmp, final.name) as made:
+        made.write_text(json.dumps(content, indent=1) + "\n", encoding="utf8")
+        return publish(made, final)
+
+
+def replace_json(final: Path, content: dict[str, Any], tmp: Path) -> None:
+    """Write a JSON file that may change: a cache or a report, nothing that must not be lost."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with attempt(tmp, final.name) as made:
+        made.write_text(json.dumps(content, indent=1) + "\n", encoding="utf8")
+        made.replace(final)
+
+
+def sweep(folder: Path) -> int:
+    """Remove what killed attempts left behind; a live one holds its lock. Returns how many."""
+    swept = 0
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+            swept += 1
+    return swept
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

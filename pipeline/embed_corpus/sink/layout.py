@@ -1,0 +1,82 @@
+"""Where things lie in OUT."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Layout"]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The folders of one OUT; `data/` alone is a plain Parquet dataset."""
+
+    root: Path
+
+    @property
+    def data(self) -> Path:
+        """Parts: presence under the final name is the commit."""
+        return self.root / "data"
+
+    @property
+    def index(self) -> Path:
+        """The FAISS index, its ids and index.json."""
+        return self.root / "index"
+
+    @property
+    def meta(self) -> Path:
+        """Everything else; never a file ending in .parquet."""
+        return self.root / "_embed"
+
+    @property
+    def job(self) -> Path:
+        """The fields of the job this OUT belongs to; written once."""
+        return self.meta / "job.json"
+
+    @property
+    def current_run(self) -> Path:
+        """What the last run noted: its plan, and where model and input lie; replaced by each."""
+        return self.meta / "run.json"
+
+    @property
+    def plans(self) -> Path:
+        """One immutable file a plan, named by its content."""
+        return self.meta / "plans"
+
+    @property
+    def snapshots(self) -> Path:
+        """Numbered lists of parts; the highest number is current."""
+        return self.meta / "snapshots"
+
+    @property
+    def stats(self) -> Path:
+        """One JSON file a part: counts and checksum; a cache, rebuilt from the part."""
+        return self.meta / "stats"
+
+    @property
+    def rejects(self) -> Path:
+        """One JSONL file (zstd) a shard that had rejects."""
+        return self.meta / "rejects"
+
+    @property
+    def runs(self) -> Path:
+        """One report a run."""
+        return self.meta / "runs"
+
+    @property
+    def superseded(self) -> Path:
+        """Parts that a later plan no longer has, set aside by --prune."""
+        return self.meta / "superseded"
+
+    @property
+    def tmp(self) -> Path:
+        """Attempts."""
+        return self.meta / "tmp"
+
+    def parts(self) -> list[str]:
+        """Names of the committed parts, sorted: one listing, no file opened."""
+        return sorted(p.name for p in self.data.glob("*.parquet")) if self.data.is_dir() else []

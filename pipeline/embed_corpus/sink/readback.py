@@ -1,0 +1,96 @@
+"""Parts read back: their vectors, their counts, and whether they are sound."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from embed_corpus.data import Counts
+from embed_corpus.errors import OutputError
+from embed_corpus.sink.commit import replace_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from embed_corpus.sink.layout import Layout
+
+__all__ = ["check_part", "check_vectors", "part_stats", "stats_of", "vectors_of"]
+
+
+def vectors_of(column: pa.ChunkedArray | pa.Array) -> NDArray[Any]:
+    """Return an embedding column as an array [rows, dim] of its own type."""
+    arrays = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    dim = column.type.list_size
+    dtype = column.type.value_type.to_pandas_dtype()
+    flat = [a.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim) for a in arrays]
+    return np.concatenate(flat) if flat else np.empty((0, dim), dtype)
+
+
+def check_part(part: Path, dim: int, n_rows: int, *, normalized: bool) -> None:
+    """Read a part back: page checksums, rows, dimension, and every vector finite (and of unit length).
+
+    Raises:
+        OutputError: naming the part and what is wrong.
+    """
+    try:
+        with pq.ParquetFile(part, page_checksum_verification=True) as file:
+            rows = file.metadata.num_rows
+            found_dim = file.schema_arrow.field("embedding").type.list_size
+            if (rows, found_dim) != (n_rows, dim):
+                raise OutputError(
+                    f"{part}: {rows} rows of dimension {found_dim} read back, not {n_rows} of {dim}"
+                )
+            for batch in file.iter_batches(4096, columns=["embedding"]):
+                check_vectors(vectors_of(batch["embedding"]), normalized=normalized, where=str(part))
+    except (OSError, pa.ArrowException) as error:
+        raise OutputError(f"{part} does not read back: {error}") from error
+
+
+def check_vectors(vectors: NDArray[Any], *, normalized: bool, where: str) -> None:
+    """Check that vectors [n, dim] are finite and, if `normalized`, of unit length within 0.002.
+
+    Raises:
+        OutputError: naming `where` and the first row at fault.
+    """
+    lengths = np.linalg.norm(vectors.astype(np.float32), axis=1)
+    wrong = ~np.isfinite(lengths)
+    if normalized:
+        wrong |= np.abs(lengths - 1) > 2e-3  # float16 rounds each of up to 4,096 numbers to 11 bits
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise OutputError(f"{where}: {int(wrong.sum())} vectors are not finite or not of unit length, first in row {row}")
+
+
+def stats_of(part: Path, counts: Counts) -> dict[str, Any]:
+    """Return what is noted about a part beside it: its counts, bytes and sha256."""
+    with part.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"counts": asdict(counts), "bytes": part.stat().st_size, "sha256": digest}
+
+
+def part_stats(layout: Layout, name: str) -> dict[str, Any]:
+    """Return a part's counts, bytes and sha256: from the cache, else from the part itself.
+
+    Raises:
+        OutputError: the part is damaged.
+    """
+    cached = layout.stats / f"{name.rsplit('-', 1)[1].removesuffix('.parquet')}.json"
+    try:
+        stats: dict[str, Any] = json.loads(cached.read_text(encoding="utf8"))
+    except (OSError, ValueError):
+        part = layout.data / name
+        try:
+            metadata = pq.read_metadata(part).metadata or {}
+            stats = stats_of(part, Counts(**json.loads(metadata[b"embed_corpus.counts"])))
+        except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+            raise OutputError(f"{part} is damaged or no part of ours: {error}") from error
+        replace_json(cached, stats, layout.tmp)
+    return stats

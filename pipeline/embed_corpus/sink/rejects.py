@@ -1,0 +1,41 @@
+"""Rejects: one JSONL file a shard, named by the shard, the same bytes on every attempt."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from embed_corpus.sink.commit import attempt, publish
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from embed_corpus.data import Reject
+    from embed_corpus.sink.layout import Layout
+
+__all__ = ["publish_rejects", "read_rejects"]
+
+
+def publish_rejects(layout: Layout, shard_id: str, rejects: Sequence[Reject]) -> None:
+    """Publish a shard's rejects, compressed with zstd; a shard without rejects has no file."""
+    if not rejects:
+        return
+    layout.rejects.mkdir(parents=True, exist_ok=True)
+    final = layout.rejects / f"{shard_id}.jsonl.zst"
+    with attempt(layout.tmp, final.name) as made:
+        with pa.CompressedOutputStream(pa.OSFile(str(made), "wb"), "zstd") as stream:
+            for reject in rejects:
+                stream.write(json.dumps(asdict(reject), ensure_ascii=False).encode() + b"\n")
+        publish(made, final)
+
+
+def read_rejects(layout: Layout, shard_id: str) -> list[dict[str, Any]]:
+    """Return a shard's rejects as they were recorded; none if it had none."""
+    file = layout.rejects / f"{shard_id}.jsonl.zst"
+    if not file.exists():
+        return []
+    with pa.CompressedInputStream(pa.OSFile(str(file)), "zstd") as stream:
+        return [json.loads(line) for line in stream.read().splitlines()]

@@ -1,0 +1,78 @@
+"""Snapshots: numbered, immutable lists of the parts that make one consistent result."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from embed_corpus.data import Counts
+from embed_corpus.sink.commit import publish_json
+from embed_corpus.sink.readback import part_stats
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from embed_corpus.sink.layout import Layout
+
+__all__ = ["PartEntry", "Snapshot", "entries", "latest_snapshot", "publish_snapshot"]
+
+
+@dataclass(frozen=True, slots=True)
+class PartEntry:
+    """A part as a snapshot lists it: file name, counts, size and checksum."""
+
+    name: str
+    counts: Counts
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The parts of one complete plan, in plan order; `number` grows with each new result."""
+
+    number: int
+    parts: tuple[PartEntry, ...]
+
+    @property
+    def counts(self) -> Counts:
+        """What became of all rows."""
+        return sum((part.counts for part in self.parts), start=Counts())
+
+
+def latest_snapshot(layout: Layout) -> Snapshot | None:
+    """Return the snapshot with the highest number, None before the first."""
+    numbers = sorted(layout.snapshots.glob("*.json")) if layout.snapshots.is_dir() else []
+    if not numbers:
+        return None
+    content = json.loads(numbers[-1].read_text(encoding="utf8"))
+    parts = tuple(PartEntry(**p | {"counts": Counts(**p["counts"])}) for p in content["parts"])
+    return Snapshot(content["number"], parts)
+
+
+def entries(layout: Layout, names: Sequence[str]) -> list[PartEntry]:
+    """Return the entries of committed parts: from the last snapshot where it has them, else from their statistics.
+
+    Raises:
+        OutputError: a part is damaged.
+    """
+    last = latest_snapshot(layout)
+    known = {part.name: part for part in last.parts} if last else {}
+    return [known.get(name) or _entry(name, part_stats(layout, name)) for name in names]
+
+
+def _entry(name: str, stats: dict[str, Any]) -> PartEntry:
+    return PartEntry(name, Counts(**stats["counts"]), stats["bytes"], stats["sha256"])
+
+
+def publish_snapshot(layout: Layout, parts: Sequence[PartEntry]) -> Snapshot:
+    """Publish a snapshot of these parts, unless the latest one lists exactly them."""
+    while True:
+        last = latest_snapshot(layout)
+        if last is not None and last.parts == tuple(parts):
+            return last
+        new = Snapshot(last.number + 1 if last else 1, tuple(parts))
+        final = layout.snapshots / f"{new.number:06d}.json"
+        if publish_json(final, asdict(new), layout.tmp) == "won":
+            return new
