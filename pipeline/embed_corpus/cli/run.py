@@ -58,28 +58,98 @@ def _paths(ctx: click.Context, paths: tuple[str, ...]) -> tuple[tuple[str, ...],
 
 @click.command("run")
 @click.argument("paths", nargs=-1, metavar="INPUT... OUT")
-@click.option("--config", type=click.Path(dir_okay=False, path_type=Path), is_eager=True, expose_value=False, callback=_load_toml, help="Job file in TOML: the same keys as these flags, and input = [...], output = \"...\". Flags win.")
-@click.option("--model", metavar="NAME", help="Folder of a sentence-transformers model, or its hub id.  [default: the MiniLM of the demo extra]")
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=_load_toml,
+    help='Job file in TOML: the same keys as these flags, and input = [...], output = "...". Flags win.',
+)
+@click.option(
+    "--model",
+    metavar="NAME",
+    help="Folder of a sentence-transformers model, or its hub id.  [default: the MiniLM of the demo extra]",
+)
 @click.option("--revision", metavar="COMMIT", help="Branch, tag or commit of a hub model.")
-@click.option("--text-column", multiple=True, default=("text",), show_default="text", metavar="COLUMN", help="Column that holds the text; repeatable: joined with a blank line.")
-@click.option("--id-column", metavar="COLUMN", help="Column that holds the document's id.  [default: made up: <path relative to INPUT>#<row>]")
+@click.option(
+    "--text-column",
+    multiple=True,
+    default=("text",),
+    show_default="text",
+    metavar="COLUMN",
+    help="Column that holds the text; repeatable: joined with a blank line.",
+)
+@click.option(
+    "--id-column",
+    metavar="COLUMN",
+    help="Column that holds the document's id.  [default: made up: <path relative to INPUT>#<row>]",
+)
 @click.option("--keep", multiple=True, metavar="COLUMN", help="Input column to carry over into the parts; repeatable.")
 @click.option("--keep-text", is_flag=True, help="Keep each chunk's text as column `text`; search shows it.")
-@click.option("--chunk-tokens", type=int, metavar="N", help="Tokens of a chunk at most, special tokens included.  [default: the model's limit, 512 at most]")
-@click.option("--chunk-overlap", type=int, default=0, show_default=True, metavar="N", help="Tokens that a chunk repeats of the one before, at most.")
-@click.option("--long", type=click.Choice(["split", "truncate"]), default="split", show_default=True, help="Documents over the limit: split into chunks, or cut off (counted).")
-@click.option("--devices", default="all", show_default=True, metavar="all|cpu|0,1", help="Where to run: every GPU (else the CPU), the CPU, or these GPUs.")
-@click.option("--precision", type=click.Choice(["auto", "fp32", "fp16", "bf16"]), default="auto", show_default=True, help="Arithmetic of the model. auto: fp32 on a CPU; fp16 (BERT's family) or bf16 on a GPU.")
-@click.option("--vector-type", type=click.Choice(["float32", "float16"]), default="float32", show_default=True, help="Numbers in the parts.")
+@click.option(
+    "--chunk-tokens",
+    type=int,
+    metavar="N",
+    help="Tokens of a chunk at most, special tokens included.  [default: the model's limit, 512 at most]",
+)
+@click.option(
+    "--chunk-overlap",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Tokens that a chunk repeats of the one before, at most.",
+)
+@click.option(
+    "--long",
+    type=click.Choice(["split", "truncate"]),
+    default="split",
+    show_default=True,
+    help="Documents over the limit: split into chunks, or cut off (counted).",
+)
+@click.option(
+    "--devices",
+    default="all",
+    show_default=True,
+    metavar="all|cpu|0,1",
+    help="Where to run: every GPU (else the CPU), the CPU, or these GPUs.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "fp16", "bf16"]),
+    default="auto",
+    show_default=True,
+    help="Arithmetic of the model. auto: fp32 on a CPU; fp16 (BERT's family) or bf16 on a GPU.",
+)
+@click.option(
+    "--vector-type",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Numbers in the parts.",
+)
 @click.option("--limit", type=int, metavar="N", help="Stop after the first N rows of the input.")
-@click.option("--max-rejects", default="0.1%", show_default=True, metavar="SHARE", help="Rows that may be rejected (10 always may; empty texts do not count). 0: none.")
-@click.option("--index", type=click.Choice(["none", "flat", "auto"]), default="none", show_default=True, help="Build a FAISS index at the end. auto is flat in this version.")
+@click.option(
+    "--max-rejects",
+    default="0.1%",
+    show_default=True,
+    metavar="SHARE",
+    help="Rows that may be rejected (10 always may; empty texts do not count). 0: none.",
+)
+@click.option(
+    "--index",
+    type=click.Choice(["none", "flat", "auto"]),
+    default="none",
+    show_default=True,
+    help="Build a FAISS index at the end. auto is flat in this version.",
+)
 @click.option("--overwrite", is_flag=True, help="If OUT holds the result of another job, delete that first.")
 @click.option("--prune", is_flag=True, help="Set parts aside whose input is gone or has changed.")
 @click.option("--quiet", is_flag=True, help="Only warnings and errors.")
 @click.pass_context
-def command(ctx: click.Context, paths: tuple[str, ...], *, quiet: bool, **options: Any) -> None:
-    """Embed INPUT (files, folders, globs of .parquet, .jsonl, .ndjson, the latter two also .gz or .zst) into OUT.
+def command(ctx: click.Context, /, paths: tuple[str, ...], *, quiet: bool, **options: Any) -> None:
+    r"""Embed INPUT (files, folders, globs of .parquet, .jsonl, .ndjson, the latter two also .gz or .zst) into OUT.
 
     Stop it any time: what is finished is safe, and the same line goes on from there.
 

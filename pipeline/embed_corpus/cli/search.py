@@ -16,7 +16,7 @@ __all__ = ["command"]
 @click.option("-k", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Chunks to show.")
 @click.option("--model", metavar="NAME", help="Where the job's model lies now, if it has moved.")
 def command(out: Path, query: str, k: int, model: str | None) -> None:
-    """Print the chunks of OUT that are nearest to QUERY: score, id, span, and the text if it was kept.
+    r"""Print the chunks of OUT that are nearest to QUERY: score, id, span, and the text if it was kept.
 
     \b
     embed-corpus search out/ "heat transfer in hypersonic flow" -k 5

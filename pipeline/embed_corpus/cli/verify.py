@@ -13,7 +13,14 @@ __all__ = ["command"]
 
 @click.command("verify")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--sample", type=click.IntRange(0), default=32, show_default=True, metavar="N", help="Chunks to embed again from their sources; 0: none.")
+@click.option(
+    "--sample",
+    type=click.IntRange(0),
+    default=32,
+    show_default=True,
+    metavar="N",
+    help="Chunks to embed again from their sources; 0: none.",
+)
 @click.option("--model", metavar="NAME", help="Where the job's model lies now, if it has moved.")
 def command(out: Path, sample: int, model: str | None) -> None:
     """Check the result in OUT: counts add up, files are undamaged, vectors are finite and of unit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -64,8 +65,7 @@ def packed_attention(
         raise NotImplementedError(f"packed attention takes no {', '.join(odd) or 'mask'}")
     causal = bool(getattr(module, "is_causal", False)) if is_causal is None else is_causal
     out = query.new_empty(1, query.shape[2], query.shape[1], value.shape[3])
-    edges = cu_seq_lens_q.tolist()
-    for a, b in zip(edges, edges[1:], strict=False):
+    for a, b in pairwise(cu_seq_lens_q.tolist()):
         mask = _window_mask(b - a, sliding_window, causal=causal, device=query.device)
         attended = scaled_dot_product_attention(
             query[:, :, a:b],

@@ -6,7 +6,6 @@ import inspect
 import platform
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch.nn.functional import normalize
 
@@ -15,6 +14,7 @@ from embed_corpus.engine.pooling import pool
 from embed_corpus.errors import ModelError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from embed_corpus.data import Batch
@@ -98,7 +98,7 @@ def _load(facts: ModelFacts, dtype: torch.dtype) -> torch.nn.Module:
     missing = sorted(report["missing_keys"])
     if missing:
         raise ModelError(
-            f"model {facts.folder} lacks weights ({len(missing)}, e.g. {missing[0]}): random ones would take their place."
+            f"model {facts.folder} lacks {len(missing)} weights, e.g. {missing[0]}: random ones would stand in."
         )
     if not model.is_backend_compatible():
         raise ModelError(

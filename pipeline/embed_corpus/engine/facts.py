@@ -76,9 +76,7 @@ def model_folder(name: str | None, revision: str | None = None) -> Path:
         )
     except Exception as error:  # the hub client raises a dozen kinds, network ones among them
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(
-            f"model {name!r} is no folder here and could not be fetched from the hub: {reason}"
-        ) from error
+        raise ModelError(f"model {name!r} is no folder here and could not be fetched from the hub: {reason}") from error
     return Path(fetched)
 
 
@@ -134,9 +132,7 @@ def _prompts(folder: Path, settings: dict[str, Any]) -> tuple[str, str]:
     prompts = settings.get("prompts") or {}
     default = settings.get("default_prompt_name")
     if default is not None and default not in prompts:
-        raise ModelError(
-            f"{folder}: default_prompt_name {default!r} is none of the prompts: {', '.join(prompts) or 'there are none'}."
-        )
+        raise ModelError(f"{folder}: default_prompt_name {default!r} is none of the prompts ({', '.join(prompts)}).")
 
     def choose(*names: str) -> str:
         chosen = next((name for name in names if prompts.get(name) is not None), default)

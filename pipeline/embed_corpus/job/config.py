@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from embed_corpus.errors import UsageError
 from embed_corpus.sink.parts import RESERVED
 from embed_corpus.source.inspect import Columns
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["JobConfig", "parse_share"]
 

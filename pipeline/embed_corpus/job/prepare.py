@@ -117,7 +117,7 @@ def _chunk_tokens(config: JobConfig, facts: ModelFacts) -> int:
         return min(facts.max_tokens, DEFAULT_CHUNK_TOKENS)
     if config.chunk_tokens > facts.max_tokens:
         raise UsageError(
-            f"--chunk-tokens {config.chunk_tokens}: the model takes {facts.max_tokens} tokens at most, special ones included."
+            f"--chunk-tokens {config.chunk_tokens}: the model takes {facts.max_tokens} at most, special ones included."
         )
     return config.chunk_tokens
 
@@ -131,7 +131,7 @@ def _adopt(layout: Layout, fields: dict[str, Any], *, overwrite: bool) -> None:
         raise UsageError(f"OUT {root} cannot be used: {error.strerror}. Name a folder.") from error
     if not layout.job.exists() and present - {"_embed"}:
         raise UsageError(
-            f"OUT {root} holds files that are not of embed-corpus (e.g. {sorted(present)[0]}): name an empty or new folder."
+            f"OUT {root} holds files that are not ours (e.g. {min(present - {'_embed'})}): name an empty or new folder."
         )
     if layout.job.exists():
         theirs = json.loads(layout.job.read_text(encoding="utf8"))

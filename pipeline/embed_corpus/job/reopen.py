@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.engine.facts import ModelFacts, model_folder, read_facts
@@ -16,6 +15,8 @@ from embed_corpus.source.inspect import Columns
 from embed_corpus.source.plan import Plan
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from embed_corpus.data import Shard
 
 __all__ = ["Opened", "open_output"]
@@ -46,7 +47,8 @@ class Opened:
         facts = read_facts(folder)
         if changed := list(differences(space_fields(facts), self.fields["space"])):
             raise UsageError(
-                f"the model in {folder} is not the one that made these vectors; what differs:\n  " + "\n  ".join(changed)
+                f"the model in {folder} is not the one that made these vectors; what differs:\n  "
+                + "\n  ".join(changed)
             )
         return facts
 

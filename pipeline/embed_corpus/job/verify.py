@@ -121,7 +121,9 @@ def _damaged(file: Path, why: str) -> str:
 def _index(opened: Opened, snapshot: Snapshot) -> str:
     manifest = read_manifest(opened.layout) or {}
     if manifest["snapshot"] != snapshot.number:
-        raise OutputError(f"the index is of snapshot {manifest['snapshot']}, not {snapshot.number}: run again with --index.")
+        raise OutputError(
+            f"the index is of snapshot {manifest['snapshot']}, not {snapshot.number}: run again with --index."
+        )
     for name, facts in manifest["files"].items():
         if _sha256(opened.layout.index / name) != facts["sha256"]:
             raise OutputError(f"{opened.layout.index / name} is damaged: delete {opened.layout.index} and run again.")
@@ -174,12 +176,12 @@ class _Sample:
             cosine = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
             worst, n_equal, n = min(worst, float(cosine.min())), n_equal + int(same.sum()), n + len(same)
             if worst < _COSINE:
-                raise OutputError(f"{part.name}: a sampled vector has cosine {worst:.6f} to the same text embedded again")
+                raise OutputError(
+                    f"{part.name}: a sampled vector has cosine {worst:.6f} to the same text embedded again"
+                )
         return f"{n} chunks embedded again from their sources: {n_equal} to the same bytes, least cosine {worst:.7f}"
 
-    def _again(
-        self, shard: Shard, chunker: Chunker, encoder: Encoder, name: str
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _again(self, shard: Shard, chunker: Chunker, encoder: Encoder, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the sampled vectors of one part: embedded again, and as they stand in it."""
         table = pq.read_table(self._opened.layout.data / name).take(pa.array(sorted(self._rows[name])))
         wanted: dict[str, list[int]] = defaultdict(list)
@@ -198,7 +200,9 @@ class _Sample:
             if not wanted:
                 break
         if wanted:
-            raise DataError(f"{shard.source} no longer holds document {next(iter(wanted))!r}: it changed since the run.")
+            raise DataError(
+                f"{shard.source} no longer holds document {next(iter(wanted))!r}: it changed since the run."
+            )
         return ours, theirs
 
 

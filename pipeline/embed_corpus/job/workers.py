@@ -17,7 +17,7 @@ from embed_corpus.job.fingerprint import digest
 from embed_corpus.job.pipeline import Committed, Embedded, Failed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
 
@@ -77,7 +77,7 @@ class _Broken:
 Event = Ready | Embedded | Committed | Failed | Ended
 
 
-def run_workers(specs: Iterable[WorkerSpec], shards: Iterable[Shard]) -> Iterator[Event]:
+def run_workers(specs: Iterable[WorkerSpec], shards: Iterable[Shard]) -> Generator[Event, None, None]:
     """Embed shards on one process per spec, each taking the next shard when it is free.
 
     Yields the workers' events as they come. Whatever ends this, no process is left behind.
@@ -91,7 +91,9 @@ def run_workers(specs: Iterable[WorkerSpec], shards: Iterable[Shard]) -> Iterato
     try:
         for spec in specs:
             ours, theirs = context.Pipe()
-            process = context.Process(target=_worker, args=(theirs, spec), name=f"embed-{spec.device}", daemon=True)
+            process: BaseProcess = context.Process(
+                target=_worker, args=(theirs, spec), name=f"embed-{spec.device}", daemon=True
+            )
             process.start()
             theirs.close()
             running[ours] = process

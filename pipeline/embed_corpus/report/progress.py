@@ -41,11 +41,13 @@ class Progress:
                 unit="doc",
                 dynamic_ncols=True,
                 smoothing=0.05,
-                bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} rows [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
+                bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
             )
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._stream:
             self._bar.close()
 
@@ -54,7 +56,7 @@ class Progress:
         if not self.counts.rows:
             self._begin = self._last = time.perf_counter()
             if self._stream:
-                self._bar.start_t = self._bar.last_print_t = self._bar._time()
+                self._bar.reset(self._total)
 
     def add(self, counts: Counts) -> None:
         """Count rows that are embedded."""

@@ -57,10 +57,8 @@ class RunReport:
             return [f"nothing to do: all {self.parts} parts were there already"] if not self.problems else []
         stages = ", ".join(f"{name} {value:.1f}" for name, value in self.seconds.items())
         rate = self.fresh.tokens / max(self.elapsed, 1e-9)
-        return [
-            f"{rate:,.0f} tokens/s, {self.fresh.documents / max(self.elapsed, 1e-9):,.1f} documents/s "
-            f"over {self.elapsed:.1f} s (seconds by stage: {stages})"
-        ]
+        speed = f"{rate:,.0f} tokens/s, {self.fresh.documents / max(self.elapsed, 1e-9):,.1f} documents/s"
+        return [f"{speed} over {self.elapsed:.1f} s (seconds by stage: {stages})"]
 
     def _result_line(self) -> str:
         where = f"result: {self.output / 'data'}: {self.parts} of {self.planned} parts, {self.fresh_parts} of them new"

@@ -60,7 +60,7 @@ def publish(made: Path, final: Path) -> Literal["won", "lost"]:
         os.link(made, final)
     except FileExistsError:
         # Our own link may have succeeded behind a lost reply (NFS): then it is this very file.
-        return "won" if os.path.samefile(made, final) else "lost"
+        return "won" if made.samefile(final) else "lost"
     except OSError as error:
         if error.errno in _NO_LINKS:
             raise StoreError(

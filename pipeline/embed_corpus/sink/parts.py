@@ -191,6 +191,7 @@ class PartWriter:
         """Drop the attempt."""
         self._stack.close()
 
+
 def _without_vector(block: Block, vectors: NDArray[np.float32]) -> tuple[NDArray[np.int32], list[Reject]]:
     """Find the documents that gave no token, or a vector that is not finite."""
     assert block.rows is not None

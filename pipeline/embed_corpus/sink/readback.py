@@ -45,9 +45,7 @@ def check_part(part: Path, dim: int, n_rows: int, *, normalized: bool) -> None:
             rows = file.metadata.num_rows
             found_dim = file.schema_arrow.field("embedding").type.list_size
             if (rows, found_dim) != (n_rows, dim):
-                raise OutputError(
-                    f"{part}: {rows} rows of dimension {found_dim} read back, not {n_rows} of {dim}"
-                )
+                raise OutputError(f"{part}: {rows} rows of dimension {found_dim} read back, not {n_rows} of {dim}")
             for batch in file.iter_batches(4096, columns=["embedding"]):
                 check_vectors(vectors_of(batch["embedding"]), normalized=normalized, where=str(part))
     except (OSError, pa.ArrowException) as error:
@@ -66,7 +64,9 @@ def check_vectors(vectors: NDArray[Any], *, normalized: bool, where: str) -> Non
         wrong |= np.abs(lengths - 1) > 2e-3  # float16 rounds each of up to 4,096 numbers to 11 bits
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        raise OutputError(f"{where}: {int(wrong.sum())} vectors are not finite or not of unit length, first in row {row}")
+        raise OutputError(
+            f"{where}: {int(wrong.sum())} vectors are not finite or not of unit length, first in row {row}"
+        )
 
 
 def stats_of(part: Path, counts: Counts) -> dict[str, Any]:

@@ -104,9 +104,7 @@ def _expand_glob(text: str, output: Path) -> Iterator[tuple[Path, str]]:
 def _walk(folder: Path, output: Path) -> Iterator[Path]:
     """Yield the files below a folder; `_delta_log`, `.git` and the like, and OUT, stay out."""
     for here, folders, files in os.walk(folder):
-        folders[:] = sorted(
-            name for name in folders if name[0] not in "_." and Path(here, name).resolve() != output
-        )
+        folders[:] = sorted(name for name in folders if name[0] not in "_." and Path(here, name).resolve() != output)
         for name in sorted(files):
             if name[0] not in "_." and not name.endswith(".crc"):
                 yield Path(here, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from itertools import islice
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -80,9 +80,7 @@ def inspect(found: Found, columns: Columns) -> Source:
         return _inspect_jsonl(found, columns)
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(
-            f"{found.path} cannot be read: {reason} Replace the file, or take it out of INPUT."
-        ) from error
+        raise DataError(f"{found.path} cannot be read: {reason} Replace the file, or take it out of INPUT.") from error
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
@@ -126,7 +124,7 @@ def _inspect_parquet(found: Found, columns: Columns) -> Source:
 
 
 def _fits_id(kind: pa.DataType) -> bool:
-    return kind == pa.string() or pa.types.is_integer(kind)
+    return bool(kind == pa.string() or pa.types.is_integer(kind))
 
 
 def _footer_hash(path: Path) -> str:
@@ -149,7 +147,7 @@ def _cut_row_groups(groups: list[tuple[int, int]]) -> tuple[Cut, ...]:
         pieces = max(-(-group_rows // SHARD_ROWS), -(-group_bytes // SHARD_BYTES), 1)
         if pieces > 1:
             edges = [first + group_rows * i // pieces for i in range(pieces + 1)]
-            cuts += [Cut(a, b - a) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+            cuts += [Cut(a, b - a) for a, b in pairwise(edges) if b > a]
             first += group_rows
         else:
             rows, size = rows + group_rows, size + group_bytes

@@ -75,9 +75,7 @@ def _parquet_rows(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataT
     """Yield the range's rows; only the needed columns, and only the row groups that hold it."""
     del keep_types  # the plan has checked that the file's own types are these
     stop = shard.first_row + shard.n_rows
-    with pq.ParquetFile(
-        shard.path, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True
-    ) as file:
+    with pq.ParquetFile(shard.path, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True) as file:
         group_first = 0
         for number in range(file.metadata.num_row_groups):
             group = file.metadata.row_group(number)
@@ -168,10 +166,10 @@ def _screen(raw: _Raw, shard: Shard, columns: Columns, seen: set[str]) -> Rows:
     texts = [_valid(raw.table[name], name, bad) for name in columns.text]
     ids = _doc_ids(raw, shard, columns, bad)
     text = _joined(texts)
-    for i in np.flatnonzero(pc.equal(pc.binary_length(pc.utf8_trim_whitespace(text)), 0)):
-        bad.setdefault(int(i), ("empty", ""))
-    for i in np.flatnonzero(pc.greater(pc.binary_length(text), MAX_DOC_BYTES)):
-        bad.setdefault(int(i), ("too_large", f"over {MAX_DOC_BYTES >> 20} MiB"))
+    for i in np.flatnonzero(pc.equal(pc.binary_length(pc.utf8_trim_whitespace(text)), 0)).tolist():
+        bad.setdefault(i, ("empty", ""))
+    for i in np.flatnonzero(pc.greater(pc.binary_length(text), MAX_DOC_BYTES)).tolist():
+        bad.setdefault(i, ("too_large", f"over {MAX_DOC_BYTES >> 20} MiB"))
     if columns.id:
         for i, doc_id in enumerate(ids.to_pylist()):
             if doc_id is None:
