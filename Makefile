@@ -1,0 +1,44 @@
+# Every target does its own set-up on a machine that has Python >= 3.11 and nothing else.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+DEMO := out/sample
+# pip 25.1 is the first to know dependency groups
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
+
+demo: .venv/user ## embed the sample corpus, then ask it three questions
+	$(BIN)/embed-corpus run --config jobs/sample.toml
+	@while read -r query; do echo; echo "$$query"; $(BIN)/embed-corpus search $(DEMO) "$$query" -k 3; done < jobs/sample-queries.txt
+
+test: .venv/dev ## run the tests, then the built wheel in an environment of its own
+	$(BIN)/python -m pytest
+	$(BIN)/python tests/wheel.py
+
+lint: .venv/dev ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/dev ## compare with sentence-transformers on this machine's CPU
+	$(BIN)/python benchmarks/cpu.py
+
+clean: ## remove the environments and the demo's result
+	rm -rf .venv .venv-wheel $(DEMO)
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python >= 3.11 is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python $(PIP_INSTALL) --upgrade 'pip>=25.1'
+
+.venv/user: pyproject.toml | .venv/bin/python
+	$(BIN)/python $(PIP_INSTALL) --editable '.[demo,index]'
+	@touch $@
+
+.venv/dev: pyproject.toml | .venv/bin/python
+	$(BIN)/python $(PIP_INSTALL) --editable '.[demo,index]' --group dev
+	@touch $@ .venv/user

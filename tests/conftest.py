@@ -1,0 +1,83 @@
+"""Tiny real models, made on the spot, and the command as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from tiny import CORPUS, Command, byte_bpe, save_model, wordpiece
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    """The 350 documents of the first Cranfield shard."""
+    return pq.read_table(CORPUS / "cranfield-0.parquet")["text"].to_pylist()
+
+
+@pytest.fixture(scope="session")
+def long_texts() -> list[str]:
+    """The long pages of the Python documentation."""
+    return pq.read_table(CORPUS / "python-docs.parquet")["text"].to_pylist()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Path:
+    """A one-layer random BERT with mean pooling; texts of at most 64 tokens."""
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=2000,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    return save_model(tmp_path_factory.mktemp("bert"), BertModel(config).eval(), wordpiece(texts))
+
+
+@pytest.fixture(scope="session")
+def tiny_decoder(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Path:
+    """A two-layer random Qwen3 with last-token pooling and grouped heads; texts of at most 128 tokens."""
+    from transformers import Qwen3Config, Qwen3Model
+
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=2000,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        intermediate_size=64,
+        max_position_embeddings=128,
+        pad_token_id=0,
+        eos_token_id=0,
+    )
+    prompts = {"query": "Instruct: find\nQuery:", "document": ""}
+    folder = tmp_path_factory.mktemp("qwen3")
+    model = Qwen3Model(config).eval()
+    return save_model(folder, model, byte_bpe(texts), pooling="lasttoken", max_length=128, prompts=prompts)
+
+
+@pytest.fixture
+def embed_corpus() -> Command:
+    """Run the installed command in a process of its own and return it, finished."""
+
+    def run(*args: object, **options: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "embed_corpus", *map(str, args)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **options)
+
+    return run
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _offline() -> None:
+    os.environ["HF_HUB_OFFLINE"] = "1"

@@ -1,0 +1,18 @@
+"""`embed-corpus run` from end to end, with a tiny model, in real processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.dataset as ds
+
+from tiny import CORPUS, Command
+
+
+def test_smoke(embed_corpus: Command, tiny_model: Path, tmp_path: Path) -> None:
+    """A run over all samples gives a dataset with one row a chunk, and says what it did."""
+    done = embed_corpus("run", CORPUS, tmp_path / "out", "--model", tiny_model, "--id-column", "id")
+    assert done.returncode == 0, done.stderr
+    table = ds.dataset(tmp_path / "out" / "data").to_table()
+    assert len(set(table["doc_id"].to_pylist())) == 1420
+    assert "1,422 rows: 1,420 documents" in done.stdout
