@@ -1,0 +1,104 @@
+"""Packing: batches keep the order, the budget and the positions, and are never too small for the CPU."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from embed_corpus.data import Batch, Chunks
+from embed_corpus.feed.packing import MIN_TOKENS, Packer, make_batch
+
+BUDGETS = st.sampled_from([1, 7, 64, 255, 256, 257, 1000])
+BLOCKS = st.lists(st.lists(st.one_of(st.integers(1, 12), st.integers(1, 400)), max_size=12), max_size=5)
+
+
+def chunks_of(lengths: list[int], first_id: int = 1) -> Chunks:
+    """Chunks of these lengths whose ids count up, so that each token can be told from all others."""
+    n, ids = len(lengths), np.arange(first_id, first_id + sum(lengths), dtype=np.int32)
+    zeros = np.zeros(n, np.int64)
+    small = zeros.astype(np.int32)
+    return Chunks(small, small, zeros, zeros, np.array(lengths, np.int32), (b"",) * n, ids)
+
+
+def pack(blocks: list[list[int]], budget: int) -> list[Batch]:
+    """All batches of some blocks, ids counting up from 1."""
+    packer, batches, first_id = Packer(budget), [], 1
+    for lengths in blocks:
+        batches += packer.add(chunks_of(lengths, first_id))
+        first_id += sum(lengths)
+    return [*batches, *packer.flush()]
+
+
+def real_lengths(batch: Batch) -> list[int]:
+    """Tokens of each chunk of a batch, dummies left out."""
+    return np.diff(batch.cu_seqlens)[: batch.n_chunks].tolist()
+
+
+@given(BLOCKS, BUDGETS)
+@settings(max_examples=200, deadline=None)
+@example([[100, 5]], 64)
+def test_order(blocks: list[list[int]], budget: int) -> None:
+    """The real chunks of all batches, one after the other, are the input: none lost, split or moved."""
+    batches = pack(blocks, budget)
+    assert [n for b in batches for n in real_lengths(b)] == [n for lengths in blocks for n in lengths]
+    real = [b.input_ids[: b.cu_seqlens[b.n_chunks]] for b in batches]
+    np.testing.assert_array_equal(np.concatenate([[], *real]), np.arange(1, 1 + sum(map(sum, blocks))))
+    assert sum(b.n_chunks for b in batches) == sum(map(len, blocks))
+    assert all(b.n_chunks > 0 for b in batches)
+
+
+@given(BLOCKS, BUDGETS)
+@settings(max_examples=200, deadline=None)
+@example([[100, 5]], 64)
+def test_budget(blocks: list[list[int]], budget: int) -> None:
+    """Only a chunk over the budget makes a batch over it, alone; and the next chunk never fitted as well."""
+    batches = [real_lengths(b) for b in pack(blocks, budget)]
+    assert all(sum(lengths) <= budget or len(lengths) == 1 for lengths in batches)
+    assert all(sum(lengths) + following[0] > budget for lengths, following in pairwise(batches))
+
+
+@given(BLOCKS, BUDGETS)
+@settings(max_examples=200, deadline=None)
+@example([[100, 5]], 64)
+def test_layout(blocks: list[list[int]], budget: int) -> None:
+    """Positions restart with each chunk, edges and the longest length are those of the chunks, all int32."""
+    for batch in pack(blocks, budget):
+        lengths = np.diff(batch.cu_seqlens)
+        assert (batch.cu_seqlens[0], batch.cu_seqlens[-1]) == (0, len(batch.input_ids))
+        assert batch.max_length == lengths.max() > lengths.min() - 1 >= 0
+        np.testing.assert_array_equal(batch.position_ids, np.concatenate([np.arange(n) for n in lengths]))
+        assert {a.dtype for a in (batch.input_ids, batch.position_ids, batch.cu_seqlens)} == {np.dtype(np.int32)}
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=8))
+@settings(max_examples=200, deadline=None)
+@example([MIN_TOKENS])
+@example([MIN_TOKENS - 1])
+def test_dummies(lengths: list[int]) -> None:
+    """A batch under 256 tokens is filled up to just 256; no dummy is longer than the longest real chunk."""
+    batch = make_batch(np.arange(sum(lengths), dtype=np.int32), np.array(lengths, np.int32))
+    dummies = np.diff(batch.cu_seqlens)[batch.n_chunks :]
+    assert len(batch.input_ids) == max(MIN_TOKENS, sum(lengths))
+    assert real_lengths(batch) == lengths
+    assert dummies.sum() == max(MIN_TOKENS - sum(lengths), 0)
+    assert (dummies <= max(lengths)).all()
+    assert batch.max_length == max(lengths)
+
+
+def test_min_tokens() -> None:
+    """256 is what was measured (shared/decisions.md); a smaller one breaks the promise of equal bits."""
+    assert MIN_TOKENS == 256
+
+
+def test_waits_across_blocks() -> None:
+    """What a block leaves over waits for the next one, and flush gives it up once."""
+    packer = Packer(10)
+    assert list(packer.add(chunks_of([4]))) == []
+    (full,) = packer.add(chunks_of([6, 1], first_id=5))
+    assert real_lengths(full) == [4, 6]
+    (rest,) = packer.flush()
+    assert real_lengths(rest) == [1]
+    assert list(packer.flush()) == []

@@ -1,0 +1,125 @@
+"""Stop it anywhere, run the same line again: the same rows and the same bytes as an undisturbed run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from tiny import CORPUS, Command
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve shards: the JSONL sample under twelve names."""
+    folder = tmp_path_factory.mktemp("corpus")
+    for i in range(12):
+        shutil.copy(CORPUS / "cranfield-2.jsonl", folder / f"{i:02}.jsonl")
+    return folder
+
+
+def start(corpus: Path, out: Path, model: Path) -> subprocess.Popen[str]:
+    """Start the command as the leader of a process group of its own."""
+    command = [sys.executable, "-m", "embed_corpus", "run", str(corpus), str(out), "--model", str(model)]
+    return subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+
+
+def parts(out: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Inode, time and bytes of every part."""
+    found = sorted((out / "data").glob("*.parquet"))
+    return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns, p.read_bytes()) for p in found}
+
+
+def wait_for_parts(out: Path, n: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while len(list((out / "data").glob("*.parquet"))) < n:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def test_killed_runs_end_as_an_undisturbed_one(
+    embed_corpus: Command, corpus: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    """kill -9 of the whole group, twice: finished parts stay untouched, the end result is the same bytes."""
+    out, clean = tmp_path / "out", tmp_path / "clean"
+    for n_parts in (1, 5):
+        process = start(corpus, out, tiny_model)
+        wait_for_parts(out, n_parts, process)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    before = parts(out)
+    assert 5 <= len(before) < 12
+    done = embed_corpus("run", corpus, out, "--model", tiny_model)
+    assert done.returncode == 0, done.stderr
+    assert f"{12 - len(before)} of them new" in done.stdout
+    undisturbed = embed_corpus("run", corpus, clean, "--model", tiny_model)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    after, wanted = parts(out), parts(clean)
+    assert {name: after[name] for name in before} == before
+    assert {name: p[2] for name, p in after.items()} == {name: p[2] for name, p in wanted.items()}
+    assert not list((out / "_embed" / "tmp").iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_run_with_75_and_no_orphan(
+    corpus: Path, tiny_model: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """SIGTERM and Ctrl-C end the run with exit code 75, say how to go on, and leave no process behind."""
+    process = start(corpus, tmp_path / "out", tiny_model)
+    wait_for_parts(tmp_path / "out", 1, process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 75
+    assert "run the same line again" in stderr
+    assert "Traceback" not in stderr
+    assert not psutil.wait_procs(children, timeout=10)[1]
+
+
+def test_a_killed_worker_ends_the_run_at_once(corpus: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """A worker that dies takes the run down with a clear message: the parent never hangs."""
+    process = start(corpus, tmp_path / "out", tiny_model)
+    wait_for_parts(tmp_path / "out", 1, process)
+    workers = [c for c in psutil.Process(process.pid).children() if "spawn_main" in " ".join(c.cmdline())]
+    workers[0].kill()
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "worker embed-cpu died" in stderr
+    assert "run the same line again" in stderr
+
+
+def test_a_second_run_does_nothing(embed_corpus: Command, corpus: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """The same line on a finished OUT starts no worker and touches no part."""
+    line = ("run", corpus, tmp_path / "out", "--model", tiny_model, "--limit", "400")
+    assert embed_corpus(*line).returncode == 0
+    before = parts(tmp_path / "out")
+    again = embed_corpus(*line)
+    assert again.returncode == 0
+    assert "nothing to do" in again.stdout
+    assert "loading the model" not in again.stderr
+    assert parts(tmp_path / "out") == before
+
+
+def test_new_and_vanished_inputs(embed_corpus: Command, corpus: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """A new file is picked up by the same line; a vanished one is refused, until --prune sets its part aside."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    shutil.copy(corpus / "00.jsonl", folder)
+    assert embed_corpus("run", folder, out, "--model", tiny_model).returncode == 0
+    shutil.copy(corpus / "01.jsonl", folder)
+    assert "1 of them new" in embed_corpus("run", folder, out, "--model", tiny_model).stdout
+    (folder / "00.jsonl").unlink()
+    refused = embed_corpus("run", folder, out, "--model", tiny_model)
+    assert refused.returncode == 2
+    assert "--prune" in refused.stderr
+    assert embed_corpus("run", folder, out, "--model", tiny_model, "--prune").returncode == 0
+    assert [name[:2] for name in parts(out)] == ["01"]
+    assert len(list((out / "_embed" / "superseded").iterdir())) == 1
