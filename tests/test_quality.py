@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 from numpy.typing import NDArray
-from tiny import CORPUS, SAMPLES
 
 from embed_corpus import JobConfig, RunReport, run
 from embed_corpus.engine.facts import model_folder
 from embed_corpus.job.query import embed_queries
 from embed_corpus.job.reopen import open_output
 from embed_corpus.job.verify import verify
+from tiny import CORPUS, SAMPLES
 
 
 @pytest.fixture(scope="module")
