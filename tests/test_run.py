@@ -16,3 +16,16 @@ def test_smoke(embed_corpus: Command, tiny_model: Path, tmp_path: Path) -> None:
     table = ds.dataset(tmp_path / "out" / "data").to_table()
     assert len(set(table["doc_id"].to_pylist())) == 1420
     assert "1,422 rows: 1,420 documents" in done.stdout
+
+
+def test_ids_in_two_shards_are_reported_or_refused(embed_corpus: Command, tiny_model: Path, tmp_path: Path) -> None:
+    """An id that two shards share is reported by default, and exit code 4 with --on-duplicate error."""
+    for name in "ab":
+        (tmp_path / f"{name}.jsonl").write_text(f'{{"id": "same", "text": "one"}}\n{{"id": "{name}", "text": "two"}}\n')
+    line = ("run", tmp_path / "*.jsonl", tmp_path / "out", "--model", tiny_model, "--id-column", "id")
+    refused = embed_corpus(*line, "--on-duplicate", "error")
+    assert refused.returncode == 4
+    assert "1 documents have an id that stands in another shard too, e.g. 'same'" in refused.stderr
+    reported = embed_corpus(*line)
+    assert reported.returncode == 0
+    assert "'same'" in reported.stderr

@@ -43,7 +43,7 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="embed-corpus")
 def cli() -> None:
-    r"""Turn a corpus into embedding vectors and a searchable index.
+    """Turn a corpus into embedding vectors and a searchable index.
 
     \b
     embed-corpus run corpus/ out/ --index flat     embed; stop it any time, run the same line again

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -53,7 +54,11 @@ def _paths(ctx: click.Context, paths: tuple[str, ...]) -> tuple[tuple[str, ...],
             'INPUT and OUT are missing: embed-corpus run INPUT... OUT, or input = ["…"] and output = "…" in --config.'
         )
     folder: Path = job["folder"]
-    return tuple(str(folder / Path(text).expanduser()) for text in inputs), folder / Path(output).expanduser()
+
+    def beside(text: str) -> str:
+        return os.path.normpath(folder / Path(text).expanduser())
+
+    return tuple(map(beside, inputs)), Path(beside(output))
 
 
 @click.command("run")
@@ -76,9 +81,8 @@ def _paths(ctx: click.Context, paths: tuple[str, ...]) -> tuple[tuple[str, ...],
     "--text-column",
     multiple=True,
     default=("text",),
-    show_default="text",
     metavar="COLUMN",
-    help="Column that holds the text; repeatable: joined with a blank line.",
+    help="Column that holds the text; repeatable: joined with a blank line.  [default: text]",
 )
 @click.option(
     "--id-column",
@@ -138,6 +142,13 @@ def _paths(ctx: click.Context, paths: tuple[str, ...]) -> tuple[tuple[str, ...],
     help="Rows that may be rejected (10 always may; empty texts do not count). 0: none.",
 )
 @click.option(
+    "--on-duplicate",
+    type=click.Choice(["report", "error", "ignore"]),
+    default="report",
+    show_default=True,
+    help="Ids that stand in several shards. Within a shard later rows are always rejects.",
+)
+@click.option(
     "--index",
     type=click.Choice(["none", "flat", "auto"]),
     default="none",
@@ -149,7 +160,7 @@ def _paths(ctx: click.Context, paths: tuple[str, ...]) -> tuple[tuple[str, ...],
 @click.option("--quiet", is_flag=True, help="Only warnings and errors.")
 @click.pass_context
 def command(ctx: click.Context, /, paths: tuple[str, ...], *, quiet: bool, **options: Any) -> None:
-    r"""Embed INPUT (files, folders, globs of .parquet, .jsonl, .ndjson, the latter two also .gz or .zst) into OUT.
+    """Embed INPUT (files, folders, globs of .parquet, .jsonl, .ndjson, the latter two also .gz or .zst) into OUT.
 
     Stop it any time: what is finished is safe, and the same line goes on from there.
 

@@ -16,7 +16,7 @@ __all__ = ["command"]
 @click.option("-k", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Chunks to show.")
 @click.option("--model", metavar="NAME", help="Where the job's model lies now, if it has moved.")
 def command(out: Path, query: str, k: int, model: str | None) -> None:
-    r"""Print the chunks of OUT that are nearest to QUERY: score, id, span, and the text if it was kept.
+    """Print the chunks of OUT that are nearest to QUERY: score, id, span, and the text if it was kept.
 
     \b
     embed-corpus search out/ "heat transfer in hypersonic flow" -k 5
@@ -33,5 +33,5 @@ def command(out: Path, query: str, k: int, model: str | None) -> None:
     for hit in hits:
         line = f"{hit.score:.4f}  {hit.doc_id:<{width}}  [{hit.char_start}:{hit.char_end}]"
         snippet = " ".join((hit.text or "")[:400].split())
-        columns = max(shutil.get_terminal_size().columns - len(line) - 2, 30)
+        columns = max(shutil.get_terminal_size((160, 24)).columns - len(line) - 2, 30)
         click.echo(line + (f"  {snippet[:columns]}" if snippet else ""))

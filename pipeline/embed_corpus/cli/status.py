@@ -14,7 +14,7 @@ __all__ = ["command"]
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--rejects", is_flag=True, help="List every rejected row instead, one JSON object a line.")
 def command(out: Path, *, rejects: bool) -> None:
-    r"""Tell how far the result in OUT is: parts done and left, rows, rejects. Takes no lock.
+    """Tell how far the result in OUT is: parts done and left, rows, rejects. Takes no lock.
 
     \b
     embed-corpus status out/

@@ -18,6 +18,7 @@ Long = Literal["split", "truncate"]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 VectorType = Literal["float32", "float16"]
 Index = Literal["none", "flat", "auto"]
+OnDuplicate = Literal["report", "error", "ignore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class JobConfig:
     vector_type: VectorType = "float32"
     limit: int | None = None
     max_rejects: str = "0.1%"
+    on_duplicate: OnDuplicate = "report"
     index: Index = "none"
     overwrite: bool = False
     prune: bool = False
@@ -57,7 +59,14 @@ class JobConfig:
             value = getattr(self, name)
             if value is not None and value < minimum:
                 raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least {minimum}.")
-        for name, kind in (("long", Long), ("precision", Precision), ("vector_type", VectorType), ("index", Index)):
+        choices_of = {
+            "long": Long,
+            "precision": Precision,
+            "vector_type": VectorType,
+            "index": Index,
+            "on_duplicate": OnDuplicate,
+        }
+        for name, kind in choices_of.items():
             if getattr(self, name) not in get_args(kind):
                 choices = ", ".join(get_args(kind))
                 raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)!r}: choose one of {choices}.")

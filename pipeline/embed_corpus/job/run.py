@@ -18,7 +18,8 @@ from embed_corpus.job.workers import Ended, Ready, WorkerSpec, run_workers
 from embed_corpus.report.progress import Progress
 from embed_corpus.report.summary import RunReport
 from embed_corpus.sink.commit import replace_json
-from embed_corpus.sink.snapshot import PartEntry, Snapshot, entries, publish_snapshot
+from embed_corpus.sink.duplicates import repeated_ids
+from embed_corpus.sink.snapshot import PartEntry, Snapshot, entries, latest_snapshot, publish_snapshot
 
 if TYPE_CHECKING:
     from embed_corpus.job.config import JobConfig
@@ -74,7 +75,7 @@ def run(config: JobConfig, progress: TextIO | None = None) -> RunReport:
     names = [shard.part_name for shard in job.plan.shards]
     present = set(job.layout.parts())
     parts = entries(job.layout, [name for name in names if name in present])
-    problem = _problem(job, parts, tally)
+    problem = _problem(job, parts, tally) or _repeated(job, parts)
     snapshot = None if problem else _publish(job, parts)
     indexed = None
     if snapshot is not None and config.index != "none":
@@ -155,6 +156,21 @@ def _problem(job: Job, parts: list[PartEntry], tally: _Tally) -> DataError | Bud
             f"--max-rejects {job.config.max_rejects}. All others are embedded, but no snapshot is published. "
             f"See `embed-corpus status {job.config.output} --rejects`; mend the rows, or allow more and run again."
         )
+    return None
+
+
+def _repeated(job: Job, parts: list[PartEntry]) -> DataError | None:
+    """Report ids that stand in several shards of a new result, or (if so asked) make them a problem."""
+    last = latest_snapshot(job.layout)
+    if job.config.on_duplicate == "ignore" or (last is not None and last.parts == tuple(parts)):
+        return None
+    count, examples = repeated_ids(job.layout, [part.name for part in parts])
+    if not count:
+        return None
+    text = f"{count:,} documents have an id that stands in another shard too, e.g. {', '.join(map(repr, examples))}"
+    if job.config.on_duplicate == "error":
+        return DataError(f"{text}. Everything is embedded, but no snapshot is published: mend the ids.")
+    log.warning("%s (--on-duplicate error refuses that)", text)
     return None
 
 

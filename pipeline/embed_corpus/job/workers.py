@@ -155,6 +155,10 @@ def _report(connection: Connection, kind: str, text: str) -> None:
 
 
 def _embed(connection: Connection, spec: WorkerSpec) -> Iterator[Event]:
+    # Read when torch's OpenMP is loaded: threads that wait shall sleep, not spin. On a machine with
+    # other work to do, spinning costs up to 5x (measured), because it takes the cores from whoever
+    # is being waited for.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
     from embed_corpus.chunk.tokenizer import WordTokenizer

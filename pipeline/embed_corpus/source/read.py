@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_DOC_BYTES", "read_shard"]
 
-BLOCK_ROWS = 1024
-BLOCK_BYTES = 4 << 20
-"""Rows, and bytes of text, that are in memory together; one huge row makes a block of its own."""
+BLOCK_ROWS = 64
+BLOCK_BYTES = 128 << 10
+"""Rows, and bytes of text, that go through the stages together: little, so that progress shows and
+memory stays flat; one huge row makes a block of its own."""
 MAX_DOC_BYTES = 256 << 20
 """Documents above are rejects: their ids and offsets would not fit in memory."""
 
