@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,12 +24,16 @@ __all__ = ["Tokens", "WordTokenizer"]
 _SLAB_CHARS = 256 << 10
 """Characters tokenised in one call; a call holds some 150 bytes per character."""
 
-_SAFE_CUT = re.compile(r"(?<=[^\W_])[ \n](?=[^\W_])")
-"""A single space or newline between two letters or digits: no pre-tokenizer looks across it.
+_SAFE_CUT = re.compile(r"(?<=[^\W_]) (?=[^\W_])")
+"""A single space between two letters or digits: no pre-tokenizer looks across it.
 
-The cut falls before the white space, because byte-level and SentencePiece tokenizers join
-a space to the word that follows.
+The cut falls before the space, because byte-level and SentencePiece tokenizers join a space
+to the word that follows.
 """
+
+_LOOKED_PAST = re.compile(r"\s\s(?=\S)")
+"""White space whose splitting depends on what follows: GPT-2's and Qwen's patterns hold `\\s+(?!\\S)`,
+so the same white space at the end of a text would be one word, not two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,8 @@ class WordTokenizer:
         yield from self._encode_short(waiting)
 
     def _encode_short(self, texts: list[str]) -> Iterator[Tokens]:
-        for encoding in self._tokenizer.encode_batch(texts, add_special_tokens=False) if texts else ():
+        encodings = self._tokenizer.encode_batch(texts, add_special_tokens=False) if texts else []
+        for text, encoding in zip(texts, encodings, strict=True):
             ids = np.array(encoding.ids, np.int32)
             offsets = np.array(encoding.offsets, np.int64).reshape(-1, 2)
             # A token of the added vocabulary belongs to no word: it is one of its own.
@@ -111,6 +117,9 @@ class WordTokenizer:
             char_edge, word_edge = np.ones(len(ids), bool), np.ones(len(ids), bool)
             char_edge[1:] = offsets[:-1, 1] <= offsets[1:, 0]
             word_edge[1:] = char_edge[1:] & ((words[1:] != words[:-1]) | (words[1:] == -1))
+            touching = np.append(False, offsets[:-1, 1] == offsets[1:, 0])
+            word_edge &= ~(touching & np.isin(offsets[:, 0], [m.end() for m in _LOOKED_PAST.finditer(text)]))
+            word_edge &= ~np.isin(offsets[:, 0], _marks(text))
             yield Tokens(ids, offsets[:, 0], char_edge, word_edge)
 
     def _encode_long(self, text: str, enough: int | None) -> Tokens:
@@ -131,12 +140,18 @@ class WordTokenizer:
         )
 
 
-def _slab_ends(text: str, size: int = _SLAB_CHARS) -> Iterator[int]:
+def _marks(text: str) -> list[int]:
+    """Return where combining marks stand: normalisation may move one past the letter before it."""
+    return [] if text.isascii() else [i for i, c in enumerate(text) if c > "\u02ff" and unicodedata.combining(c)]
+
+
+def _slab_ends(text: str, size: int | None = None) -> Iterator[int]:
     """Yield where slabs of about `size` characters end; every cut but a forced one is a safe one.
 
     Where four slabs in a row hold no safe place (no letter beside a space: no natural
     text), the cut is forced, and the ids around it may differ from those of the whole text.
     """
+    size = size or _SLAB_CHARS
     begin = 0
     while len(text) - begin > size:
         near = None

@@ -104,7 +104,7 @@ class Chunker:
 
         The spans of a document's chunks cover all its characters: a span reaches up to the
         first token of the next window, so white space without a token is in it. A document
-        without any token gets no chunk.
+        without any token, special ones included, gets no chunk.
         """
         out = _Columns()
         capacity = self.capacity

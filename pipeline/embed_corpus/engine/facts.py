@@ -86,15 +86,27 @@ def read_facts(folder: Path) -> ModelFacts:
     Raises:
         ModelError: a file is missing or broken, or asks for something that is not supported.
     """
+    try:
+        return _read_facts(folder)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(
+            f"model folder {folder}: a configuration file holds something odd ({type(error).__name__}: {error})."
+        ) from error
+
+
+def _read_facts(folder: Path) -> ModelFacts:
     config = _json(folder, "config.json")
-    modules = {_kind(m): m.get("path", "") for m in _json(folder, "modules.json", kind=list)}
+    listed = _json(folder, "modules.json", kind=list)
+    modules = {_kind(module): module.get("path", "") for module in listed}
     odd = sorted(set(modules) - {"Transformer", "Pooling", "Normalize"})
+    if len(modules) < len(listed):
+        raise ModelError(f"{folder / 'modules.json'} names a module twice, which is not supported.")
     if odd or "Pooling" not in modules:
         what = f"has modules that are not supported: {', '.join(odd)}" if odd else "names no Pooling module"
         raise ModelError(f"{folder / 'modules.json'} {what}. Supported: Transformer, Pooling, Normalize.")
     pooling = _json(folder, f"{modules['Pooling']}/config.json")
     settings = _json(folder, "config_sentence_transformers.json", default={})
-    document, query = _prompts(folder, settings)
+    document, query = _prompts(settings)
     mode = _pooling_mode(folder, pooling)
     if document and mode == "mean" and not pooling.get("include_prompt", True):
         raise ModelError(f"{folder}: a document prompt left out of mean pooling is not supported.")
@@ -127,18 +139,15 @@ def _pooling_mode(folder: Path, pooling: dict[str, Any]) -> str:
     return str(modes[0])
 
 
-def _prompts(folder: Path, settings: dict[str, Any]) -> tuple[str, str]:
-    """Choose the prompts as sentence-transformers' `encode_document` and `encode_query` do."""
+def _prompts(settings: dict[str, Any]) -> tuple[str, str]:
+    """Choose the prompts by name, as sentence-transformers' `encode_document` and `encode_query` do.
+
+    Both leave `default_prompt_name` aside: it is for texts that are neither. Their order of
+    names for documents is kept, but an unset "document" does not hide "passage" and "corpus".
+    """
     prompts = settings.get("prompts") or {}
-    default = settings.get("default_prompt_name")
-    if default is not None and default not in prompts:
-        raise ModelError(f"{folder}: default_prompt_name {default!r} is none of the prompts ({', '.join(prompts)}).")
-
-    def choose(*names: str) -> str:
-        chosen = next((name for name in names if prompts.get(name) is not None), default)
-        return str(prompts[chosen] or "") if chosen is not None else ""
-
-    return choose("document", "passage", "corpus"), choose("query")
+    document = next((prompts[n] for n in ("document", "passage", "corpus") if prompts.get(n) is not None), "")
+    return str(document), str(prompts.get("query") or "")
 
 
 def _max_tokens(folder: Path, config: dict[str, Any]) -> int:

@@ -40,7 +40,7 @@ class Packer:
         first = begin = 0
         while first < len(chunks):
             stop = int(np.searchsorted(ends, begin + self._budget - self._filled, "right"))
-            if stop == first:
+            if stop <= first:
                 if self._filled:
                     yield from self.flush()
                     continue

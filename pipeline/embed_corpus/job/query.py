@@ -34,7 +34,7 @@ def embed_queries(opened: Opened, queries: Sequence[str], model: str | None = No
     facts = opened.facts(model)
     chunker = Chunker(WordTokenizer(facts.folder), facts.max_tokens, prompt=facts.query_prompt)
     chunks = chunker(queries)
-    if len(chunks) != len(queries):
+    if chunks.doc.tolist() != list(range(len(queries))):
         raise UsageError(f"a query gives no token, or more than the {facts.max_tokens} that the model takes.")
     return encode_chunks(Encoder(facts, "cpu", "fp32"), chunks)
 

@@ -1,0 +1,436 @@
+"""The engine: sentence-transformers' vectors, the same bits in any batch, and no model that is not understood."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from embed_corpus.chunk.tokenizer import WordTokenizer
+from embed_corpus.chunk.windows import Chunker
+from embed_corpus.data import Chunks
+from embed_corpus.engine.attention import packed_attention
+from embed_corpus.engine.encoder import Encoder
+from embed_corpus.engine.facts import read_facts
+from embed_corpus.engine.pooling import pool
+from embed_corpus.errors import ModelError
+from embed_corpus.feed.packing import make_batch
+from embed_corpus.job.fingerprint import space_fields
+from embed_corpus.job.query import encode_chunks
+from tiny import save_model, unigram, wordpiece
+
+Ids = list[NDArray[np.int32]]
+
+
+@pytest.fixture(scope="module")
+def tiny_roberta(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Path:
+    """A one-layer random RoBERTa, whose positions count from 2 on, with CLS pooling; 64 tokens at most."""
+    from transformers import RobertaConfig, RobertaModel
+
+    torch.manual_seed(0)
+    config = RobertaConfig(
+        vocab_size=2000,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=66,
+        pad_token_id=1,
+    )
+    folder = tmp_path_factory.mktemp("roberta")
+    save_model(folder, RobertaModel(config).eval(), unigram(texts), pooling="cls_token", normalize=False)
+    edit(folder, "tokenizer_config.json", pad_token="<pad>")
+    return folder
+
+
+@pytest.fixture(scope="module", params=["tiny_model", "tiny_decoder", "tiny_roberta"])
+def model(request: pytest.FixtureRequest) -> Path:
+    """BERT with the mean, Qwen3 with the last token, RoBERTa with the first, in turn."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="module")
+def encoder(model: Path) -> Encoder:
+    """The model on the CPU, in full precision."""
+    return Encoder(read_facts(model), "cpu", "fp32")
+
+
+@pytest.fixture(scope="module")
+def documents(texts: list[str]) -> list[str]:
+    """Natural texts of all lengths from 3 to 400 characters."""
+    return [text[: 3 + 7 * i % 400] for i, text in enumerate(texts[:210])]
+
+
+@pytest.fixture(scope="module")
+def chunks(model: Path, documents: list[str]) -> Chunks:
+    """The documents' chunks, up to the longest that the model takes."""
+    return Chunker(WordTokenizer(model), read_facts(model).max_tokens)(documents)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Run on one thread: for models this small more of them only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def edit(folder: Path, name: str, **changes: object) -> None:
+    """Change some fields of a model's JSON file."""
+    content = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps(content | changes))
+
+
+def ids_of(chunks: Chunks) -> Ids:
+    """Each chunk's ids."""
+    return np.split(chunks.input_ids, np.cumsum(chunks.n_tokens)[:-1])
+
+
+def encode(encoder: Encoder, ids: Ids) -> NDArray[np.float32]:
+    """Vectors of these chunks, all in one batch."""
+    return encoder.encode(make_batch(np.concatenate(ids), np.array([len(i) for i in ids], np.int32)))
+
+
+def cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Cosine of each pair of rows."""
+    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a.astype(np.float64), b.astype(np.float64)))
+    return (a * b).sum(axis=1)
+
+
+# --- vectors -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("budget", [256, 2048])
+def test_parity(model: Path, encoder: Encoder, documents: list[str], chunks: Chunks, budget: int) -> None:
+    """Every chunk's vector is what sentence-transformers makes of the chunk's text."""
+    from sentence_transformers import SentenceTransformer
+
+    spans = [documents[d][a:b] for d, a, b in zip(chunks.doc, chunks.start, chunks.end, strict=True)]
+    theirs = SentenceTransformer(str(model), device="cpu").encode(spans, batch_size=64, show_progress_bar=False)
+    ours = encode_chunks(encoder, chunks, budget)
+    assert len(ours) >= 200
+    assert len(set(chunks.n_tokens.tolist())) >= 30
+    assert (cosines(ours, theirs) >= 0.99999).all()
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_same_bits_in_any_batch(encoder: Encoder, chunks: Chunks, threads: int) -> None:
+    """A chunk's vector has the same bits under every token budget, and alone."""
+    torch.set_num_threads(threads)
+    expected = encode_chunks(encoder, chunks, 256)
+    for budget in (512, 4096):
+        assert encode_chunks(encoder, chunks, budget).tobytes() == expected.tobytes()
+    alone = np.concatenate([encode(encoder, [ids]) for ids in ids_of(chunks)[::4]])
+    assert alone.tobytes() == expected[::4].tobytes()
+
+
+def test_same_bits_in_any_order(encoder: Encoder, chunks: Chunks) -> None:
+    """A chunk's vector has the same bits wherever it stands in the batch."""
+    ids = ids_of(chunks)
+    order = np.random.default_rng(0).permutation(len(ids))
+    shuffled = encode(encoder, [ids[i] for i in order])
+    assert shuffled.tobytes() == encode(encoder, ids)[order].tobytes()
+
+
+def test_no_leak(encoder: Encoder, chunks: Chunks) -> None:
+    """A text before and behind another one gives the same vector twice, and another neighbour changes nothing."""
+    a, b, c = sorted(ids_of(chunks), key=len)[-3:]
+    first, middle, last = encode(encoder, [a, b, a])
+    assert first.tobytes() == last.tobytes() == encode(encoder, [c, a])[1].tobytes()
+    assert middle.tobytes() == encode(encoder, [b])[0].tobytes()
+    assert first.tobytes() != middle.tobytes()
+
+
+def test_position_matters(encoder: Encoder) -> None:
+    """A text's tokens in another order give another vector: positions reach the model."""
+    ids = np.arange(10, 40, dtype=np.int32)
+    swapped = np.concatenate([ids[:1], ids[1:-1][::-1], ids[-1:]])
+    there, back = encode(encoder, [ids, swapped])
+    assert np.abs(there - back).max() > 1e-4
+
+
+def test_shape_and_length(model: Path, encoder: Encoder, chunks: Chunks) -> None:
+    """Vectors are finite float32 of the model's dimension, of unit length where the model says so."""
+    vectors = encode_chunks(encoder, chunks)
+    lengths = np.linalg.norm(vectors, axis=1)
+    assert (vectors.dtype, vectors.shape) == (np.float32, (len(chunks), encoder.facts.dim))
+    assert np.isfinite(vectors).all()
+    assert bool(np.allclose(lengths, 1, atol=1e-6)) == encoder.facts.normalize
+
+
+@pytest.mark.parametrize(("precision", "least"), [("fp16", 0.9999), ("bf16", 0.999)])
+def test_half_precision(model: Path, encoder: Encoder, chunks: Chunks, precision: str, least: float) -> None:
+    """In half precision vectors are float32 still, and close to those of full precision."""
+    half = encode_chunks(Encoder(encoder.facts, "cpu", precision), chunks)
+    assert half.dtype == np.float32
+    assert least <= cosines(half, encode_chunks(encoder, chunks)).min() < 1
+
+
+# --- attention ---------------------------------------------------------------------------------
+
+EDGES = torch.tensor([0, 1, 12, 20, 45], dtype=torch.int32)
+
+
+def heads(n_keys: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Random query, key and value of EDGES' texts; 4 heads, `n_keys` of them for keys and values."""
+    generator = torch.Generator().manual_seed(0)
+    return tuple(torch.randn(1, n, int(EDGES[-1]), 8, generator=generator).double() for n in (4, n_keys, n_keys))
+
+
+def reference(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, window: int | None, *, causal: bool, scaling: float
+) -> torch.Tensor:
+    """Attention as the textbook has it: all scores, a mask, softmax."""
+    key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], dim=1) for x in (key, value))
+    text = torch.bucketize(torch.arange(int(EDGES[-1])), EDGES, right=True)
+    back = torch.arange(len(text))[:, None] - torch.arange(len(text))
+    seen = (text[:, None] == text) & (back.abs() < (window or len(text))) & ((back >= 0) | (not causal))
+    scores = (query @ key.transpose(2, 3) * scaling).masked_fill(~seen, -torch.inf)
+    return (scores.softmax(dim=-1) @ value).transpose(1, 2)
+
+
+@pytest.mark.parametrize("n_keys", [4, 2, 1])
+@pytest.mark.parametrize("window", [None, 1, 5, 25, 100])
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention(causal: bool, window: int | None, n_keys: int) -> None:
+    """Packed attention is masked softmax within each text, for windows, grouped heads and both directions."""
+    qkv = heads(n_keys)
+    expected = reference(*qkv, window, causal=causal, scaling=8**-0.5)
+    layer = torch.nn.Module()
+    layer.is_causal = causal
+    out, weights = packed_attention(layer, *qkv, cu_seq_lens_q=EDGES, sliding_window=window)
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-12)
+    assert weights is None
+
+
+def test_attention_options() -> None:
+    """The scale of the scores is the model's, and `is_causal` overrides what the layer says."""
+    qkv = heads(4)
+    layer = torch.nn.Module()
+    layer.is_causal = True
+    out, _ = packed_attention(layer, *qkv, cu_seq_lens_q=EDGES, scaling=0.9, is_causal=False)
+    torch.testing.assert_close(out, reference(*qkv, None, causal=False, scaling=0.9), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("option", "named"),
+    [
+        ({"attention_mask": torch.ones(1, 1, 45, 45)}, "mask"),
+        ({"softcap": 50.0}, "softcap"),
+        ({"s_aux": torch.ones(4)}, "s_aux"),
+        ({"position_bias": torch.ones(1)}, "position_bias"),
+    ],
+)
+def test_attention_refuses(option: dict[str, object], named: str) -> None:
+    """What packed attention does not do is an error that names it, never ignored."""
+    with pytest.raises(NotImplementedError, match=f"takes no {named}$"):
+        packed_attention(torch.nn.Module(), *heads(4), cu_seq_lens_q=EDGES, **option)
+
+
+# --- pooling -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("mode", "one"),
+    [("cls", lambda rows: rows[0]), ("lasttoken", lambda rows: rows[-1]), ("mean", lambda rows: rows.mean(dim=0))],
+)
+def test_pool(mode: str, one: Callable[[torch.Tensor], torch.Tensor], dtype: torch.dtype) -> None:
+    """Pooling takes the first, the last or the mean of each text's own rows, as float32."""
+    hidden = torch.randn(45, 6, generator=torch.Generator().manual_seed(0)).to(dtype)
+    expected = torch.stack([one(hidden[a:b].float()) for a, b in pairwise(EDGES.tolist())])
+    pooled = pool(hidden, EDGES.long(), mode)
+    torch.testing.assert_close(pooled, expected, rtol=1e-6, atol=1e-6)
+    assert pooled.dtype == torch.float32
+
+
+def test_pool_unknown() -> None:
+    """An unknown pooling is an error that names it."""
+    with pytest.raises(ValueError, match="unknown pooling 'max'"):
+        pool(torch.zeros(45, 6), EDGES.long(), "max")
+
+
+# --- a model's files ---------------------------------------------------------------------------
+
+
+def test_facts(tiny_decoder: Path) -> None:
+    """The facts of a model are what its files say."""
+    facts = read_facts(tiny_decoder)
+    assert (facts.family, facts.pooling, facts.normalize, facts.similarity) == ("qwen3", "lasttoken", True, "cosine")
+    assert (facts.dim, facts.max_tokens) == (32, 128)
+    assert (facts.document_prompt, facts.query_prompt) == ("", "Instruct: find\nQuery:")
+
+
+@pytest.mark.parametrize(
+    ("prompts", "document", "query"),
+    [
+        ({"query": "q: ", "passage": "p: "}, "p: ", "q: "),
+        ({"query": "q: ", "corpus": "c: ", "document": "d: ", "passage": "p: "}, "d: ", "q: "),
+        ({"query": "q: ", "other": "o: "}, "", "q: "),
+        ({}, "", ""),
+    ],
+)
+def test_prompts(broken: Path, prompts: dict[str, str], document: str, query: str) -> None:
+    """The document prompt is the one named document, passage or corpus, in this order; queries have their own."""
+    edit(broken, "config_sentence_transformers.json", prompts=prompts)
+    facts = read_facts(broken)
+    assert (facts.document_prompt, facts.query_prompt) == (document, query)
+
+
+@pytest.mark.parametrize("default", [None, "other", "query"])
+def test_prompts_parity(broken: Path, default: str | None) -> None:
+    """With our prompts put before a text, sentence-transformers' encode gives its encode_document and encode_query."""
+    from sentence_transformers import SentenceTransformer
+
+    prompts = {"query": "q: ", "other": "o: "}
+    edit(broken, "config_sentence_transformers.json", prompts=prompts, default_prompt_name=default)
+    facts, theirs, text = read_facts(broken), SentenceTransformer(str(broken), device="cpu"), "flow past a plate"
+    query, document = theirs.encode([facts.query_prompt + text, facts.document_prompt + text], prompt="")
+    np.testing.assert_allclose(theirs.encode_query(text), query, atol=1e-6)
+    np.testing.assert_allclose(theirs.encode_document(text), document, atol=1e-6)
+
+
+def test_max_tokens(tiny_roberta: Path, tmp_path: Path) -> None:
+    """The smallest limit of any file counts; RoBERTa's table has two positions that are no text's."""
+    folder = Path(shutil.copytree(tiny_roberta, tmp_path / "model"))
+    edit(folder, "sentence_bert_config.json", max_seq_length=None)
+    edit(folder, "tokenizer_config.json", model_max_length=int(1e30))
+    assert read_facts(folder).max_tokens == 64
+    edit(folder, "tokenizer_config.json", model_max_length=40)
+    assert read_facts(folder).max_tokens == 40
+    edit(folder, "sentence_bert_config.json", max_seq_length=30)
+    assert read_facts(folder).max_tokens == 30
+
+
+@pytest.fixture
+def broken(tiny_model: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny BERT to be broken."""
+    return Path(shutil.copytree(tiny_model, tmp_path / "model"))
+
+
+MODULES = [{"type": f"sentence_transformers.models.{kind}", "path": kind} for kind in ("Transformer", "Pooling")]
+DENSE = {"type": "sentence_transformers.models.Dense", "path": "2_Dense"}
+
+
+@pytest.mark.parametrize("name", ["config.json", "modules.json", "1_Pooling/config.json"])
+@pytest.mark.parametrize(("content", "phrase"), [(None, "lacks {}"), ("{", "{} cannot be read"), ("7", "{} holds no")])
+def test_broken_file(broken: Path, name: str, content: str | None, phrase: str) -> None:
+    """A needed file that is missing, no JSON, or of another shape is a model error that names it."""
+    (broken / name).unlink()
+    if content is not None:
+        (broken / name).write_text(content)
+    with pytest.raises(ModelError, match=phrase.format(name)):
+        read_facts(broken)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "phrase"),
+    [
+        ("modules.json", [*MODULES, DENSE], r"modules\.json has modules that are not supported: Dense"),
+        ("modules.json", MODULES[:1], r"modules\.json names no Pooling module"),
+        ("1_Pooling/config.json", {"pooling_mode_max_tokens": True}, "pooling max is not supported"),
+        ("1_Pooling/config.json", {"pooling_mode": "weightedmean"}, "pooling weightedmean is not supported"),
+        ("1_Pooling/config.json", {"pooling_mode": ["cls", "mean"]}, r"pooling cls \+ mean is not supported"),
+        (
+            "1_Pooling/config.json",
+            {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True},
+            r"pooling cls \+ mean is not supported",
+        ),
+        ("1_Pooling/config.json", {}, r"pooling \(none\) is not supported"),
+    ],
+)
+def test_unsupported(broken: Path, name: str, content: object, phrase: str) -> None:
+    """What we could not run rightly is a model error that says what it is."""
+    (broken / name).write_text(json.dumps(content))
+    with pytest.raises(ModelError, match=phrase):
+        read_facts(broken)
+
+
+def test_prompt_left_out_of_the_mean(broken: Path) -> None:
+    """A mean that leaves a document prompt out is refused; without a prompt it is no matter."""
+    edit(broken, "1_Pooling/config.json", include_prompt=False)
+    assert read_facts(broken).pooling == "mean"
+    edit(broken, "config_sentence_transformers.json", prompts={"document": "d: "})
+    with pytest.raises(ModelError, match="prompt left out of mean pooling"):
+        read_facts(broken)
+
+
+def test_no_limit_known(broken: Path) -> None:
+    """A model of which no file says how long a text may be is refused, with the field to set."""
+    edit(broken, "config.json", max_position_embeddings=None)
+    edit(broken, "tokenizer_config.json", model_max_length=int(1e30))
+    (broken / "sentence_bert_config.json").unlink()
+    with pytest.raises(ModelError, match="Set max_seq_length in sentence_bert_config"):
+        read_facts(broken)
+
+
+def test_no_tokenizer(broken: Path) -> None:
+    """A folder without tokenizer.json is refused before anything is tokenised."""
+    (broken / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match=r"lacks tokenizer\.json"):
+        space_fields(read_facts(broken))
+
+
+def test_pickled_weights(broken: Path) -> None:
+    """Pickled weights are refused by name, by the fingerprint and by the encoder."""
+    (broken / "model.safetensors").rename(broken / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"pytorch_model\.bin is a pickle"):
+        space_fields(read_facts(broken))
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        Encoder(read_facts(broken), "cpu", "fp32")
+
+
+def test_missing_weight(broken: Path) -> None:
+    """A weight that the file lacks is an error that names it: a random one would stand in."""
+    file = broken / "model.safetensors"
+    weights = load_file(file)
+    del weights["encoder.layer.0.output.dense.weight"]
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(ModelError, match=r"lacks 1 weights, e\.g\. encoder\.layer\.0\.output\.dense\.weight"):
+        Encoder(read_facts(broken), "cpu", "fp32")
+
+
+@pytest.mark.parametrize("kept", [0, 4, 0.5, 0.999])
+def test_weights_cut_short(broken: Path, kept: float) -> None:
+    """A safetensors file cut short anywhere is a model error that names the folder."""
+    file = broken / "model.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(kept if kept > 1 else kept * len(whole))])
+    with pytest.raises(ModelError, match=str(broken)):
+        Encoder(read_facts(broken), "cpu", "fp32")
+
+
+def test_wrong_shape(broken: Path) -> None:
+    """Weights of another shape than the config's are a model error."""
+    edit(broken, "config.json", intermediate_size=48)
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        Encoder(read_facts(broken), "cpu", "fp32")
+
+
+def test_unsupported_architecture(tmp_path: Path, texts: list[str]) -> None:
+    """A model that computes its attention itself is refused: it would mix the texts of a batch."""
+    from transformers import MPNetConfig, MPNetModel
+
+    config = MPNetConfig(
+        vocab_size=2000, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64
+    )
+    folder = save_model(tmp_path, MPNetModel(config).eval(), wordpiece(texts))
+    with pytest.raises(ModelError, match="architecture 'mpnet' computes its attention itself"):
+        Encoder(read_facts(folder), "cpu", "fp32")
+
+
+def test_unknown_architecture(broken: Path) -> None:
+    """A family that transformers does not know is a model error."""
+    edit(broken, "config.json", model_type="brand-new")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        Encoder(read_facts(broken), "cpu", "fp32")
