@@ -29,6 +29,7 @@ class Shard:
         n_rows: rows in the range.
         offset: JSONL only: byte at which `first_row` starts in the decompressed stream.
         path: where the source lies on this machine; no part of the identity.
+        mtime_ns: its time of change when it was planned, 0 if unknown; no part either.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Shard:
     n_rows: int
     offset: int = 0
     path: str = ""
+    mtime_ns: int = 0
 
     @property
     def part_name(self) -> str:
@@ -48,7 +50,7 @@ class Shard:
     def to_json(self) -> dict[str, Any]:
         """Return the fields of the plan file: everything but the place on this machine."""
         fields = asdict(self)
-        del fields["path"]
+        del fields["path"], fields["mtime_ns"]
         return fields
 
 

@@ -73,6 +73,4 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nstopped: finished parts are safe, run the same line again to go on.", err=True)
         sys.exit(Interrupted.exit_code)
-    except BrokenPipeError:
-        sys.exit(1)  # whoever read our output has had enough
     sys.exit(0)

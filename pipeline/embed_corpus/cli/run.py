@@ -27,8 +27,8 @@ def _load_toml(ctx: click.Context, _: click.Parameter, file: Path | None) -> Non
         raise UsageError(f"--config {file}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"--config {file} is no valid TOML: {error}.") from error
-    flags = {p.opts[-1].lstrip("-"): p.name for p in ctx.command.params if isinstance(p, click.Option)}
-    keys = {key: name for key, name in flags.items() if key != "config"} | {"input": "input", "output": "output"}
+    flags = {p.opts[-1].lstrip("-"): p for p in ctx.command.params if isinstance(p, click.Option)}
+    keys = [key for key in flags if key != "config"] + ["input", "output"]
     for key in content:
         if key not in keys:
             close = difflib.get_close_matches(key, keys, n=1)
@@ -38,7 +38,10 @@ def _load_toml(ctx: click.Context, _: click.Parameter, file: Path | None) -> Non
     ctx.obj["folder"] = file.parent
     if isinstance(content.get("model"), str) and content["model"].startswith("."):
         content["model"] = str(file.parent / content["model"])
-    ctx.default_map = {str(keys[key]): value for key, value in content.items()}
+    for key, param in flags.items():
+        if param.type is click.INT and isinstance(content.get(key), float):  # click would cut it down to a whole one
+            raise UsageError(f"--config {file}: {key} = {content[key]}: give a whole number.")
+    ctx.default_map = {str(flags[key].name): value for key, value in content.items()}
 
 
 def _paths(ctx: click.Context, paths: tuple[str, ...]) -> tuple[tuple[str, ...], Path]:

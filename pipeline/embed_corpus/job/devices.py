@@ -24,7 +24,7 @@ def resolve_devices(text: str) -> tuple[str, ...]:
     if text == "all":
         return tuple(f"cuda:{i}" for i in range(n_gpus)) or ("cpu",)
     numbers = text.removeprefix("cuda:").split(",")
-    if not all(number.strip().isdigit() for number in numbers):
+    if not all(number.strip().isdecimal() for number in numbers):
         raise UsageError(f"--devices {text!r}: give all, cpu, or GPU numbers such as 0,1.")
     chosen = [int(number) for number in numbers]
     if missing := [number for number in chosen if number >= n_gpus]:

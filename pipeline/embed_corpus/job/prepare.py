@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embed_corpus.chunk.tokenizer import WordTokenizer
+from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine.facts import ModelFacts, model_folder, read_facts
 from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.job.devices import resolve_devices, resolve_precision
@@ -83,8 +85,10 @@ def prepare(config: JobConfig) -> Job:
     sources = inspect_all(found, config.columns)
     keep_types = kept_types(sources, config.columns)
     space = space_fields(facts)
+    Chunker(WordTokenizer(facts.folder), chunk_tokens, config.chunk_overlap, facts.document_prompt)  # raises if unfit
     fields = job_fields(config, space, chunk_tokens, precision, keep_types)
     plan = make_plan(sources, digest(fields), config.limit)
+    _check_space(layout, facts.dim, config.vector_type, plan)
     _adopt(layout, fields, overwrite=config.overwrite)
     todo, stale = _compare(layout, plan, prune=config.prune)
     form = PartFormat(
@@ -98,7 +102,6 @@ def prepare(config: JobConfig) -> Job:
         },
         facts.normalize,
     )
-    _check_space(layout, form, todo)
     _note_run(layout, config, facts, plan)
     return Job(config, facts, layout, plan, form, chunk_tokens, precision, devices, todo, stale)
 
@@ -134,12 +137,16 @@ def _adopt(layout: Layout, fields: dict[str, Any], *, overwrite: bool) -> None:
             f"OUT {root} holds files that are not ours (e.g. {min(present - {'_embed'})}): name an empty or new folder."
         )
     if layout.job.exists():
-        theirs = json.loads(layout.job.read_text(encoding="utf8"))
-        if theirs["job"] == digest(fields):
+        try:
+            theirs = json.loads(layout.job.read_text(encoding="utf8"))
+            same, their_fields = theirs["job"] == digest(fields), theirs["fields"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"OUT {root}: {layout.job} is damaged: name another OUT, or delete this one.") from error
+        if same:
             sweep(layout.tmp)
             return
         if not overwrite:
-            changed = "\n  ".join(differences(fields, theirs["fields"]))
+            changed = "\n  ".join(differences(fields, their_fields))
             raise UsageError(
                 f"OUT {root} belongs to another job. What differs:\n  {changed}\n"
                 "Name another OUT, or run with --overwrite to delete that result first."
@@ -164,16 +171,16 @@ def _compare(layout: Layout, plan: Plan, *, prune: bool) -> tuple[tuple[Shard, .
     return tuple(shard for shard in plan.shards if shard.part_name not in present), stale
 
 
-def _check_space(layout: Layout, form: PartFormat, todo: tuple[Shard, ...]) -> None:
-    """Refuse to begin what the disk cannot hold: a row gives a vector at least."""
-    if not todo:
-        return
-    vector = form.dim * (2 if form.vector_type == "float16" else 4) + 64
-    least = sum(shard.n_rows for shard in todo) * vector
-    free = shutil.disk_usage(layout.root).free
-    if least * 1.1 > free:
+def _check_space(layout: Layout, dim: int, vector_type: str, plan: Plan) -> None:
+    """Refuse to begin what the disk cannot hold: a row without a part gives a vector at least."""
+    present = set(layout.parts())
+    rows = sum(shard.n_rows for shard in plan.shards if shard.part_name not in present)
+    least = int(1.1 * rows * (dim * (2 if vector_type == "float16" else 4) + 64))
+    there = next(path for path in (layout.root, *layout.root.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if least > free:
         raise OutputError(
-            f"{layout.root} has {free >> 20:,} MiB free, the vectors alone need {int(least * 1.1) >> 20:,} MiB: "
+            f"{layout.root} has {free >> 20:,} MiB free, the vectors alone need {least >> 20:,} MiB: "
             "make room, or use --vector-type float16."
         )
 

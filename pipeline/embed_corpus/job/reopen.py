@@ -75,7 +75,7 @@ def open_output(output: Path) -> Opened:
         fields = json.loads(layout.job.read_text(encoding="utf8"))["fields"]
         noted = json.loads(layout.current_run.read_text(encoding="utf8"))
         plan = json.loads((layout.plans / f"{noted['plan']}.json").read_text(encoding="utf8"))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{output} is no result of embed-corpus, or a damaged one ({error}): name the OUT of a run, "
             "or run the same line again."

@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, TextIO
 
 from embed_corpus.data import Counts
-from embed_corpus.errors import BudgetError, DataError
+from embed_corpus.errors import BudgetError, DataError, EmbedCorpusError
 from embed_corpus.index.build import build_flat
 from embed_corpus.job.devices import threads_each, token_budget
 from embed_corpus.job.pipeline import Committed, Embedded, Failed
@@ -140,12 +140,17 @@ def _spec(job: Job, device: str, n_workers: int) -> WorkerSpec:
     )
 
 
-def _problem(job: Job, parts: list[PartEntry], tally: _Tally) -> DataError | BudgetError | None:
+def _problem(job: Job, parts: list[PartEntry], tally: _Tally) -> EmbedCorpusError | None:
     """Say why the result is not complete, or None; only a complete one becomes a snapshot."""
     if tally.failed:
         return DataError(
             f"{len(tally.failed)} of {len(job.plan.shards)} shards could not be read, all others are done:\n"
             + "\n".join(tally.failed[:10])
+        )
+    if len(parts) < len(job.plan.shards):
+        return EmbedCorpusError(
+            f"{len(job.plan.shards) - len(parts)} parts are gone from {job.layout.data} though their shards were done: "
+            "something else deletes there. Run the same line again."
         )
     total = sum((part.counts for part in parts), start=Counts())
     allowed = job.config.rejects_allowed(total.rows)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["attempt", "publish", "publish_json", "replace_json", "sweep"]
 
+_NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
 
 
@@ -31,10 +32,11 @@ def attempt(folder: Path, name: str) -> Iterator[Path]:
     path = folder / f"{name}.{uuid.uuid4().hex}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
-        try:
+        with _locked(folder, fcntl.LOCK_SH):  # between being made and being locked it must not be swept
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
             with contextlib.suppress(OSError):  # a file system without locks: then nothing is swept either
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
             yield path
         finally:
             path.unlink(missing_ok=True)
@@ -60,7 +62,9 @@ def publish(made: Path, final: Path) -> Literal["won", "lost"]:
         os.link(made, final)
     except FileExistsError:
         # Our own link may have succeeded behind a lost reply (NFS): then it is this very file.
-        return "won" if made.samefile(final) else "lost"
+        won = made.samefile(final)
+        _sync(final.parent)
+        return "won" if won else "lost"
     except OSError as error:
         if error.errno in _NO_LINKS:
             raise StoreError(
@@ -74,16 +78,16 @@ def publish(made: Path, final: Path) -> Literal["won", "lost"]:
 
 def publish_json(final: Path, content: dict[str, Any], tmp: Path) -> Literal["won", "lost"]:
     """Publish a JSON file under a name that is taken once and never changed."""
-    final.parent.mkdir(parents=True, exist_ok=True)
     with attempt(tmp, final.name) as made:
+        final.parent.mkdir(parents=True, exist_ok=True)
         made.write_text(json.dumps(content, indent=1) + "\n", encoding="utf8")
         return publish(made, final)
 
 
 def replace_json(final: Path, content: dict[str, Any], tmp: Path) -> None:
     """Write a JSON file that may change: a cache or a report, nothing that must not be lost."""
-    final.parent.mkdir(parents=True, exist_ok=True)
     with attempt(tmp, final.name) as made:
+        final.parent.mkdir(parents=True, exist_ok=True)
         made.write_text(json.dumps(content, indent=1) + "\n", encoding="utf8")
         made.replace(final)
 
@@ -91,12 +95,30 @@ def replace_json(final: Path, content: dict[str, Any], tmp: Path) -> None:
 def sweep(folder: Path) -> int:
     """Remove what killed attempts left behind; a live one holds its lock. Returns how many."""
     swept = 0
-    for path in folder.iterdir() if folder.is_dir() else ():
-        with contextlib.suppress(OSError), path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
-            swept += 1
+    if not folder.is_dir():
+        return swept
+    with contextlib.suppress(OSError), _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        for path in folder.iterdir():
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+                swept += 1
     return swept
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    """Hold a lock on a folder, where the file system has locks."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, how)
+        except OSError as error:
+            if how & fcntl.LOCK_NB or error.errno not in _NO_LOCKS:
+                raise
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _sync(path: Path) -> None:

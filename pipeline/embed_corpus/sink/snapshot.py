@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.data import Counts
+from embed_corpus.errors import OutputError
 from embed_corpus.sink.commit import publish_json
 from embed_corpus.sink.readback import part_stats
 
@@ -42,13 +43,20 @@ class Snapshot:
 
 
 def latest_snapshot(layout: Layout) -> Snapshot | None:
-    """Return the snapshot with the highest number, None before the first."""
+    """Return the snapshot with the highest number, None before the first.
+
+    Raises:
+        OutputError: its file is damaged.
+    """
     numbers = sorted(layout.snapshots.glob("*.json")) if layout.snapshots.is_dir() else []
     if not numbers:
         return None
-    content = json.loads(numbers[-1].read_text(encoding="utf8"))
-    parts = tuple(PartEntry(**p | {"counts": Counts(**p["counts"])}) for p in content["parts"])
-    return Snapshot(content["number"], parts)
+    try:
+        content = json.loads(numbers[-1].read_text(encoding="utf8"))
+        parts = tuple(PartEntry(**p | {"counts": Counts(**p["counts"])}) for p in content["parts"])
+        return Snapshot(content["number"], parts)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{numbers[-1]} is damaged: delete it and run the same line again.") from error
 
 
 def entries(layout: Layout, names: Sequence[str]) -> list[PartEntry]:

@@ -55,7 +55,11 @@ def discover(inputs: Iterable[str], output: Path) -> tuple[list[Found], list[Pat
                 left_out.append(path)
                 continue
             readable += 1
-            if relative in found and found[relative].path != path:
+            try:
+                relative.encode()
+            except UnicodeEncodeError:
+                raise DataError(f"{path!a}: a file name that is no UTF-8 cannot name ids. Rename the file.") from None
+            if relative in found and found[relative].path.absolute() != path.absolute():
                 raise DataError(
                     f"two sources share the relative path {relative!r}: {found[relative].path} and {path}. "
                     "Ids and shards are named by it: give their common folder as the one INPUT."
@@ -89,21 +93,27 @@ def _expand(text: str, output: Path) -> Iterator[tuple[Path, str]]:
 
 def _expand_glob(text: str, output: Path) -> Iterator[tuple[Path, str]]:
     """Expand a pattern; paths are relative to its part before the first wildcard."""
-    parts = Path(text).expanduser().parts
-    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    base = Path(*parts[:fixed])
-    matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207  # Path.glob refuses absolute patterns
+    pattern = Path(text).expanduser()
+    fixed = next(i for i, part in enumerate(pattern.parts) if glob.has_magic(part))
+    base = Path(*pattern.parts[:fixed])
+    matches = sorted(glob.glob(str(pattern), recursive=True))  # noqa: PTH207  # Path.glob refuses absolute patterns
     if not matches:
         raise DataError(f"INPUT {text!r} matches nothing: check the pattern.")
     for match in map(Path, matches):
-        files = _walk(match, output) if match.is_dir() else [match]
-        for file in files:
+        hidden = any(part[0] in "_." for part in match.relative_to(base).parts)
+        if hidden or output in (match.resolve(), *match.resolve().parents):
+            continue
+        for file in _walk(match, output) if match.is_dir() else [match]:
             yield file, file.relative_to(base).as_posix()
 
 
 def _walk(folder: Path, output: Path) -> Iterator[Path]:
     """Yield the files below a folder; `_delta_log`, `.git` and the like, and OUT, stay out."""
-    for here, folders, files in os.walk(folder):
+
+    def unreadable(error: OSError) -> None:
+        raise DataError(f"{error.filename} cannot be listed: {error.strerror}. Allow it, or take it out of INPUT.")
+
+    for here, folders, files in os.walk(folder, onerror=unreadable):
         folders[:] = sorted(name for name in folders if name[0] not in "_." and Path(here, name).resolve() != output)
         for name in sorted(files):
             if name[0] not in "_." and not name.endswith(".crc"):

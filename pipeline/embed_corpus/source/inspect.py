@@ -63,6 +63,7 @@ class Source:
     path: Path
     relative: str
     size: int
+    mtime_ns: int
     tag: str
     cuts: tuple[Cut, ...]
     keep_types: dict[str, pa.DataType] = field(default_factory=dict)
@@ -78,7 +79,7 @@ def inspect(found: Found, columns: Columns) -> Source:
         if kind_of(found.path) == "parquet":
             return _inspect_parquet(found, columns)
         return _inspect_jsonl(found, columns)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{found.path} cannot be read: {reason} Replace the file, or take it out of INPUT.") from error
 
@@ -93,6 +94,7 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
 
 
 def _inspect_parquet(found: Found, columns: Columns) -> Source:
+    stat = found.path.stat()
     with pq.ParquetFile(found.path) as file:
         schema, footer = file.schema_arrow, file.metadata
         _check_present(found, columns, schema.names)
@@ -113,14 +115,8 @@ def _inspect_parquet(found: Found, columns: Columns) -> Source:
             text_bytes = sum(c.total_uncompressed_size for c in text if c.path_in_schema in columns.text)
             sizes.append((group.num_rows, text_bytes))
     keep_types = {name: plain_type(schema.field(name).type) for name in columns.keep}
-    return Source(
-        found.path,
-        found.relative,
-        found.path.stat().st_size,
-        _footer_hash(found.path),
-        _cut_row_groups(sizes),
-        keep_types,
-    )
+    tag = _footer_hash(found.path)
+    return Source(found.path, found.relative, stat.st_size, stat.st_mtime_ns, tag, _cut_row_groups(sizes), keep_types)
 
 
 def _fits_id(kind: pa.DataType) -> bool:
@@ -157,7 +153,7 @@ def _cut_row_groups(groups: list[tuple[int, int]]) -> tuple[Cut, ...]:
 
 
 def _inspect_jsonl(found: Found, columns: Columns) -> Source:
-    size = found.path.stat().st_size
+    stat = found.path.stat()
     digest = blake2b(digest_size=16)
     cuts: list[Cut] = []
     first = rows = begin = end = 0
@@ -172,7 +168,7 @@ def _inspect_jsonl(found: Found, columns: Columns) -> Source:
             digest.update(line or b"")
     if rows or not cuts:
         cuts.append(Cut(first, rows, begin))
-    return Source(found.path, found.relative, size, digest.hexdigest(), tuple(cuts))
+    return Source(found.path, found.relative, stat.st_size, stat.st_mtime_ns, digest.hexdigest(), tuple(cuts))
 
 
 def _check_lines(found: Found, columns: Columns, sample: Iterable[bytes | None]) -> None:
@@ -191,6 +187,8 @@ def _check_present(found: Found, columns: Columns, names: list[str]) -> None:
     flags = {columns.id: "--id-column"} | dict.fromkeys(columns.keep, "--keep")
     flags |= dict.fromkeys(columns.text, "--text-column")
     for name in columns.all:
+        if names.count(name) > 1:
+            raise DataError(f"{found.path} has {names.count(name)} columns {name!r}: rename one.")
         if name not in names:
             raise DataError(
                 f"{found.path} has no column {name!r}. It has: {', '.join(names)}. Name one with {flags[name]}."

@@ -40,8 +40,8 @@ def open_stream(path: Path, offset: int = 0) -> io.BufferedReader:
         return stream
     unpacked = pa.CompressedInputStream(pa.OSFile(str(path)), codec)
     stream = io.BufferedReader(cast("io.RawIOBase", unpacked), 1 << 20)
-    while offset:
-        offset -= len(stream.read(min(offset, 1 << 20)))
+    while offset and (passed := len(stream.read(min(offset, 1 << 20)))):
+        offset -= passed
     return stream
 
 
@@ -70,7 +70,7 @@ def parse(line: bytes | None, *, first: bool) -> dict[str, Any]:
     if first:
         line = line.removeprefix(b"\xef\xbb\xbf")
     try:
-        value = json.loads(line.decode(), object_pairs_hook=_unique) if line.strip() else {}
+        value = json.loads(line.rstrip().decode(), object_pairs_hook=_unique) if line.strip() else {}
     except UnicodeDecodeError as error:
         raise BadLineError("invalid_utf8", f"byte {error.start} of the line") from None
     except ValueError as error:

@@ -61,14 +61,15 @@ def read_shard(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataType
         for raw in raw_blocks(shard, columns, keep_types):
             n_rows += len(raw.rows) + len(raw.rejects)
             yield _screen(raw, shard, columns, seen)
+        changed = shard.mtime_ns and Path(shard.path).stat().st_mtime_ns != shard.mtime_ns
     except (OSError, pa.ArrowException) as error:
         where = f"{shard.path}, rows {shard.first_row + n_rows} to {shard.first_row + shard.n_rows - 1}"
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{where}: {reason} Replace the file and run the same line again.") from error
-    if n_rows != shard.n_rows:
+    if changed or n_rows != shard.n_rows:
         raise DataError(
-            f"{shard.path} held {shard.n_rows} rows from row {shard.first_row} when it was planned, now {n_rows}: "
-            "it changed during the run. Run the same line again when it is complete."
+            f"{shard.path} changed during the run ({shard.n_rows} rows planned from row {shard.first_row}, "
+            f"{n_rows} read). Run the same line again when it is complete."
         )
 
 
@@ -105,8 +106,7 @@ def _jsonl_rows(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataTyp
     fits = [_as_id if n == columns.id else _as_text if n in columns.text else _as_kept for n in names]
 
     def raw() -> _Raw:
-        arrays = [pa.array(list(v), t) for v, t in zip(zip(*values, strict=True), types, strict=True)]
-        arrays = arrays or [pa.array([], t) for t in types]
+        arrays = [pa.array([row[i] for row in values], t) for i, t in enumerate(types)]
         return _Raw(pa.RecordBatch.from_arrays(arrays, names=names), np.array(rows, np.int64), rejects)
 
     with open_stream(Path(shard.path), shard.offset) as stream:
@@ -135,10 +135,10 @@ def _as_text(value: Any, name: str, _: pa.DataType) -> str | None:
     return None if value is None else _encodable(value, name)
 
 
-def _as_id(value: Any, name: str, _: pa.DataType) -> str | None:
+def _as_id(value: Any, name: str, kind: pa.DataType) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return _as_text(value, name, _)
+        return str(value) if kind == pa.string() else _as_kept(value, name, kind)
+    return _as_text(value, name, kind) if kind == pa.string() else _as_kept(value, name, kind)
 
 
 def _as_kept(value: Any, name: str, kind: pa.DataType) -> Any:
@@ -148,9 +148,13 @@ def _as_kept(value: Any, name: str, kind: pa.DataType) -> Any:
     if kind == pa.string():
         return _encodable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), name)
     try:
-        return pa.scalar(value, kind)
+        fitted = pa.scalar(value, kind)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        raise BadLineError("wrong_type", f"{name} is a {type(value).__name__}, not {kind}") from None
+        fitted = None
+    cut_down = fitted is not None and isinstance(value, float) and pa.types.is_integer(kind) and fitted.as_py() != value
+    if fitted is None or cut_down:  # Arrow makes 1 of 1.5
+        raise BadLineError("wrong_type", f"{name} is a {type(value).__name__}, not {kind}")
+    return fitted
 
 
 def _encodable(value: str, name: str) -> str:
@@ -166,6 +170,7 @@ def _screen(raw: _Raw, shard: Shard, columns: Columns, seen: set[str]) -> Rows:
     bad: dict[int, tuple[str, str]] = {}
     texts = [_valid(raw.table[name], name, bad) for name in columns.text]
     ids = _doc_ids(raw, shard, columns, bad)
+    kept = [_valid(raw.table[n], n, bad) if raw.table[n].type == pa.string() else raw.table[n] for n in columns.keep]
     text = _joined(texts)
     for i in np.flatnonzero(pc.equal(pc.binary_length(pc.utf8_trim_whitespace(text)), 0)).tolist():
         bad.setdefault(i, ("empty", ""))
@@ -183,9 +188,7 @@ def _screen(raw: _Raw, shard: Shard, columns: Columns, seen: set[str]) -> Rows:
         Reject(shard.source, int(raw.rows[i]), *why, doc_id=ids[i].as_py() if columns.id else None)
         for i, why in bad.items()
     ]
-    table = pa.RecordBatch.from_arrays(
-        [ids, text, *(raw.table[name] for name in columns.keep)], names=["doc_id", "text", *columns.keep]
-    )
+    table = pa.RecordBatch.from_arrays([ids, text, *kept], names=["doc_id", "text", *columns.keep])
     good = np.setdiff1d(np.arange(len(table)), np.fromiter(bad, int, len(bad)))
     rows = raw.rows
     if bad:

@@ -1,0 +1,166 @@
+"""Bad rows and bad files from end to end: what is good is embedded, what is bad is told."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+
+PARQUET = [b"first", None, b"", b" \n", b"not \xff\xfe utf8", b"second", b"third"]
+"""Texts; the ids are p0, p1, … but the last one's, which is p0 again."""
+JSONL = [
+    b'{"id": "j0", "text": "one"}',
+    b'{"id": "j1", "text": "cut off',
+    b'{"id": "j2", "text": "not \xff utf8"}',
+    b"",
+    b'{"id": "j4", "text": null}',
+    b'{"id": "j0", "text": "again"}',
+    b'{"id": "j6", "text": 6}',
+    b'{"id": null, "text": "seven"}',
+    b'{"id": "j8", "text": "two"}',
+]
+EXPECTED = [
+    ("j.jsonl", 1, "bad_json"),
+    ("j.jsonl", 2, "invalid_utf8"),
+    ("j.jsonl", 3, "empty"),
+    ("j.jsonl", 4, "empty"),
+    ("j.jsonl", 5, "duplicate_id"),
+    ("j.jsonl", 6, "wrong_type"),
+    ("j.jsonl", 7, "no_id"),
+    ("p.parquet", 1, "empty"),
+    ("p.parquet", 2, "empty"),
+    ("p.parquet", 3, "empty"),
+    ("p.parquet", 4, "invalid_utf8"),
+    ("p.parquet", 6, "duplicate_id"),
+]
+REASONS = Counter(reason for _, _, reason in EXPECTED)
+
+Done = subprocess.CompletedProcess[str]
+
+
+def command(*args: object) -> Done:
+    """Run the command in a process of its own."""
+    line = [sys.executable, "-m", "embed_corpus", *map(str, args)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def snapshots(out: Path) -> list[Path]:
+    """The snapshots of OUT."""
+    return sorted((out / "_embed" / "snapshots").glob("*"))
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: its OUT and what it said."""
+
+    out: Path
+    run: Done
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Result:
+    """A run over good and bad rows in both kinds of file, and a file of no rows; half may be bad."""
+    folder = tmp_path_factory.mktemp("mixed")
+    (folder / "in").mkdir()
+    raw = pa.array(PARQUET, pa.binary())
+    valid, offsets, values = raw.buffers()
+    text = pa.StringArray.from_buffers(len(raw), offsets, values, valid)  # Arrow does not look whether it is UTF-8
+    table = pa.table({"id": ["p0", "p1", "p2", "p3", "p4", "p5", "p0"], "text": text})
+    pq.write_table(table, folder / "in" / "p.parquet")
+    pq.write_table(table[:0], folder / "in" / "empty.parquet")
+    (folder / "in" / "j.jsonl").write_bytes(b"\n".join(JSONL))
+    flags = ("--model", tiny_model, "--id-column", "id", "--max-rejects", "50%", "--devices", "cpu")
+    return Result(folder / "out", command("run", folder / "in", folder / "out", *flags))
+
+
+def test_good_rows_are_embedded(mixed: Result) -> None:
+    """Bad rows within the budget are no failure: all good ones are embedded, and only those."""
+    assert mixed.run.returncode == 0, mixed.run.stderr
+    table = ds.dataset(mixed.out / "data").to_table()
+    assert sorted(table["doc_id"].to_pylist()) == ["j0", "j8", "p0", "p5"]
+    assert len(list((mixed.out / "data").iterdir())) == 3
+    assert len(snapshots(mixed.out)) == 1
+
+
+@pytest.mark.parametrize("source", ["run", "status"])
+def test_rows_add_up(mixed: Result, source: str) -> None:
+    """Rows = documents + rejects, and the rejects are told by reason, at the run's end and ever after."""
+    said = mixed.run.stdout if source == "run" else command("status", mixed.out).stdout
+    found = re.search(r"(\d+) rows: (\d+) documents in (\d+) chunks of \d+ tokens, (\d+) rejects \((.*)\)", said)
+    assert found is not None
+    rows, documents, chunks, rejects = map(int, found.groups()[:4])
+    assert rows == documents + rejects == len(PARQUET) + len(JSONL)
+    assert (documents, chunks, rejects) == (4, 4, len(EXPECTED))
+    assert found[5] == ", ".join(f"{reason} {n}" for reason, n in sorted(REASONS.items()))
+
+
+def test_every_reject_is_listed(mixed: Result) -> None:
+    """`status --rejects` tells source, row and reason of each, one JSON object a line, and no text."""
+    lines = [json.loads(line) for line in command("status", mixed.out, "--rejects").stdout.splitlines()]
+    assert sorted((line["source"], line["row"], line["reason"]) for line in lines) == EXPECTED
+    assert {line["row"]: line["doc_id"] for line in lines if line["reason"] == "duplicate_id"} == {5: "j0", 6: "p0"}
+    assert "again" not in json.dumps(lines)
+
+
+def test_result_with_rejects_is_sound(mixed: Result) -> None:
+    """`verify` finds nothing wrong with a result that has rejects."""
+    verify = command("verify", mixed.out)
+    assert verify.returncode == 0, verify.stdout + verify.stderr
+    assert {line.split()[0] for line in verify.stdout.splitlines()} == {"ok"}
+
+
+def test_over_the_budget(tmp_path: Path, tiny_model: Path) -> None:
+    """Too many bad rows end with code 3: parts stay, no snapshot comes; allowed for, nothing is done twice."""
+    (tmp_path / "in.jsonl").write_bytes(b'{"text": "good"}\n' * 3 + b"{bad\n" * 11 + b"\n" * 5)
+    line = ("run", tmp_path / "in.jsonl", tmp_path / "out", "--model", tiny_model, "--devices", "cpu")
+    done = command(*line)
+    assert done.returncode == 3, done.stderr
+    assert "error: 11 of 19 rows were rejected (bad_json 11), 10 are allowed by --max-rejects 0.1%." in done.stderr
+    assert ds.dataset(tmp_path / "out" / "data").count_rows() == 3
+    assert snapshots(tmp_path / "out") == []
+    again = command(*line, "--max-rejects", "60%")
+    assert again.returncode == 0, again.stderr
+    assert "nothing to do: all 1 parts were there already" in again.stdout
+    assert len(snapshots(tmp_path / "out")) == 1
+
+
+@pytest.fixture
+def two_files(tmp_path: Path) -> Path:
+    """A good source and another, of checked pages."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "good.jsonl").write_text('{"text": "good"}\n')
+    table = pa.table({"text": [f"text {i}" for i in range(99)]})
+    pq.write_table(table, tmp_path / "in" / "bad.parquet", write_page_checksum=True, compression="none")
+    return tmp_path / "in"
+
+
+def test_unreadable_file(two_files: Path, tmp_path: Path, tiny_model: Path) -> None:
+    """A file that is seen to be corrupt ends the run with code 4 before anything is embedded, naming it."""
+    (two_files / "bad.parquet").write_bytes(b"PAR1 garbage PAR1")
+    done = command("run", two_files, tmp_path / "out", "--model", tiny_model, "--devices", "cpu")
+    assert done.returncode == 4
+    assert f"error: {two_files / 'bad.parquet'} cannot be read: " in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_file_that_turns_out_unreadable(two_files: Path, tmp_path: Path, tiny_model: Path) -> None:
+    """A file that is corrupt inside costs itself alone: all others are embedded, code 4 names it, no snapshot."""
+    content = (two_files / "bad.parquet").read_bytes()
+    (two_files / "bad.parquet").write_bytes(content.replace(b"text 50", b"text !!"))
+    done = command("run", two_files, tmp_path / "out", "--model", tiny_model, "--devices", "cpu")
+    assert done.returncode == 4, done.stderr
+    assert "1 of 2 shards could not be read, all others are done:" in done.stderr
+    assert str(two_files / "bad.parquet") in done.stderr
+    assert ds.dataset(tmp_path / "out" / "data").to_table()["doc_id"].to_pylist() == ["good.jsonl#0"]
+    assert snapshots(tmp_path / "out") == []
