@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
@@ -232,6 +232,7 @@ def test_short_and_long_texts_keep_their_order(kind: Kind, texts: list[str], mon
 
 @pytest.mark.parametrize("prompt", PROMPTS)
 @given(text=DOCUMENTS, limit=LIMITS)
+@example(text="\u0301" + "the" * 18, limit=24)  # a text may begin with a mark
 @PROPERTY
 def test_prompt(kind: Kind, prompt: str, text: str, limit: int) -> None:
     """With a prompt a chunk's ids are those of prompt and text tokenised together, within the limit."""

@@ -120,6 +120,7 @@ class WordTokenizer:
             touching = np.append(False, offsets[:-1, 1] == offsets[1:, 0])
             word_edge &= ~(touching & np.isin(offsets[:, 0], [m.end() for m in _LOOKED_PAST.finditer(text)]))
             word_edge &= ~np.isin(offsets[:, 0], _marks(text))
+            word_edge[:1] = True
             yield Tokens(ids, offsets[:, 0], char_edge, word_edge)
 
     def _encode_long(self, text: str, enough: int | None) -> Tokens:

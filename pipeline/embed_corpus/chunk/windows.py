@@ -34,7 +34,7 @@ def windows(tokens: Tokens, capacity: int, overlap: int = 0) -> tuple[list[tuple
     n = len(tokens.ids)
     if n <= capacity:
         return [(0, n)], 0
-    edges = np.append(np.flatnonzero(tokens.word_edge), n)
+    edges = np.concatenate([[0], np.flatnonzero(tokens.word_edge[1:]) + 1, [n]])
 
     def end_of(begin: int) -> int:
         """Return the window's end: a word edge, else a character edge, else wherever it is full."""
@@ -127,10 +127,10 @@ class Chunker:
             # How a prompt joins the first word depends on the tokenizer, so the two are tokenised together.
             ids = self.tokenizer.ids([self.prompt + piece for piece in pieces])
             over = max(map(len, ids)) + self.special - self.limit
-            if over >= capacity:
+            if over > 0 and capacity == 1:
                 raise UsageError(f"--chunk-tokens {self.limit} leaves no room beside the prompt: raise it.")
-            if over > 0:
-                self._cut(doc, text, tokens, capacity - over, out)
+            if over > 0:  # a piece of a word may give far more tokens than it had: not all at once, then
+                self._cut(doc, text, tokens, max(capacity - over, capacity // 2), out)
                 return
         out.truncated += truncated
         out.cut_words += inside_words
