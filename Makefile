@@ -2,7 +2,6 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 DEMO := out/sample
-# pip 25.1 is the first to know dependency groups
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -16,7 +15,7 @@ demo: .venv/user ## embed the sample corpus, then ask it three questions
 	@while read -r query; do echo; echo "$$query"; $(BIN)/embed-corpus search $(DEMO) "$$query" -k 3; done < jobs/sample-queries.txt
 
 test: .venv/dev ## run the tests, then the built wheel in an environment of its own
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 	$(BIN)/python tests/wheel.py
 
 lint: .venv/dev ## check style and types
@@ -33,7 +32,7 @@ clean: ## remove the environments and the demo's result
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python >= 3.11 is needed: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python $(PIP_INSTALL) --upgrade 'pip>=25.1'
+	$(BIN)/python $(PIP_INSTALL) --upgrade 'pip>=25.1'  # the first to know dependency groups
 
 .venv/user: pyproject.toml | .venv/bin/python
 	$(BIN)/python $(PIP_INSTALL) --editable '.[demo,index]'

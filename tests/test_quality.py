@@ -74,11 +74,11 @@ def test_ndcg_of_truncated_documents(cranfield: tuple[Path, RunReport, pa.Table]
 
 def test_truncate_keeps_the_first_chunks(cranfield: tuple[Path, RunReport, pa.Table], tmp_path: Path) -> None:
     """--long truncate gives the first chunk of every document, to the same bytes, and counts what it cut."""
-    config = JobConfig(input=(str(CORPUS),), output=tmp_path / "out", id_column="id", long="truncate", limit=100)
+    config = JobConfig(input=(str(CORPUS),), output=tmp_path / "out", id_column="id", long="truncate", limit=60)
     report = run(config)
     table = ds.dataset(tmp_path / "out" / "data").to_table()
     ids = table["doc_id"].to_pylist()
-    first = cranfield[2].filter(pa.compute.equal(cranfield[2]["chunk_index"], 0)).slice(0, 100)
+    first = cranfield[2].filter(pa.compute.equal(cranfield[2]["chunk_index"], 0)).slice(0, 60)
     assert ids == first["doc_id"].to_pylist()
     assert vectors(table).tobytes() == vectors(first).tobytes()
     several = cranfield[2].filter(pa.compute.equal(cranfield[2]["chunk_index"], 1))["doc_id"].to_pylist()
