@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import click
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -556,3 +558,14 @@ def test_unknown_command(call: Call) -> None:
     """A command that does not exist, or none, ends with code 2."""
     assert "No such command 'bogus'" in call("bogus").err
     assert call("bogus").code == call().code == 2
+
+
+@pytest.mark.parametrize("name", ["run", "search", "status", "verify"])
+def test_readme_names_every_command_and_option(name: str) -> None:
+    """What the command line offers, the README tells."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    command = importlib.import_module(f"embed_corpus.cli.{name}").command
+    assert f"| `{name} " in readme
+    if name == "run":
+        for option in (p for p in command.params if isinstance(p, click.Option)):
+            assert option.opts[-1] in readme, option.opts

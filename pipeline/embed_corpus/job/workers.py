@@ -102,7 +102,8 @@ def run_workers(specs: Iterable[WorkerSpec], shards: Iterable[Shard]) -> Generat
                 assert isinstance(connection, multiprocessing.connection.Connection)
                 event = _received(connection, running[connection])
                 if isinstance(event, _Next):
-                    connection.send(next(todo, None))
+                    with contextlib.suppress(OSError):  # if it has died meanwhile, receiving from it will tell
+                        connection.send(next(todo, None))
                     continue
                 yield event
                 if isinstance(event, Ended):
