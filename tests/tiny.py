@@ -114,3 +114,9 @@ def save_model(
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(json.dumps(content))
     return folder
+
+
+def edit(folder: Path, name: str, **changes: object) -> None:
+    """Change some fields of a model's JSON file."""
+    content = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps(content | changes))

@@ -1,9 +1,7 @@
-"""The engine: sentence-transformers' vectors, the same bits in any batch, and no model that is not understood."""
+"""Vectors, attention and pooling."""
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
@@ -21,34 +18,10 @@ from embed_corpus.engine.attention import packed_attention
 from embed_corpus.engine.encoder import Encoder
 from embed_corpus.engine.facts import read_facts
 from embed_corpus.engine.pooling import pool
-from embed_corpus.errors import ModelError
 from embed_corpus.feed.packing import make_batch
-from embed_corpus.job.fingerprint import space_fields
 from embed_corpus.job.query import encode_chunks
-from tiny import save_model, unigram, wordpiece
 
 Ids = list[NDArray[np.int32]]
-
-
-@pytest.fixture(scope="module")
-def tiny_roberta(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Path:
-    """A one-layer random RoBERTa, whose positions count from 2 on, with CLS pooling; 64 tokens at most."""
-    from transformers import RobertaConfig, RobertaModel
-
-    torch.manual_seed(0)
-    config = RobertaConfig(
-        vocab_size=2000,
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=66,
-        pad_token_id=1,
-    )
-    folder = tmp_path_factory.mktemp("roberta")
-    save_model(folder, RobertaModel(config).eval(), unigram(texts), pooling="cls_token", normalize=False)
-    edit(folder, "tokenizer_config.json", pad_token="<pad>")
-    return folder
 
 
 @pytest.fixture(scope="module", params=["tiny_model", "tiny_decoder", "tiny_roberta"])
@@ -82,12 +55,6 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def edit(folder: Path, name: str, **changes: object) -> None:
-    """Change some fields of a model's JSON file."""
-    content = json.loads((folder / name).read_text())
-    (folder / name).write_text(json.dumps(content | changes))
 
 
 def ids_of(chunks: Chunks) -> Ids:
@@ -258,179 +225,3 @@ def test_pool_unknown() -> None:
     """An unknown pooling is an error that names it."""
     with pytest.raises(ValueError, match="unknown pooling 'max'"):
         pool(torch.zeros(45, 6), EDGES.long(), "max")
-
-
-# --- a model's files ---------------------------------------------------------------------------
-
-
-def test_facts(tiny_decoder: Path) -> None:
-    """The facts of a model are what its files say."""
-    facts = read_facts(tiny_decoder)
-    assert (facts.family, facts.pooling, facts.normalize, facts.similarity) == ("qwen3", "lasttoken", True, "cosine")
-    assert (facts.dim, facts.max_tokens) == (32, 128)
-    assert (facts.document_prompt, facts.query_prompt) == ("", "Instruct: find\nQuery:")
-
-
-@pytest.mark.parametrize(
-    ("prompts", "document", "query"),
-    [
-        ({"query": "q: ", "passage": "p: "}, "p: ", "q: "),
-        ({"query": "q: ", "corpus": "c: ", "document": "d: ", "passage": "p: "}, "d: ", "q: "),
-        ({"query": "q: ", "other": "o: "}, "", "q: "),
-        ({}, "", ""),
-    ],
-)
-def test_prompts(broken: Path, prompts: dict[str, str], document: str, query: str) -> None:
-    """The document prompt is the one named document, passage or corpus, in this order; queries have their own."""
-    edit(broken, "config_sentence_transformers.json", prompts=prompts)
-    facts = read_facts(broken)
-    assert (facts.document_prompt, facts.query_prompt) == (document, query)
-
-
-@pytest.mark.parametrize("default", [None, "other", "query"])
-def test_prompts_parity(broken: Path, default: str | None) -> None:
-    """With our prompts put before a text, sentence-transformers' encode gives its encode_document and encode_query."""
-    from sentence_transformers import SentenceTransformer
-
-    prompts = {"query": "q: ", "other": "o: "}
-    edit(broken, "config_sentence_transformers.json", prompts=prompts, default_prompt_name=default)
-    facts, theirs, text = read_facts(broken), SentenceTransformer(str(broken), device="cpu"), "flow past a plate"
-    query, document = theirs.encode([facts.query_prompt + text, facts.document_prompt + text], prompt="")
-    np.testing.assert_allclose(theirs.encode_query(text), query, atol=1e-6)
-    np.testing.assert_allclose(theirs.encode_document(text), document, atol=1e-6)
-
-
-def test_max_tokens(tiny_roberta: Path, tmp_path: Path) -> None:
-    """The smallest limit of any file counts; RoBERTa's table has two positions that are no text's."""
-    folder = Path(shutil.copytree(tiny_roberta, tmp_path / "model"))
-    edit(folder, "sentence_bert_config.json", max_seq_length=None)
-    edit(folder, "tokenizer_config.json", model_max_length=int(1e30))
-    assert read_facts(folder).max_tokens == 64
-    edit(folder, "tokenizer_config.json", model_max_length=40)
-    assert read_facts(folder).max_tokens == 40
-    edit(folder, "sentence_bert_config.json", max_seq_length=30)
-    assert read_facts(folder).max_tokens == 30
-
-
-@pytest.fixture
-def broken(tiny_model: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny BERT to be broken."""
-    return Path(shutil.copytree(tiny_model, tmp_path / "model"))
-
-
-MODULES = [{"type": f"sentence_transformers.models.{kind}", "path": kind} for kind in ("Transformer", "Pooling")]
-DENSE = {"type": "sentence_transformers.models.Dense", "path": "2_Dense"}
-
-
-@pytest.mark.parametrize("name", ["config.json", "modules.json", "1_Pooling/config.json"])
-@pytest.mark.parametrize(("content", "phrase"), [(None, "lacks {}"), ("{", "{} cannot be read"), ("7", "{} holds no")])
-def test_broken_file(broken: Path, name: str, content: str | None, phrase: str) -> None:
-    """A needed file that is missing, no JSON, or of another shape is a model error that names it."""
-    (broken / name).unlink()
-    if content is not None:
-        (broken / name).write_text(content)
-    with pytest.raises(ModelError, match=phrase.format(name)):
-        read_facts(broken)
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "phrase"),
-    [
-        ("modules.json", [*MODULES, DENSE], r"modules\.json has modules that are not supported: Dense"),
-        ("modules.json", MODULES[:1], r"modules\.json names no Pooling module"),
-        ("1_Pooling/config.json", {"pooling_mode_max_tokens": True}, "pooling max is not supported"),
-        ("1_Pooling/config.json", {"pooling_mode": "weightedmean"}, "pooling weightedmean is not supported"),
-        ("1_Pooling/config.json", {"pooling_mode": ["cls", "mean"]}, r"pooling cls \+ mean is not supported"),
-        (
-            "1_Pooling/config.json",
-            {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True},
-            r"pooling cls \+ mean is not supported",
-        ),
-        ("1_Pooling/config.json", {}, r"pooling \(none\) is not supported"),
-    ],
-)
-def test_unsupported(broken: Path, name: str, content: object, phrase: str) -> None:
-    """What we could not run rightly is a model error that says what it is."""
-    (broken / name).write_text(json.dumps(content))
-    with pytest.raises(ModelError, match=phrase):
-        read_facts(broken)
-
-
-def test_prompt_left_out_of_the_mean(broken: Path) -> None:
-    """A mean that leaves a document prompt out is refused; without a prompt it is no matter."""
-    edit(broken, "1_Pooling/config.json", include_prompt=False)
-    assert read_facts(broken).pooling == "mean"
-    edit(broken, "config_sentence_transformers.json", prompts={"document": "d: "})
-    with pytest.raises(ModelError, match="prompt left out of mean pooling"):
-        read_facts(broken)
-
-
-def test_no_limit_known(broken: Path) -> None:
-    """A model of which no file says how long a text may be is refused, with the field to set."""
-    edit(broken, "config.json", max_position_embeddings=None)
-    edit(broken, "tokenizer_config.json", model_max_length=int(1e30))
-    (broken / "sentence_bert_config.json").unlink()
-    with pytest.raises(ModelError, match="Set max_seq_length in sentence_bert_config"):
-        read_facts(broken)
-
-
-def test_no_tokenizer(broken: Path) -> None:
-    """A folder without tokenizer.json is refused before anything is tokenised."""
-    (broken / "tokenizer.json").unlink()
-    with pytest.raises(ModelError, match=r"lacks tokenizer\.json"):
-        space_fields(read_facts(broken))
-
-
-def test_pickled_weights(broken: Path) -> None:
-    """Pickled weights are refused by name, by the fingerprint and by the encoder."""
-    (broken / "model.safetensors").rename(broken / "pytorch_model.bin")
-    with pytest.raises(ModelError, match=r"pytorch_model\.bin is a pickle"):
-        space_fields(read_facts(broken))
-    with pytest.raises(ModelError, match="cannot be loaded"):
-        Encoder(read_facts(broken), "cpu", "fp32")
-
-
-def test_missing_weight(broken: Path) -> None:
-    """A weight that the file lacks is an error that names it: a random one would stand in."""
-    file = broken / "model.safetensors"
-    weights = load_file(file)
-    del weights["encoder.layer.0.output.dense.weight"]
-    save_file(weights, file, {"format": "pt"})
-    with pytest.raises(ModelError, match=r"lacks 1 weights, e\.g\. encoder\.layer\.0\.output\.dense\.weight"):
-        Encoder(read_facts(broken), "cpu", "fp32")
-
-
-@pytest.mark.parametrize("kept", [0, 4, 0.5, 0.999])
-def test_weights_cut_short(broken: Path, kept: float) -> None:
-    """A safetensors file cut short anywhere is a model error that names the folder."""
-    file = broken / "model.safetensors"
-    whole = file.read_bytes()
-    file.write_bytes(whole[: int(kept if kept > 1 else kept * len(whole))])
-    with pytest.raises(ModelError, match=str(broken)):
-        Encoder(read_facts(broken), "cpu", "fp32")
-
-
-def test_wrong_shape(broken: Path) -> None:
-    """Weights of another shape than the config's are a model error."""
-    edit(broken, "config.json", intermediate_size=48)
-    with pytest.raises(ModelError, match="cannot be loaded"):
-        Encoder(read_facts(broken), "cpu", "fp32")
-
-
-def test_unsupported_architecture(tmp_path: Path, texts: list[str]) -> None:
-    """A model that computes its attention itself is refused: it would mix the texts of a batch."""
-    from transformers import MPNetConfig, MPNetModel
-
-    config = MPNetConfig(
-        vocab_size=2000, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64
-    )
-    folder = save_model(tmp_path, MPNetModel(config).eval(), wordpiece(texts))
-    with pytest.raises(ModelError, match="architecture 'mpnet' computes its attention itself"):
-        Encoder(read_facts(folder), "cpu", "fp32")
-
-
-def test_unknown_architecture(broken: Path) -> None:
-    """A family that transformers does not know is a model error."""
-    edit(broken, "config.json", model_type="brand-new")
-    with pytest.raises(ModelError, match="cannot be loaded"):
-        Encoder(read_facts(broken), "cpu", "fp32")

@@ -1,0 +1,112 @@
+"""Jobs as TOML files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from embed_corpus.job.config import JobConfig
+from ended import Call
+
+
+def job_file(folder: Path, text: str) -> Path:
+    """Write a job file."""
+    (folder / "job.toml").write_text(text)
+    return folder / "job.toml"
+
+
+def test_job_file(call: Call, asked: list[JobConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job file says all that flags say; its paths are relative to it, wherever the command is called."""
+    file = job_file(
+        tmp_path,
+        'input = ["corpus", "/abs/*.jsonl"]\noutput = "out"\nmodel = "./model"\ntext-column = ["title", "body"]\n'
+        'keep-text = true\nchunk-tokens = 32\nmax-rejects = "1%"\nindex = "flat"\n',
+    )
+    monkeypatch.chdir("/")
+    assert call("run", "--config", file).code == 0
+    assert asked == [
+        JobConfig(
+            input=(str(tmp_path / "corpus"), "/abs/*.jsonl"),
+            output=tmp_path / "out",
+            model=str(tmp_path / "model"),
+            text_column=("title", "body"),
+            keep_text=True,
+            chunk_tokens=32,
+            max_rejects="1%",
+            index="flat",
+        )
+    ]
+
+
+def test_flags_win(call: Call, asked: list[JobConfig], tmp_path: Path) -> None:
+    """What the command line says wins over the job file, wherever --config stands; the rest stays the file's."""
+    file = job_file(
+        tmp_path, 'input = ["a"]\noutput = "b"\nlimit = 5\nlong = "truncate"\nkeep = ["x"]\nmodel = "org/name"\n'
+    )
+    assert call("run", "in", "out", "--limit", 7, "--config", file, "--keep", "y").code == 0
+    (config,) = asked
+    assert (config.input, config.output) == (("in",), Path("out"))
+    assert (config.limit, config.keep, config.long, config.model) == (7, ("y",), "truncate", "org/name")
+
+
+def test_flags_make_the_same_job_as_python(call: Call, asked: list[JobConfig]) -> None:
+    """The command's defaults are those of `JobConfig`."""
+    assert call("run", "in", "more", "out").out == "done\n"
+    assert call("run", "--quiet", "in", "more", "out").out == ""
+    assert asked == [JobConfig(("in", "more"), Path("out"))] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("chunk-token = 5", "unknown key 'chunk-token'; did you mean 'chunk-tokens'?"),
+        ("text_column = ['a']", "unknown key 'text_column'; did you mean 'text-column'?"),
+        ("zzz = 5", "unknown key 'zzz'; known are chunk-overlap, chunk-tokens, devices"),
+        ("config = 'a.toml'", "unknown key 'config'"),
+        ("[run]\nlimit = 5", "unknown key 'run'"),
+        ("limit = ", "job.toml is no valid TOML: Invalid value (at end of document)."),
+        ("input = ['a']", "INPUT and OUT are missing"),
+        ("input = 'a'\noutput = 'b'", 'input = ["…"]'),
+        ("input = [5]\noutput = 'b'", 'input = ["…"]'),
+        ("input = []\noutput = 'b'", "no INPUT: name files, folders or globs to read."),
+        ("input = ['a']\noutput = 'b'\nchunk-tokens = 'x'", "'x' is not a valid integer"),
+        ("input = ['a']\noutput = 'b'\nlimit = 1.5", "limit"),
+        ("input = ['a']\noutput = 'b'\ntext-column = 'body'", "--text-column"),
+        ("input = ['a']\noutput = 'b'\nlong = 'x'", "'x' is not one of 'split', 'truncate'"),
+    ],
+)
+def test_bad_job_file(call: Call, asked: list[JobConfig], tmp_path: Path, text: str, message: str) -> None:
+    """What a job file has wrong is told with the key and the remedy, exit code 2, and nothing is run."""
+    ended = call("run", "--config", job_file(tmp_path, text))
+    assert (ended.code, asked) == (2, [])
+    assert message in ended.err
+
+
+def test_job_file_in_another_encoding(call: Call, tmp_path: Path) -> None:
+    """A job file that is no UTF-8 is no valid TOML."""
+    (tmp_path / "job.toml").write_bytes(b"model = '\xff'")
+    ended = call("run", "--config", tmp_path / "job.toml")
+    assert ended.code == 2
+    assert "job.toml is no valid TOML" in ended.err
+
+
+@pytest.mark.parametrize(("name", "message"), [("gone.toml", "No such file or directory."), ("", "is a directory")])
+def test_no_job_file(call: Call, tmp_path: Path, name: str, message: str) -> None:
+    """A job file that is not there is named."""
+    ended = call("run", "--config", tmp_path / name)
+    assert ended.code == 2
+    assert str(tmp_path / name) in ended.err
+    assert message in ended.err
+
+
+@pytest.mark.parametrize(
+    ("args", "message"), [(["in"], "give INPUT and OUT, or neither"), ([], "INPUT and OUT are missing")]
+)
+@pytest.mark.parametrize("with_file", [True, False])
+def test_both_or_none(call: Call, tmp_path: Path, args: list[str], message: str, with_file: bool) -> None:
+    """INPUT and OUT come together, from the command line or from the job file."""
+    file = job_file(tmp_path, "limit = 5") if with_file else None
+    ended = call("run", *args, *(["--config", file] if file else []))
+    assert ended.code == 2
+    assert message in ended.err
