@@ -67,7 +67,7 @@ def tiny_decoder(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> 
     return save_model(folder, model, byte_bpe(texts), pooling="lasttoken", max_length=128, prompts=prompts)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def embed_corpus() -> Command:
     """Run the installed command in a process of its own and return it, finished."""
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embed_corpus.errors import OutputError, UsageError
-from embed_corpus.sink.commit import attempt, replace_json
+from embed_corpus.sink.commit import attempt, replace, replace_json
 from embed_corpus.sink.readback import vectors_of
 
 if TYPE_CHECKING:
@@ -41,9 +41,8 @@ def build_flat(layout: Layout, snapshot: Snapshot, *, similarity: str, normalize
     """
     if similarity not in {"cosine", "dot"}:
         raise UsageError(f"--index flat: the model compares by {similarity!r}; supported are cosine and dot.")
-    old = read_manifest(layout)
-    if old and old["snapshot"] == snapshot.number and old["parts"] == _parts_digest(snapshot):
-        return int(old["rows"])
+    if _is_there(layout, snapshot):
+        return snapshot.counts.chunks
     if not snapshot.counts.chunks:
         log.warning("no vectors, so no index")
         return 0
@@ -66,9 +65,23 @@ def build_flat(layout: Layout, snapshot: Snapshot, *, similarity: str, normalize
             with made.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             manifest["files"][name] = {"bytes": made.stat().st_size, "sha256": digest}
-            made.replace(layout.index / name)
-    replace_json(layout.index / "index.json", manifest, layout.tmp)
+            replace(made, layout.index / name)
+    replace_json(layout.index / "index.json", manifest, layout.tmp, durable=True)
     return snapshot.counts.chunks
+
+
+def _is_there(layout: Layout, snapshot: Snapshot) -> bool:
+    """Tell whether a complete index of this very snapshot is there; a damaged one is not."""
+    try:
+        manifest = read_manifest(layout)
+        return (
+            manifest is not None
+            and manifest["snapshot"] == snapshot.number
+            and manifest["parts"] == _parts_digest(snapshot)
+            and all((layout.index / n).stat().st_size == f["bytes"] for n, f in manifest["files"].items())
+        )
+    except (OutputError, OSError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def read_manifest(layout: Layout) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["attempt", "publish", "publish_json", "replace_json", "sweep"]
+__all__ = ["attempt", "publish", "publish_json", "replace", "replace_json", "sweep"]
 
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
@@ -84,12 +84,19 @@ def publish_json(final: Path, content: dict[str, Any], tmp: Path) -> Literal["wo
         return publish(made, final)
 
 
-def replace_json(final: Path, content: dict[str, Any], tmp: Path) -> None:
-    """Write a JSON file that may change: a cache or a report, nothing that must not be lost."""
+def replace(made: Path, final: Path) -> None:
+    """Put a finished file in the place of an older one; its bytes are on disk before its name is."""
+    _sync(made)
+    made.replace(final)
+    _sync(final.parent)
+
+
+def replace_json(final: Path, content: dict[str, Any], tmp: Path, *, durable: bool = False) -> None:
+    """Write a JSON file that may change; unless `durable`, one that a power cut may take: a cache, a report."""
     with attempt(tmp, final.name) as made:
         final.parent.mkdir(parents=True, exist_ok=True)
         made.write_text(json.dumps(content, indent=1) + "\n", encoding="utf8")
-        made.replace(final)
+        replace(made, final) if durable else made.replace(final)
 
 
 def sweep(folder: Path) -> int:

@@ -1,0 +1,98 @@
+"""The index: exact, opened by plain libraries, never half there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pytest
+
+from embed_corpus.errors import OutputError, UsageError
+from embed_corpus.index.build import build_flat, read_manifest
+from embed_corpus.index.search import search
+from embed_corpus.job.reopen import open_output
+from embed_corpus.job.verify import verify
+from embed_corpus.sink.layout import Layout
+from embed_corpus.sink.snapshot import latest_snapshot
+from tiny import CORPUS, Command
+
+
+@pytest.fixture(scope="module")
+def indexed(embed_corpus: Command, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    """An OUT of 60 documents with an index and their text."""
+    out = tmp_path_factory.mktemp("indexed") / "out"
+    flags = ("--limit", "60", "--index", "flat", "--keep-text", "--id-column", "id", "--model", tiny_model)
+    done = embed_corpus("run", CORPUS, out, *flags)
+    assert done.returncode == 0, done.stderr
+    return Layout(out)
+
+
+def rebuild(layout: Layout) -> int:
+    snapshot = latest_snapshot(layout)
+    assert snapshot is not None
+    return build_flat(layout, snapshot, similarity="cosine", normalized=True)
+
+
+def test_search_finds_what_brute_force_finds(indexed: Layout) -> None:
+    """Hits are the chunks of highest inner product, best first, each with its span and its text."""
+    table = ds.dataset(indexed.data).to_table()
+    vectors = table["embedding"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
+    (hits,) = search(indexed, vectors[7:8], 5)
+    best = np.argsort(-(vectors @ vectors[7]), kind="stable")[:5]
+    assert [(hit.doc_id, hit.chunk_index) for hit in hits] == [
+        (table["doc_id"][i].as_py(), table["chunk_index"][i].as_py()) for i in best.tolist()
+    ]
+    assert hits[0].text == table["text"][7].as_py()
+    assert hits[0].score == pytest.approx(1, abs=1e-5)
+
+
+def test_plain_libraries_open_it(indexed: Layout) -> None:
+    """Plain faiss and plain pyarrow open the files; row i of the ids tells the chunk of vector i."""
+    index = faiss.read_index(str(indexed.index / "index.faiss"))
+    ids = pa.ipc.open_file(pa.memory_map(str(indexed.index / "ids.arrow"))).read_all()
+    table = ds.dataset(indexed.data).to_table()
+    assert index.ntotal == len(ids) == len(table)
+    assert ids["doc_id"].to_pylist() == table["doc_id"].to_pylist()
+    assert np.allclose(index.reconstruct(3), table["embedding"][3].as_py())
+
+
+@pytest.mark.parametrize("name", ["index.faiss", "ids.arrow", "index.json"])
+def test_a_damaged_index_is_refused_and_made_anew(indexed: Layout, name: str) -> None:
+    """A file cut short is refused by search, and the next run builds the index again."""
+    file = indexed.index / name
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises((OutputError, UsageError)):
+        search(indexed, np.ones((1, 32), np.float32), 1)
+    n = rebuild(indexed)
+    assert read_manifest(indexed)["rows"] == n
+    assert search(indexed, np.ones((1, 32), np.float32), 1)
+
+
+def test_an_index_that_is_there_is_not_built_again(indexed: Layout) -> None:
+    """Building for the same snapshot leaves the files alone."""
+    before = (indexed.index / "index.faiss").stat().st_ino
+    rebuild(indexed)
+    assert (indexed.index / "index.faiss").stat().st_ino == before
+
+
+def test_verify_sees_a_flipped_bit(indexed: Layout) -> None:
+    """A bit flipped in the index, of the same size, is found by its checksum."""
+    file = indexed.index / "index.faiss"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    checks = {check.name: check for check in verify(open_output(indexed.root), sample=0)}
+    assert not checks["index"].ok
+    assert "index.faiss is damaged" in checks["index"].detail
+    (indexed.index / "index.json").write_text(json.dumps({}))
+    rebuild(indexed)
+
+
+def test_queries_of_another_dimension_are_refused(indexed: Layout) -> None:
+    """A query vector of another dimension names both."""
+    with pytest.raises(UsageError, match="dimension 32; the query has 8"):
+        search(indexed, np.ones((1, 8), np.float32), 1)
