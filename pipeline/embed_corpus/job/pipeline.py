@@ -131,17 +131,20 @@ def embed_blocks(blocks: Iterable[Block], stages: Stages) -> Iterator[tuple[Bloc
     """
     packer = Packer(stages.token_budget)
     waiting: deque[Block] = deque()
-    ready = np.empty((0, stages.form.dim), np.float32)
+    ready: list[NDArray[np.float32]] = []  # joined when a block is complete: a huge document has many batches
+    n_ready = 0
 
     def encoded(batches: Iterable[Batch]) -> Iterator[tuple[Block, NDArray[np.float32]]]:
-        nonlocal ready
+        nonlocal ready, n_ready
         for batch in batches:
             begin = time.perf_counter()
-            ready = np.concatenate([ready, stages.encode(batch)])
+            ready.append(stages.encode(batch))
+            n_ready += batch.n_chunks
             stages.seconds["encode"] += time.perf_counter() - begin
-        while waiting and (n := len(waiting[0].chunks or ())) <= len(ready):
-            yield waiting.popleft(), ready[:n]
-            ready = ready[n:]
+        while waiting and (n := len(waiting[0].chunks or ())) <= n_ready:
+            vectors = np.concatenate(ready) if ready else np.empty((0, stages.form.dim), np.float32)
+            ready, n_ready = [vectors[n:]], n_ready - n
+            yield waiting.popleft(), vectors[:n]
 
     for block in blocks:
         waiting.append(block)
