@@ -29,3 +29,4 @@ def test_ids_in_two_shards_are_reported_or_refused(embed_corpus: Command, tiny_m
     reported = embed_corpus(*line)
     assert reported.returncode == 0
     assert "'same'" in reported.stderr
+    assert embed_corpus(*line, "--on-duplicate", "error").returncode == 4

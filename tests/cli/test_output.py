@@ -9,15 +9,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from embed_corpus import errors
-from embed_corpus.errors import EmbedCorpusError
+from embed_corpus.errors import EmbedCorpusError, UsageError
+from embed_corpus.job import prepare as job_prepare
 from embed_corpus.job import run as job_run
 from embed_corpus.job.config import JobConfig
 from embed_corpus.job.prepare import prepare
+from embed_corpus.sink.commit import publish_json
 from embed_corpus.sink.layout import Layout
 from ended import Call, Ended
 
@@ -94,7 +95,7 @@ def test_no_room(call: Call, corpus: Path, tiny_model: Path, tmp_path: Path, mon
     """Too little room is found before the first batch, and the remedy that the message names can be followed."""
     config = JobConfig((str(corpus),), tmp_path / "out", str(tiny_model), devices="cpu")
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=300))
+        patch.setattr(shutil, "disk_usage", lambda _: (1000, 700, 300))
         ended = call("run", corpus, tmp_path / "out", "--model", tiny_model)
     assert ended.code == 74
     assert "make room, or use --vector-type float16" in ended.err
@@ -202,3 +203,24 @@ def test_unknown_command(call: Call) -> None:
     """A command that does not exist, or none, ends with code 2."""
     assert "No such command 'bogus'" in call("bogus").err
     assert call("bogus").code == call().code == 2
+
+
+def test_another_job_that_was_faster(begun: JobConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two jobs that begin in one new OUT at once, the later one finds the other's mark and is refused."""
+
+    def slower(final: Path, content: dict[str, object], tmp: Path) -> str:
+        if final.name == "job.json" and not final.exists():
+            publish_json(final, content | {"job": "of the other", "fields": {"long": "truncate"}}, tmp)
+        return publish_json(final, content, tmp)
+
+    monkeypatch.setattr(job_prepare, "publish_json", slower)
+    with pytest.raises(UsageError, match="belongs to another job"):
+        prepare(JobConfig(begun.input, tmp_path / "new", begun.model))
+
+
+@pytest.mark.parametrize("name", ["input", "text_column", "keep"])
+def test_one_text_for_several_in_python(name: str) -> None:
+    """A text where several may stand is refused, not taken for its letters."""
+    with pytest.raises(UsageError, match=f"{name} is one text"):
+        JobConfig(**{"input": ("a",), "output": "out", name: "text"})
+    assert JobConfig(("a",), "out").output == Path("out")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import faiss
@@ -17,7 +19,7 @@ from embed_corpus.index.search import search
 from embed_corpus.job.reopen import open_output
 from embed_corpus.job.verify import verify
 from embed_corpus.sink.layout import Layout
-from embed_corpus.sink.snapshot import latest_snapshot
+from embed_corpus.sink.snapshot import latest_snapshot, publish_snapshot
 from tiny import CORPUS, Command
 
 
@@ -90,6 +92,31 @@ def test_verify_sees_a_flipped_bit(indexed: Layout) -> None:
     assert "index.faiss is damaged" in checks["index"].detail
     (indexed.index / "index.json").write_text(json.dumps({}))
     rebuild(indexed)
+
+
+def test_an_index_of_older_parts_is_refused(indexed: Layout, tmp_path: Path) -> None:
+    """When the parts have changed since, search refuses the index and says how to renew it."""
+    layout = Layout(Path(shutil.copytree(indexed.root, tmp_path / "out")))
+    snapshot = latest_snapshot(layout)
+    assert snapshot is not None
+    publish_snapshot(layout, [replace(snapshot.parts[0], sha256="other")])
+    with pytest.raises(UsageError, match="of snapshot 1, the parts have changed since"):
+        search(layout, np.ones((1, 32), np.float32), 1)
+
+
+@pytest.mark.parametrize("damage", ["gone", "short", "flipped"])
+def test_verify_tells_of_a_damaged_part(indexed: Layout, tmp_path: Path, damage: str) -> None:
+    """A part that is gone, cut short or altered fails its checks by name; verify itself never fails."""
+    layout = Layout(Path(shutil.copytree(indexed.root, tmp_path / "out")))
+    (part,) = layout.data.iterdir()
+    content = bytearray(part.read_bytes())
+    part.unlink()
+    if damage != "gone":
+        content[500:560] = b"x" * 60
+        part.write_bytes(content if damage == "flipped" else content[:1000])
+    checks = {check.name: check for check in verify(open_output(layout.root), sample=4)}
+    assert not checks["parts"].ok
+    assert part.name in checks["parts"].detail
 
 
 def test_queries_of_another_dimension_are_refused(indexed: Layout) -> None:

@@ -129,6 +129,17 @@ def test_vector_that_is_not_finite(layout: Layout, value: float) -> None:
     assert (reject["row"], reject["doc_id"], reject["reason"]) == (1, "d1", "not_finite")
 
 
+def test_number_too_large_for_float16(layout: Layout) -> None:
+    """A document with a number that float16 cannot hold is a reject, not the end of the run."""
+    block = block_of(shard_of(3), 0, 3)
+    vectors = vectors_for(block)
+    vectors[3, 1] = 1e5
+    writer = PartWriter(block.shard, replace(FORM, vector_type="float16", normalized=False), layout, "n")
+    assert writer.append(block, vectors).rejects == {"not_finite": 1}
+    writer.commit()
+    assert pq.read_table(the_part(layout))["doc_id"].to_pylist() == ["d0", "d0", "d2", "d2"]
+
+
 def test_document_without_tokens(layout: Layout) -> None:
     """A document of which the tokenizer makes nothing is a reject, so that the rows still add up."""
     stats = write(layout, block_of(shard_of(3), 0, 3, silent=2))

@@ -142,6 +142,18 @@ def test_entries(layout: Layout) -> None:
     assert entries(layout, [name]) == [found]
 
 
+def test_a_part_that_was_redone(layout: Layout) -> None:
+    """A part redone with other bits since the last snapshot is listed as it is now, and makes a new snapshot."""
+    write(layout, six_rows())
+    (old,) = entries(layout, [the_part(layout).name])
+    assert publish_snapshot(layout, [old]).number == 1
+    the_part(layout).unlink()
+    redone = write(layout, six_rows(), seed=1)
+    (new,) = entries(layout, [old.name])
+    assert new.sha256 == redone["sha256"] != old.sha256
+    assert publish_snapshot(layout, [new]).number == 2
+
+
 def test_only_parts_count(layout: Layout) -> None:
     """Parts are the Parquet files of data/, by name; before the first there is none."""
     assert layout.parts() == []
@@ -149,3 +161,11 @@ def test_only_parts_count(layout: Layout) -> None:
     for name in ("b.parquet", "a.parquet", "notes.txt"):
         (layout.data / name).touch()
     assert layout.parts() == ["a.parquet", "b.parquet"]
+
+
+def test_damaged_rejects(layout: Layout) -> None:
+    """A damaged record of rejects is an error that names the file."""
+    publish_rejects(layout, "5ha4d", [BAD])
+    (layout.rejects / "5ha4d.jsonl.zst").write_bytes(b"(/")
+    with pytest.raises(OutputError, match=r"5ha4d\.jsonl\.zst is damaged"):
+        read_rejects(layout, "5ha4d")

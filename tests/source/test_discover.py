@@ -141,3 +141,19 @@ def test_kind_of() -> None:
 
 
 # ── cuts and plans ────────────────────────────────────────────────────────────────────────
+
+
+def test_a_file_that_two_inputs_hold(tmp_path: Path) -> None:
+    """One file under two names would be embedded twice: it is refused, naming both."""
+    write_jsonl(tmp_path / "sub" / "x.jsonl", {"text": "x"})
+    with pytest.raises(DataError, match=r"in the input twice, as 'sub/x\.jsonl' and as 'x\.jsonl'"):
+        files_in(tmp_path, tmp_path / "sub")
+
+
+def test_linked_folders_are_entered_once(tmp_path: Path) -> None:
+    """A link to a folder is followed; one that leads back up is not followed for ever."""
+    write_jsonl(tmp_path / "lake" / "x.jsonl", {"text": "x"})
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "linked").symlink_to(tmp_path / "lake")
+    (tmp_path / "lake" / "up").symlink_to(tmp_path / "in")
+    assert files_in(tmp_path / "in") == ["linked/x.jsonl"]

@@ -215,3 +215,22 @@ def test_every_bad_file_is_named(tmp_path: Path) -> None:
     *named, last = str(error.value).splitlines()
     assert [line.split(" ")[0] for line in named] == [str(tmp_path / f"{i:02}.parquet") for i in range(10)]
     assert last == "and 2 more"
+
+
+def test_a_rare_json_column_is_found(tmp_path: Path) -> None:
+    """A column that only a late line has is there; one that no line has is not."""
+    write_jsonl(tmp_path / "a.jsonl", *[{"text": "x"}] * 150, {"text": "x", "title": "y"})
+    assert plan_of(tmp_path, Columns(("text",), keep=("title",))).rows == 151
+    with pytest.raises(DataError, match="has no column 'tit'"):
+        plan_of(tmp_path, Columns(("text",), keep=("tit",)))
+
+
+def test_a_column_of_nulls_fits_any_type(tmp_path: Path) -> None:
+    """A Parquet column without a single value takes the type that the other files give it."""
+    write_parquet(tmp_path / "a.parquet", {"text": ["x"], "year": pa.nulls(1), "title": pa.nulls(1)})
+    write_parquet(tmp_path / "b.parquet", {"text": ["y"], "year": [7], "title": ["t"]})
+    blocks = blocks_of(tmp_path, Columns(("title", "text"), keep=("year",)))
+    assert [row for rows in blocks for row in rows.table.select(["text", "year"]).to_pylist()] == [
+        {"text": "x", "year": None},
+        {"text": "t\n\ny", "year": 7},
+    ]

@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from embed_corpus import __version__
-from embed_corpus.errors import EmbedCorpusError, Interrupted
+from embed_corpus.errors import EmbedCorpusError, Interrupted, OutputError
 
 __all__ = ["cli", "main"]
 
@@ -70,6 +70,10 @@ def main() -> NoReturn:
         click.secho("error: ", fg="red", nl=False, err=True)
         click.echo(str(error), err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"error: {where}{error.strerror or error}", err=True)
+        sys.exit(OutputError.exit_code)
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nstopped: finished parts are safe, run the same line again to go on.", err=True)
         sys.exit(Interrupted.exit_code)

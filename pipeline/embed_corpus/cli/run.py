@@ -36,8 +36,9 @@ def _load_toml(ctx: click.Context, _: click.Parameter, file: Path | None) -> Non
             raise UsageError(f"--config {file}: unknown key {key!r}; {hint}")
     ctx.obj = {key: content.pop(key) for key in ("input", "output") if key in content}
     ctx.obj["folder"] = file.parent
-    if isinstance(content.get("model"), str) and content["model"].startswith("."):
-        content["model"] = str(file.parent / content["model"])
+    model = content.get("model")
+    if isinstance(model, str) and (model.startswith(".") or (file.parent / model).is_dir()):
+        content["model"] = str(file.parent / model)
     for key, param in flags.items():
         if param.type is click.INT and isinstance(content.get(key), float):  # click would cut it down to a whole one
             raise UsageError(f"--config {file}: {key} = {content[key]}: give a whole number.")

@@ -41,6 +41,11 @@ def command(out: Path, *, rejects: bool) -> None:
     click.echo("\n".join(count_lines(sum((part.counts for part in parts), start=Counts()))))
     snapshot, index = latest_snapshot(opened.layout), read_manifest(opened.layout)
     click.echo(f"snapshot: {snapshot.number if snapshot else 'none yet'}")
-    click.echo(f"index: {index['type'] + ' of ' + format(index['rows'], ',') + ' vectors' if index else 'none'}")
+    if index:
+        current = snapshot is not None and index["snapshot"] == snapshot.number
+        stale_note = "" if current else f", of snapshot {index['snapshot']}: out of date, run again with --index flat"
+        click.echo(f"index: {index['type']} of {index['rows']:,} vectors{stale_note}")
+    else:
+        click.echo("index: none")
     if stale := present - {shard.part_name for shard in opened.plan.shards}:
         click.echo(f"{len(stale)} parts are not of the current plan (--prune sets them aside)")

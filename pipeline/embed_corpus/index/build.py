@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import logging
 from typing import TYPE_CHECKING, Any
@@ -22,11 +23,25 @@ if TYPE_CHECKING:
     from embed_corpus.sink.layout import Layout
     from embed_corpus.sink.snapshot import Snapshot
 
-__all__ = ["build_flat", "read_manifest"]
+__all__ = ["build_flat", "check_indexable", "read_manifest"]
 
 log = logging.getLogger("embed_corpus")
 
 _IDS = ["doc_id", "chunk_index", "char_start", "char_end"]
+
+
+def check_indexable(similarity: str) -> None:
+    """Check that an index can be built at all: before the first batch, not after the last.
+
+    Raises:
+        UsageError: faiss is not installed, or the model compares by neither cosine nor dot product.
+    """
+    if importlib.util.find_spec("faiss") is None:
+        raise UsageError(
+            "--index needs faiss, which is not installed: pip install 'embed-corpus[index]', or --index none."
+        )
+    if similarity not in {"cosine", "dot"}:
+        raise UsageError(f"--index: the model compares by {similarity!r}; supported are cosine and dot.")
 
 
 def build_flat(layout: Layout, snapshot: Snapshot, *, similarity: str, normalized: bool) -> int:
@@ -36,11 +51,10 @@ def build_flat(layout: Layout, snapshot: Snapshot, *, similarity: str, normalize
     chunk_index, char_start, char_end, part, row) and `index.json`, written last.
 
     Raises:
-        UsageError: the model compares by something else than cosine or dot product.
+        UsageError: see `check_indexable`.
         OutputError: the index cannot be written.
     """
-    if similarity not in {"cosine", "dot"}:
-        raise UsageError(f"--index flat: the model compares by {similarity!r}; supported are cosine and dot.")
+    check_indexable(similarity)
     if _is_there(layout, snapshot):
         return snapshot.counts.chunks
     if not snapshot.counts.chunks:
@@ -93,10 +107,13 @@ def read_manifest(layout: Layout) -> dict[str, Any] | None:
     file = layout.index / "index.json"
     try:
         manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf8"))
+        missing = {"type", "metric", "rows", "snapshot", "parts", "files"} - manifest.keys()
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{file} is damaged ({error}): delete {layout.index} and run again.") from error
+    except (OSError, ValueError, AttributeError) as error:
+        raise OutputError(f"{file} is damaged ({error}): run the same line again with --index flat.") from error
+    if missing:
+        raise OutputError(f"{file} is damaged (no {min(missing)}): run the same line again with --index flat.")
     return manifest
 
 
@@ -115,7 +132,10 @@ def _write(layout: Layout, snapshot: Snapshot, index_file: Path, ids_file: Path,
             where = [pa.repeat(pa.scalar(part), len(batch)), pa.array(np.arange(first, first + len(batch)))]
             ids.write_batch(pa.record_batch([*(batch[name] for name in _IDS), *where], schema=_ids_schema()))
     assert index is not None
-    faiss.write_index(index, str(index_file))
+    try:
+        faiss.write_index(index, str(index_file))
+    except RuntimeError as error:  # what faiss makes of a full disk
+        raise OutputError(f"{layout.index}: the index cannot be written: {error}") from error
     return int(index.d)
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.index.build import read_manifest
+from embed_corpus.sink.snapshot import latest_snapshot
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,6 +45,12 @@ def search(layout: Layout, queries: NDArray[np.float32], k: int) -> list[list[Hi
     manifest = read_manifest(layout)
     if manifest is None:
         raise UsageError(f"{layout.root} has no index: run the same line again with --index flat.")
+    snapshot = latest_snapshot(layout)
+    if snapshot is None or manifest["snapshot"] != snapshot.number:
+        raise UsageError(
+            f"the index in {layout.root} is of snapshot {manifest['snapshot']}, the parts have changed since: "
+            "run the same line again with --index flat."
+        )
     for name, facts in manifest["files"].items():
         file = layout.index / name
         if not file.exists() or file.stat().st_size != facts["bytes"]:
@@ -73,13 +80,14 @@ def _hit(layout: Layout, score: float, ids: dict[str, Any]) -> Hit:
 
 def _text(layout: Layout, part: str, row: int) -> str | None:
     """Fetch one chunk's kept text: only the row group that holds it is read."""
-    with pq.ParquetFile(layout.data / part) as file:
-        if "text" not in file.schema_arrow.names:
-            return None
-        for group in range(file.metadata.num_row_groups):
-            size = file.metadata.row_group(group).num_rows
-            if row < size:
-                text: str = file.read_row_group(group, columns=["text"])["text"][row].as_py()
-                return text
-            row -= size
-    raise OutputError(f"{layout.data / part} has too few rows for its index: run the same line again.")
+    try:
+        with pq.ParquetFile(layout.data / part) as file:
+            if "text" not in file.schema_arrow.names:
+                return None
+            group = 0
+            while row >= (size := file.metadata.row_group(group).num_rows):
+                group, row = group + 1, row - size
+            text: str = file.read_row_group(group, columns=["text"])["text"][row].as_py()
+            return text
+    except (OSError, IndexError, pa.ArrowException) as error:
+        raise OutputError(f"{layout.data / part} is gone or damaged ({error}): run the same line again.") from error

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from pathlib import Path
+from typing import Literal, get_args
 
 from embed_corpus.errors import UsageError
 from embed_corpus.sink.parts import RESERVED
 from embed_corpus.source.inspect import Columns
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["JobConfig", "parse_share"]
 
@@ -51,6 +49,12 @@ class JobConfig:
     prune: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("input", "text_column", "keep"):
+            if isinstance(getattr(self, name), str):
+                raise UsageError(
+                    f"{name} is one text where several may stand: give a tuple, ({getattr(self, name)!r},)."
+                )
+        object.__setattr__(self, "output", Path(self.output))
         if not self.input:
             raise UsageError("no INPUT: name files, folders or globs to read.")
         if not self.text_column:

@@ -14,6 +14,7 @@ from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine.facts import ModelFacts, model_folder, read_facts
 from embed_corpus.errors import OutputError, UsageError
+from embed_corpus.index.build import check_indexable
 from embed_corpus.job.devices import resolve_devices, resolve_precision
 from embed_corpus.job.fingerprint import differences, digest, job_fields, space_fields
 from embed_corpus.sink.commit import publish_json, replace_json, sweep
@@ -59,10 +60,10 @@ def prepare(config: JobConfig) -> Job:
     Raises:
         UsageError, ModelError, DataError, OutputError: saying what is wrong and what to do.
     """
-    if config.index != "none":
-        _require_faiss()
     devices = resolve_devices(config.devices)
     facts = read_facts(model_folder(config.model, config.revision))
+    if config.index != "none":
+        check_indexable(facts.similarity)
     chunk_tokens = _chunk_tokens(config, facts)
     precision = resolve_precision(config.precision, devices[0], facts.family)
     layout = Layout(config.output.absolute())
@@ -106,15 +107,6 @@ def prepare(config: JobConfig) -> Job:
     return Job(config, facts, layout, plan, form, chunk_tokens, precision, devices, todo, stale)
 
 
-def _require_faiss() -> None:
-    import importlib.util
-
-    if importlib.util.find_spec("faiss") is None:
-        raise UsageError(
-            "--index needs faiss, which is not installed: pip install 'embed-corpus[index]', or --index none."
-        )
-
-
 def _chunk_tokens(config: JobConfig, facts: ModelFacts) -> int:
     if config.chunk_tokens is None:
         return min(facts.max_tokens, DEFAULT_CHUNK_TOKENS)
@@ -154,7 +146,8 @@ def _adopt(layout: Layout, fields: dict[str, Any], *, overwrite: bool) -> None:
         log.warning("--overwrite: deleting the result of another job in %s", root)
         for folder in (layout.index, layout.data, layout.meta):  # the mark of a recognised OUT goes last
             shutil.rmtree(folder, ignore_errors=True)
-    publish_json(layout.job, {"job": digest(fields), "fields": fields}, layout.tmp)
+    if publish_json(layout.job, {"job": digest(fields), "fields": fields}, layout.tmp) == "lost":
+        _adopt(layout, fields, overwrite=False)  # another run was faster: is it of the same job?
 
 
 def _compare(layout: Layout, plan: Plan, *, prune: bool) -> tuple[tuple[Shard, ...], tuple[str, ...]]:
@@ -177,8 +170,8 @@ def _check_space(layout: Layout, dim: int, vector_type: str, plan: Plan) -> None
     rows = sum(shard.n_rows for shard in plan.shards if shard.part_name not in present)
     least = int(1.1 * rows * (dim * (2 if vector_type == "float16" else 4) + 64))
     there = next(path for path in (layout.root, *layout.root.parents) if path.exists())
-    free = shutil.disk_usage(there).free
-    if least > free:
+    total, _, free = shutil.disk_usage(there)
+    if total and least > free:
         raise OutputError(
             f"{layout.root} has {free >> 20:,} MiB free, the vectors alone need {least >> 20:,} MiB: "
             "make room, or use --vector-type float16."
@@ -194,7 +187,5 @@ def _note_run(layout: Layout, config: JobConfig, facts: ModelFacts, plan: Plan) 
         "model": str(facts.folder) if local else config.model,
         "revision": config.revision,
         "query_prompt": facts.query_prompt,
-        "similarity": facts.similarity,
-        "normalize": facts.normalize,
     }
     replace_json(layout.current_run, facts_of_run, layout.tmp)

@@ -167,7 +167,8 @@ def _problem(job: Job, parts: list[PartEntry], tally: _Tally) -> EmbedCorpusErro
 def _repeated(job: Job, parts: list[PartEntry]) -> DataError | None:
     """Report ids that stand in several shards of a new result, or (if so asked) make them a problem."""
     last = latest_snapshot(job.layout)
-    if job.config.on_duplicate == "ignore" or (last is not None and last.parts == tuple(parts)):
+    reported = job.config.on_duplicate == "report" and last is not None and last.parts == tuple(parts)
+    if job.config.on_duplicate == "ignore" or reported:
         return None
     count, examples = repeated_ids(job.layout, [part.name for part in parts])
     if not count:

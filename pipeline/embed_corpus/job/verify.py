@@ -73,7 +73,7 @@ def verify(opened: Opened, sample: int, model: str | None = None) -> Iterator[Ch
 def _guarded(name: str, check: Any) -> Check:
     try:
         return Check(name, ok=True, detail=check())
-    except EmbedCorpusError as error:
+    except (EmbedCorpusError, OSError, pa.ArrowException) as error:
         return Check(name, ok=False, detail=str(error))
 
 

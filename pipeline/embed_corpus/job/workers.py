@@ -88,6 +88,7 @@ def run_workers(specs: Iterable[WorkerSpec], shards: Iterable[Shard]) -> Generat
     context = multiprocessing.get_context("spawn")
     todo = iter(shards)
     running: dict[Connection, BaseProcess] = {}
+    ready: set[Connection] = set()
     try:
         for spec in specs:
             ours, theirs = context.Pipe()
@@ -100,12 +101,14 @@ def run_workers(specs: Iterable[WorkerSpec], shards: Iterable[Shard]) -> Generat
         while running:
             for connection in wait(list(running)):
                 assert isinstance(connection, multiprocessing.connection.Connection)
-                event = _received(connection, running[connection])
+                event = _received(connection, running[connection], ready=connection in ready)
                 if isinstance(event, _Next):
                     with contextlib.suppress(OSError):  # if it has died meanwhile, receiving from it will tell
                         connection.send(next(todo, None))
                     continue
                 yield event
+                if isinstance(event, Ready):
+                    ready.add(connection)
                 if isinstance(event, Ended):
                     running.pop(connection).join()
     finally:
@@ -118,14 +121,15 @@ def run_workers(specs: Iterable[WorkerSpec], shards: Iterable[Shard]) -> Generat
                 process.join()
 
 
-def _received(connection: Connection, process: BaseProcess) -> Event | _Next:
+def _received(connection: Connection, process: BaseProcess, *, ready: bool) -> Event | _Next:
     try:
         event: Event | _Next | _Broken = connection.recv()
     except (EOFError, ConnectionError):
         process.join(5)
+        hint = "" if ready else ' Called from Python, run() must stand under if __name__ == "__main__".'
         raise EmbedCorpusError(
             f"worker {process.name} died (exit code {process.exitcode}; -9 is often the kernel short of memory). "
-            "Finished parts are safe: run the same line again."
+            f"Finished parts are safe: run the same line again.{hint}"
         ) from None
     if isinstance(event, _Broken):
         raise error_named(event.kind, event.text)

@@ -73,12 +73,16 @@ class PartFormat:
         metadata = {f"embed_corpus.{name}": json.dumps(value) for name, value in self.facts.items()}
         return pa.schema(list(columns.items()), metadata=metadata)
 
-    def table(self, block: Block, vectors: NDArray[np.float32]) -> pa.Table:
+    def stored(self, vectors: NDArray[np.float32]) -> NDArray[Any]:
+        """Return vectors [n, dim] as they are stored; what float16 cannot hold becomes infinite."""
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(vectors.astype(_VECTOR_TYPES[self.vector_type][1], copy=False))
+
+    def table(self, block: Block, vectors: NDArray[Any]) -> pa.Table:
         """Lay a block's chunks and their vectors out as rows of a part, without copying a vector."""
         rows, chunks = block.rows, block.chunks
         assert rows is not None
         assert chunks is not None
-        numbers = np.ascontiguousarray(vectors.astype(_VECTOR_TYPES[self.vector_type][1], copy=False))
         columns: dict[str, Any] = {
             "doc_id": rows.table["doc_id"].take(pa.array(chunks.doc)),
             "chunk_index": chunks.index,
@@ -86,7 +90,7 @@ class PartFormat:
             "char_end": chunks.end,
             "n_tokens": chunks.n_tokens,
             "content_hash": pa.array(chunks.content_hash, pa.binary(16)),
-            "embedding": pa.FixedSizeListArray.from_arrays(pa.array(numbers.reshape(-1)), self.dim),
+            "embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), self.dim),
         }
         if self.keep_text:
             texts = rows.table["text"].to_pylist()
@@ -135,8 +139,9 @@ class PartWriter:
         assert block.rows is not None
         assert block.chunks is not None
         chunks = block.chunks
-        bad_docs, rejects = _without_vector(block, vectors)
-        table = self._form.table(block, vectors)
+        stored = self._form.stored(vectors)
+        bad_docs, rejects = _without_vector(block, stored)
+        table = self._form.table(block, stored)
         keep = ~np.isin(chunks.doc, bad_docs)
         if not keep.all():
             table = table.filter(pa.array(keep))
@@ -192,7 +197,7 @@ class PartWriter:
         self._stack.close()
 
 
-def _without_vector(block: Block, vectors: NDArray[np.float32]) -> tuple[NDArray[np.int32], list[Reject]]:
+def _without_vector(block: Block, vectors: NDArray[Any]) -> tuple[NDArray[np.int32], list[Reject]]:
     """Find the documents that gave no token, or a vector that is not finite."""
     assert block.rows is not None
     assert block.chunks is not None
@@ -201,7 +206,7 @@ def _without_vector(block: Block, vectors: NDArray[np.float32]) -> tuple[NDArray
     rejects = [
         Reject(block.shard.source, int(block.rows.rows[doc]), reason, detail, block.rows.table["doc_id"][doc].as_py())
         for docs, reason, detail in (
-            (broken, "not_finite", "the model gave NaN or infinity"),
+            (broken, "not_finite", "the model gave NaN or infinity, or a number too large for float16"),
             (silent, "no_tokens", "the tokenizer gives no token for this text"),
         )
         for doc in docs.tolist()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from embed_corpus.sink.layout import Layout
 
-__all__ = ["check_part", "check_vectors", "part_stats", "stats_of", "vectors_of"]
+__all__ = ["cached_stats", "check_part", "check_vectors", "part_stats", "stats_of", "vectors_of"]
 
 
 def vectors_of(column: pa.ChunkedArray | pa.Array) -> NDArray[Any]:
@@ -76,21 +76,33 @@ def stats_of(part: Path, counts: Counts) -> dict[str, Any]:
     return {"counts": asdict(counts), "bytes": part.stat().st_size, "sha256": digest}
 
 
+def cached_stats(layout: Layout, name: str) -> dict[str, Any] | None:
+    """Return what was noted about a part when it was committed, None if the note is gone or damaged."""
+    try:
+        stats: dict[str, Any] = json.loads(_note(layout, name).read_text(encoding="utf8"))
+        Counts(**stats["counts"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return stats if {"bytes", "sha256"} <= stats.keys() else None
+
+
 def part_stats(layout: Layout, name: str) -> dict[str, Any]:
-    """Return a part's counts, bytes and sha256: from the cache, else from the part itself.
+    """Return a part's counts, bytes and sha256: from the note, else from the part itself.
 
     Raises:
         OutputError: the part is damaged.
     """
-    cached = layout.stats / f"{name.rsplit('-', 1)[1].removesuffix('.parquet')}.json"
-    try:
-        stats: dict[str, Any] = json.loads(cached.read_text(encoding="utf8"))
-    except (OSError, ValueError):
+    stats = cached_stats(layout, name)
+    if stats is None:
         part = layout.data / name
         try:
             metadata = pq.read_metadata(part).metadata or {}
             stats = stats_of(part, Counts(**json.loads(metadata[b"embed_corpus.counts"])))
         except (OSError, pa.ArrowException, KeyError, ValueError) as error:
             raise OutputError(f"{part} is damaged or no part of ours: {error}") from error
-        replace_json(cached, stats, layout.tmp)
+        replace_json(_note(layout, name), stats, layout.tmp)
     return stats
+
+
+def _note(layout: Layout, name: str) -> Path:
+    return layout.stats / f"{name.rsplit('-', 1)[1].removesuffix('.parquet')}.json"

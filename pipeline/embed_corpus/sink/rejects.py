@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from embed_corpus.errors import OutputError
 from embed_corpus.sink.commit import attempt, publish
 
 if TYPE_CHECKING:
@@ -33,9 +34,16 @@ def publish_rejects(layout: Layout, shard_id: str, rejects: Sequence[Reject]) ->
 
 
 def read_rejects(layout: Layout, shard_id: str) -> list[dict[str, Any]]:
-    """Return a shard's rejects as they were recorded; none if it had none."""
+    """Return a shard's rejects as they were recorded; none if it had none.
+
+    Raises:
+        OutputError: the record is damaged.
+    """
     file = layout.rejects / f"{shard_id}.jsonl.zst"
     if not file.exists():
         return []
-    with pa.CompressedInputStream(pa.OSFile(str(file)), "zstd") as stream:
-        return [json.loads(line) for line in stream.read().splitlines()]
+    try:
+        with pa.CompressedInputStream(pa.OSFile(str(file)), "zstd") as stream:
+            return [json.loads(line) for line in stream.read().splitlines()]
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{file} is damaged: {error}") from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from embed_corpus.data import Counts
 from embed_corpus.errors import OutputError
 from embed_corpus.sink.commit import publish_json
-from embed_corpus.sink.readback import part_stats
+from embed_corpus.sink.readback import cached_stats, part_stats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,14 +60,21 @@ def latest_snapshot(layout: Layout) -> Snapshot | None:
 
 
 def entries(layout: Layout, names: Sequence[str]) -> list[PartEntry]:
-    """Return the entries of committed parts: from the last snapshot where it has them, else from their statistics.
+    """Return the entries of committed parts: from the notes made at the commit, else the last snapshot or the part.
 
     Raises:
         OutputError: a part is damaged.
     """
     last = latest_snapshot(layout)
     known = {part.name: part for part in last.parts} if last else {}
-    return [known.get(name) or _entry(name, part_stats(layout, name)) for name in names]
+    found = []
+    for name in names:
+        stats = cached_stats(layout, name)  # first: a part may have been redone since the snapshot
+        if stats is None and name in known:
+            found.append(known[name])
+        else:
+            found.append(_entry(name, stats or part_stats(layout, name)))
+    return found
 
 
 def _entry(name: str, stats: dict[str, Any]) -> PartEntry:

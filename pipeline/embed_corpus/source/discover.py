@@ -44,9 +44,10 @@ def discover(inputs: Iterable[str], output: Path) -> tuple[list[Found], list[Pat
 
     Raises:
         DataError: an INPUT does not exist, holds nothing to read, is a file of an unknown
-            kind, or two sources share one relative path.
+            kind, a file comes twice, or two sources share one relative path.
     """
     found: dict[str, Found] = {}
+    names: dict[Path, str] = {}
     left_out: list[Path] = []
     for text in inputs:
         readable = 0
@@ -59,7 +60,13 @@ def discover(inputs: Iterable[str], output: Path) -> tuple[list[Found], list[Pat
                 relative.encode()
             except UnicodeEncodeError:
                 raise DataError(f"{path!a}: a file name that is no UTF-8 cannot name ids. Rename the file.") from None
-            if relative in found and found[relative].path.absolute() != path.absolute():
+            file = path.resolve()
+            if names.setdefault(file, relative) != relative:
+                raise DataError(
+                    f"{path} is in the input twice, as {names[file]!r} and as {relative!r}: every document would be "
+                    "embedded twice. Name it once."
+                )
+            if relative in found and found[relative].path.resolve() != file:
                 raise DataError(
                     f"two sources share the relative path {relative!r}: {found[relative].path} and {path}. "
                     "Ids and shards are named by it: give their common folder as the one INPUT."
@@ -113,8 +120,15 @@ def _walk(folder: Path, output: Path) -> Iterator[Path]:
     def unreadable(error: OSError) -> None:
         raise DataError(f"{error.filename} cannot be listed: {error.strerror}. Allow it, or take it out of INPUT.")
 
-    for here, folders, files in os.walk(folder, onerror=unreadable):
-        folders[:] = sorted(name for name in folders if name[0] not in "_." and Path(here, name).resolve() != output)
+    seen = {folder.resolve()}
+    for here, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
+        entered = []
+        for name in sorted(folders):
+            real = Path(here, name).resolve()
+            if name[0] not in "_." and real != output and real not in seen:  # a link may lead back up
+                seen.add(real)
+                entered.append(name)
+        folders[:] = entered
         for name in sorted(files):
             if name[0] not in "_." and not name.endswith(".crc"):
                 yield Path(here, name)

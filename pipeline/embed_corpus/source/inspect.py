@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from itertools import islice, pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -15,7 +16,6 @@ from embed_corpus.source.discover import kind_of
 from embed_corpus.source.jsonl import BadLineError, lines, open_stream, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from embed_corpus.source.discover import Found
@@ -26,7 +26,7 @@ SHARD_BYTES = 64 << 20
 """Bytes of text (Parquet) or of lines (JSONL) that one shard holds at most."""
 SHARD_ROWS = 50_000
 _SAMPLED_LINES = 100
-"""JSONL lines looked at to tell whether a column exists."""
+"""JSONL lines that are parsed to tell which columns exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +85,10 @@ def inspect(found: Found, columns: Columns) -> Source:
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type a kept column has in a part: the plain one behind dictionaries and string views."""
+    """Return the type a column is read as: the plain one behind dictionaries and string views; text if all null."""
     if pa.types.is_dictionary(kind):
         return plain_type(kind.value_type)
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_null(kind):
         return pa.string()
     return kind
 
@@ -114,7 +114,8 @@ def _inspect_parquet(found: Found, columns: Columns) -> Source:
             text = (group.column(i) for i in range(group.num_columns))
             text_bytes = sum(c.total_uncompressed_size for c in text if c.path_in_schema in columns.text)
             sizes.append((group.num_rows, text_bytes))
-    keep_types = {name: plain_type(schema.field(name).type) for name in columns.keep}
+    kept = {name: schema.field(name).type for name in columns.keep}
+    keep_types = {name: plain_type(kind) for name, kind in kept.items() if not pa.types.is_null(kind)}
     tag = _footer_hash(found.path)
     return Source(found.path, found.relative, stat.st_size, stat.st_mtime_ns, tag, _cut_row_groups(sizes), keep_types)
 
@@ -156,31 +157,32 @@ def _inspect_jsonl(found: Found, columns: Columns) -> Source:
     stat = found.path.stat()
     digest = blake2b(digest_size=16)
     cuts: list[Cut] = []
+    seen: dict[str, None] = {}
     first = rows = begin = end = 0
-    with open_stream(found.path) as stream:
-        _check_lines(found, columns, (line for line, _ in islice(lines(stream), _SAMPLED_LINES)))
     with open_stream(found.path) as stream:
         for line, n_bytes in lines(stream):
             if rows and (rows == SHARD_ROWS or end + n_bytes - begin > SHARD_BYTES):
                 cuts.append(Cut(first, rows, begin))
                 first, rows, begin = first + rows, 0, end
+            if first + rows < _SAMPLED_LINES:
+                seen |= dict.fromkeys(_keys(line, first=first + rows == 0))
+            else:  # further down a rare column is looked for without parsing every line
+                seen |= {n: None for n in columns.all if n not in seen and json.dumps(n).encode() in (line or b"")}
             rows, end = rows + 1, end + n_bytes
             digest.update(line or b"")
+    if seen:
+        _check_present(found, columns, list(seen))
     if rows or not cuts:
         cuts.append(Cut(first, rows, begin))
     return Source(found.path, found.relative, stat.st_size, stat.st_mtime_ns, digest.hexdigest(), tuple(cuts))
 
 
-def _check_lines(found: Found, columns: Columns, sample: Iterable[bytes | None]) -> None:
-    """Check a JSONL file's columns by the keys of its first lines."""
-    seen: dict[str, None] = {}
-    for number, line in enumerate(sample):
-        try:
-            seen.update(dict.fromkeys(parse(line, first=number == 0)))
-        except BadLineError:
-            continue
-    if seen:
-        _check_present(found, columns, list(seen))
+def _keys(line: bytes | None, *, first: bool) -> list[str]:
+    """Return the columns of a line; none of a bad one."""
+    try:
+        return list(parse(line, first=first))
+    except BadLineError:
+        return []
 
 
 def _check_present(found: Found, columns: Columns, names: list[str]) -> None:

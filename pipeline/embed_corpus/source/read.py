@@ -75,7 +75,6 @@ def read_shard(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataType
 
 def _parquet_rows(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataType]) -> Iterator[_Raw]:
     """Yield the range's rows; only the needed columns, and only the row groups that hold it."""
-    del keep_types  # the plan has checked that the file's own types are these
     stop = shard.first_row + shard.n_rows
     with pq.ParquetFile(shard.path, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True) as file:
         group_first = 0
@@ -89,7 +88,7 @@ def _parquet_rows(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataT
                 begin, end = max(row, shard.first_row), min(row + len(batch), stop)
                 if begin < end:
                     part = batch.slice(begin - row, end - begin)
-                    plain = [part[name].cast(plain_type(part[name].type)) for name in columns.all]
+                    plain = [part[n].cast(keep_types.get(n) or plain_type(part[n].type)) for n in columns.all]
                     table = pa.RecordBatch.from_arrays(plain, names=columns.all)
                     yield _Raw(table, np.arange(begin, end), [])
                 row += len(batch)
