@@ -2,7 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 DEMO := out/sample
-PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
+# Byte code is made when a module is first imported: making all of it takes longer than all else together.
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --no-compile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench clean

@@ -28,10 +28,11 @@ def peaks(corpus: Path, out: Path, model: Path) -> list[int]:
 
 
 def test_ten_times_the_corpus_takes_the_same_memory(tiny_model: Path, tmp_path: Path) -> None:
-    """Ten times the sample takes less than 10 % more memory, in the parent and in the worker."""
+    """Ten times the files take less than 10 % more memory, in the parent and in the worker."""
     for i in range(10):
-        shutil.copytree(CORPUS, tmp_path / "ten" / str(i))
-    once = peaks(CORPUS, tmp_path / "out1", tiny_model)
+        (tmp_path / "ten" / str(i)).mkdir(parents=True)
+        for name in ("cranfield-0.parquet", "python-docs.parquet"):
+            shutil.copy(CORPUS / name, tmp_path / "ten" / str(i))
+    once = peaks(tmp_path / "ten" / "0", tmp_path / "out1", tiny_model)
     ten_times = peaks(tmp_path / "ten", tmp_path / "out10", tiny_model)
-    assert ten_times[0] < 1.1 * once[0]
-    assert ten_times[1] < 1.1 * once[1]
+    assert max(b / a for a, b in zip(once, ten_times, strict=True)) < 1.1, (once, ten_times)
