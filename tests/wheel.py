@@ -36,7 +36,15 @@ def main() -> None:
         (wheel,) = folder.glob("*.whl")
         if not (VENV / "bin" / "python").exists():
             call(sys.executable, "-m", "venv", VENV, folder=folder)
-        pip = (VENV / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile")
+        pip = (
+            VENV / "bin" / "python",
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-compile",
+        )
         call(*pip, f"{wheel}[demo,index]", folder=folder)
         call(*pip, "--force-reinstall", "--no-deps", wheel, folder=folder)
         shutil.copy(SAMPLES / "cranfield-0.parquet", folder)
