@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -93,7 +94,7 @@ class Chunker:
         """Special tokens put around every chunk."""
         return len(self.tokenizer.prefix) + len(self.tokenizer.suffix)
 
-    @property
+    @cached_property
     def capacity(self) -> int:
         """Tokens of text that fit into a chunk."""
         prompt = len(self.tokenizer.ids([self.prompt])[0]) if self.prompt else 0
