@@ -26,6 +26,7 @@ from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine.encoder import Encoder
 from embed_corpus.engine.facts import model_folder, read_facts
+from embed_corpus.engine.ready import get_ready
 from embed_corpus.job.query import encode_chunks
 
 CORPUS = Path(__file__).parents[1] / "data" / "samples" / "corpus" / "cranfield-0.parquet"
@@ -38,6 +39,7 @@ def contestants(texts: list[str], batch_sizes: list[int]) -> tuple[dict[str, Cal
     whole = chunker(texts)
     pieces = [texts[doc][start:end] for doc, start, end in zip(whole.doc, whole.start, whole.end, strict=True)]
     encoder = Encoder(facts, "cpu", "fp32")
+    get_ready(encoder)
     peer = SentenceTransformer(str(facts.folder), device="cpu")
     calls: dict[str, Callable[[], object]] = {"embed-corpus": lambda: encode_chunks(encoder, chunker(pieces))}
     for size in batch_sizes:

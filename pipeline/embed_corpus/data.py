@@ -128,18 +128,21 @@ class Batch:
     """What one forward pass eats: chunks laid end to end, no padding between them.
 
     Attributes:
-        input_ids: int32[T].
+        input_ids: int32[T]; what lies behind the last chunk is padding up to a shape and belongs to none.
         position_ids: int32[T], starting at 0 with each chunk.
-        cu_seqlens: int32[N + 1], start of each chunk in the batch, then T.
+        cu_seqlens: int32[N + 1], start of each chunk in the batch, then the end of the last.
         max_length: tokens of the longest chunk.
-        n_chunks: real chunks; what follows them is a dummy text that fills up the batch.
     """
 
     input_ids: NDArray[np.int32]
     position_ids: NDArray[np.int32]
     cu_seqlens: NDArray[np.int32]
     max_length: int
-    n_chunks: int
+
+    @property
+    def n_chunks(self) -> int:
+        """Number of chunks."""
+        return len(self.cu_seqlens) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +150,7 @@ class Counts:
     """What became of some rows; counts of disjoint rows add up with `+`.
 
     `rows == documents + sum(rejects.values())` holds for every finished shard.
-    `tokens` are real ones: special tokens and prompt included, dummies not.
+    `tokens` are real ones: special tokens and prompt included, padding not.
     """
 
     rows: int = 0

@@ -21,7 +21,8 @@ def test_job_file(call: Call, asked: list[JobConfig], tmp_path: Path, monkeypatc
     file = job_file(
         tmp_path,
         'input = ["corpus", "/abs/*.jsonl"]\noutput = "out"\nmodel = "./model"\ntext-column = ["title", "body"]\n'
-        'keep-text = true\nchunk-tokens = 32\nmax-rejects = "1%"\nindex = "flat"\n',
+        'keep-text = true\nchunk-tokens = 32\nmax-rejects = "1%"\nindex = "flat"\n'
+        'precision = "fp8"\nforce-fp8 = true\nbatch-tokens = 4096\ncompile = false\n',
     )
     monkeypatch.chdir("/")
     assert call("run", "--config", file).code == 0
@@ -35,6 +36,10 @@ def test_job_file(call: Call, asked: list[JobConfig], tmp_path: Path, monkeypatc
             chunk_tokens=32,
             max_rejects="1%",
             index="flat",
+            precision="fp8",
+            force_fp8=True,
+            batch_tokens=4096,
+            compile=False,
         )
     ]
 
@@ -42,12 +47,15 @@ def test_job_file(call: Call, asked: list[JobConfig], tmp_path: Path, monkeypatc
 def test_flags_win(call: Call, asked: list[JobConfig], tmp_path: Path) -> None:
     """What the command line says wins over the job file, wherever --config stands; the rest stays the file's."""
     file = job_file(
-        tmp_path, 'input = ["a"]\noutput = "b"\nlimit = 5\nlong = "truncate"\nkeep = ["x"]\nmodel = "org/name"\n'
+        tmp_path,
+        'input = ["a"]\noutput = "b"\nlimit = 5\nlong = "truncate"\nkeep = ["x"]\nmodel = "org/name"\n'
+        "compile = false\n",
     )
-    assert call("run", "in", "out", "--limit", 7, "--config", file, "--keep", "y").code == 0
+    assert call("run", "in", "out", "--limit", 7, "--config", file, "--keep", "y", "--compile").code == 0
     (config,) = asked
     assert (config.input, config.output) == (("in",), Path("out"))
     assert (config.limit, config.keep, config.long, config.model) == (7, ("y",), "truncate", "org/name")
+    assert config.compile
 
 
 def test_flags_make_the_same_job_as_python(call: Call, asked: list[JobConfig]) -> None:
@@ -62,7 +70,10 @@ def test_flags_make_the_same_job_as_python(call: Call, asked: list[JobConfig]) -
     [
         ("chunk-token = 5", "unknown key 'chunk-token'; did you mean 'chunk-tokens'?"),
         ("text_column = ['a']", "unknown key 'text_column'; did you mean 'text-column'?"),
-        ("zzz = 5", "unknown key 'zzz'; known are chunk-overlap, chunk-tokens, devices"),
+        (
+            "zzz = 5",
+            "unknown key 'zzz'; known are batch-tokens, chunk-overlap, chunk-tokens, compile, devices, force-fp8",
+        ),
         ("config = 'a.toml'", "unknown key 'config'"),
         ("[run]\nlimit = 5", "unknown key 'run'"),
         ("limit = ", "job.toml is no valid TOML: Invalid value (at end of document)."),

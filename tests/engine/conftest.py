@@ -1,20 +1,21 @@
-"""A tiny model of RoBERTa's family."""
+"""Tiny models of more families, and chunks of natural texts for the model at hand."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
-from tiny import edit, save_model, unigram
+from embed_corpus.chunk.tokenizer import WordTokenizer
+from embed_corpus.chunk.windows import Chunker
+from embed_corpus.data import Chunks
+from embed_corpus.engine.facts import read_facts
+from tiny import edit, save_model, unigram, wordpiece
 
-Ids = list[NDArray[np.int32]]
 
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tiny_roberta(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Path:
     """A one-layer random RoBERTa, whose positions count from 2 on, with CLS pooling; 64 tokens at most."""
     from transformers import RobertaConfig, RobertaModel
@@ -26,6 +27,7 @@ def tiny_roberta(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> 
         num_hidden_layers=1,
         num_attention_heads=2,
         intermediate_size=64,
+        initializer_range=0.2,
         max_position_embeddings=66,
         pad_token_id=1,
     )
@@ -33,3 +35,48 @@ def tiny_roberta(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> 
     save_model(folder, RobertaModel(config).eval(), unigram(texts), pooling="cls_token", normalize=False)
     edit(folder, "tokenizer_config.json", pad_token="<pad>")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_mpnet(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Path:
+    """A one-layer random MPNet, which computes its attention itself, with mean pooling; 64 tokens at most."""
+    from transformers import MPNetConfig, MPNetModel
+
+    torch.manual_seed(0)
+    config = MPNetConfig(
+        vocab_size=2000,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        initializer_range=0.2,
+        max_position_embeddings=66,
+    )
+    return save_model(tmp_path_factory.mktemp("mpnet"), MPNetModel(config).eval(), wordpiece(texts))
+
+
+@pytest.fixture(scope="module", params=["tiny_model", "tiny_decoder", "tiny_roberta"])
+def model(request: pytest.FixtureRequest) -> Path:
+    """BERT with the mean, Qwen3 with the last token, RoBERTa with the first, in turn."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="session")
+def documents(texts: list[str]) -> list[str]:
+    """Natural texts of all lengths from 3 to 400 characters."""
+    return [text[: 3 + 7 * i % 400] for i, text in enumerate(texts[:210])]
+
+
+@pytest.fixture(scope="module")
+def chunks(model: Path, documents: list[str]) -> Chunks:
+    """The documents' chunks, up to the longest that the model takes."""
+    return Chunker(WordTokenizer(model), read_facts(model).max_tokens)(documents)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Run on one thread: for models this small more of them only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

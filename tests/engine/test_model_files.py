@@ -8,16 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
+from batches import cosines
+from embed_corpus.chunk.tokenizer import WordTokenizer
+from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine.encoder import Encoder
 from embed_corpus.engine.facts import read_facts
+from embed_corpus.engine.ready import get_ready
 from embed_corpus.errors import ModelError
 from embed_corpus.job.fingerprint import space_fields
-from tiny import edit, save_model, wordpiece
-
-Ids = list[NDArray[np.int32]]
+from embed_corpus.job.query import encode_chunks
+from tiny import edit
 
 
 def test_facts(tiny_decoder: Path) -> None:
@@ -174,16 +176,18 @@ def test_wrong_shape(broken: Path) -> None:
         Encoder(read_facts(broken), "cpu", "fp32")
 
 
-def test_unsupported_architecture(tmp_path: Path, texts: list[str]) -> None:
-    """A model that computes its attention itself is refused: it would mix the texts of a batch."""
-    from transformers import MPNetConfig, MPNetModel
+def test_architecture_with_attention_of_its_own(tiny_mpnet: Path, documents: list[str]) -> None:
+    """A model that computes its attention itself gets sentence-transformers' vectors all the same, and a note."""
+    from sentence_transformers import SentenceTransformer
 
-    config = MPNetConfig(
-        vocab_size=2000, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64
-    )
-    folder = save_model(tmp_path, MPNetModel(config).eval(), wordpiece(texts))
-    with pytest.raises(ModelError, match="architecture 'mpnet' computes its attention itself"):
-        Encoder(read_facts(folder), "cpu", "fp32")
+    facts = read_facts(tiny_mpnet)
+    encoder = Encoder(facts, "cpu", "fp32")
+    (note,) = get_ready(encoder)
+    assert note == "texts are padded, which is slower: architecture 'mpnet' computes its attention itself"
+    chunks = Chunker(WordTokenizer(tiny_mpnet), facts.max_tokens)(documents)
+    spans = [documents[d][a:b] for d, a, b in zip(chunks.doc, chunks.start, chunks.end, strict=True)]
+    theirs = SentenceTransformer(str(tiny_mpnet), device="cpu").encode(spans, show_progress_bar=False)
+    assert (cosines(encode_chunks(encoder, chunks), theirs) >= 0.99999).all()
 
 
 def test_unknown_architecture(broken: Path) -> None:

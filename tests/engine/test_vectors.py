@@ -2,88 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
-from embed_corpus.chunk.tokenizer import WordTokenizer
-from embed_corpus.chunk.windows import Chunker
+from batches import cosines, encode, encode_packed, ids_of
 from embed_corpus.data import Chunks
 from embed_corpus.engine.attention import packed_attention
 from embed_corpus.engine.encoder import Encoder
 from embed_corpus.engine.facts import read_facts
 from embed_corpus.engine.pooling import pool
-from embed_corpus.feed.packing import make_batch
 from embed_corpus.job.query import encode_chunks
 
-Ids = list[NDArray[np.int32]]
 
-
-@pytest.fixture(scope="module", params=["tiny_model", "tiny_decoder", "tiny_roberta"])
-def model(request: pytest.FixtureRequest) -> Path:
-    """BERT with the mean, Qwen3 with the last token, RoBERTa with the first, in turn."""
-    return request.getfixturevalue(request.param)
-
-
-@pytest.fixture(scope="module")
-def encoder(model: Path) -> Encoder:
-    """The model on the CPU, in full precision."""
-    return Encoder(read_facts(model), "cpu", "fp32")
-
-
-@pytest.fixture(scope="module")
-def documents(texts: list[str]) -> list[str]:
-    """Natural texts of all lengths from 3 to 400 characters."""
-    return [text[: 3 + 7 * i % 400] for i, text in enumerate(texts[:210])]
-
-
-@pytest.fixture(scope="module")
-def chunks(model: Path, documents: list[str]) -> Chunks:
-    """The documents' chunks, up to the longest that the model takes."""
-    return Chunker(WordTokenizer(model), read_facts(model).max_tokens)(documents)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Run on one thread: for models this small more of them only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def ids_of(chunks: Chunks) -> Ids:
-    """Each chunk's ids."""
-    return np.split(chunks.input_ids, np.cumsum(chunks.n_tokens)[:-1])
-
-
-def encode(encoder: Encoder, ids: Ids) -> NDArray[np.float32]:
-    """Vectors of these chunks, all in one batch."""
-    return encoder.encode(make_batch(np.concatenate(ids), np.array([len(i) for i in ids], np.int32)))
-
-
-def cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Cosine of each pair of rows."""
-    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a.astype(np.float64), b.astype(np.float64)))
-    return (a * b).sum(axis=1)
+@pytest.fixture(scope="module", params=["fused layers", "transformers' layers, eager"])
+def encoder(request: pytest.FixtureRequest, model: Path) -> Encoder:
+    """The model on the CPU, in full precision, its layers run each way that there is."""
+    encoder = Encoder(read_facts(model), "cpu", "fp32", compiled=request.param == "fused layers")
+    assert encoder.forward.name == request.param
+    return encoder
 
 
 # --- vectors -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("budget", [256, 2048])
-def test_parity(model: Path, encoder: Encoder, documents: list[str], chunks: Chunks, budget: int) -> None:
+def test_parity(
+    model: Path,
+    encoder: Encoder,
+    documents: list[str],
+    chunks: Chunks,
+    budget: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Every chunk's vector is what sentence-transformers makes of the chunk's text."""
     from sentence_transformers import SentenceTransformer
 
     spans = [documents[d][a:b] for d, a, b in zip(chunks.doc, chunks.start, chunks.end, strict=True)]
     theirs = SentenceTransformer(str(model), device="cpu").encode(spans, batch_size=64, show_progress_bar=False)
-    ours = encode_chunks(encoder, chunks, budget)
+    monkeypatch.setattr(encoder, "token_budget", budget)
+    ours = encode_chunks(encoder, chunks)
     assert len(ours) >= 200
     assert len(set(chunks.n_tokens.tolist())) >= 30
     assert (cosines(ours, theirs) >= 0.99999).all()
@@ -94,9 +56,9 @@ def test_parity(model: Path, encoder: Encoder, documents: list[str], chunks: Chu
 def test_same_bits_in_any_batch(encoder: Encoder, chunks: Chunks, threads: int) -> None:
     """A chunk's vector has the same bits under every token budget, and alone."""
     torch.set_num_threads(threads)
-    expected = encode_chunks(encoder, chunks, 256)
+    expected = encode_packed(encoder, ids_of(chunks), 256)
     for budget in (512, 4096):
-        assert encode_chunks(encoder, chunks, budget).tobytes() == expected.tobytes()
+        assert encode_packed(encoder, ids_of(chunks), budget).tobytes() == expected.tobytes()
     alone = np.concatenate([encode(encoder, [ids]) for ids in ids_of(chunks)[::4]])
     assert alone.tobytes() == expected[::4].tobytes()
 
@@ -138,7 +100,8 @@ def test_shape_and_length(model: Path, encoder: Encoder, chunks: Chunks) -> None
 @pytest.mark.parametrize(("precision", "least"), [("fp16", 0.9999), ("bf16", 0.999)])
 def test_half_precision(model: Path, encoder: Encoder, chunks: Chunks, precision: str, least: float) -> None:
     """In half precision vectors are float32 still, and close to those of full precision."""
-    half = encode_chunks(Encoder(encoder.facts, "cpu", precision), chunks)
+    compiled = encoder.forward.name == "fused layers"
+    half = encode_chunks(Encoder(encoder.facts, "cpu", precision, compiled=compiled), chunks)
     assert half.dtype == np.float32
     assert least <= cosines(half, encode_chunks(encoder, chunks)).min() < 1
 
@@ -175,7 +138,7 @@ def test_attention(causal: bool, window: int | None, n_keys: int) -> None:
     expected = reference(*qkv, window, causal=causal, scaling=8**-0.5)
     layer = torch.nn.Module()
     layer.is_causal = causal
-    out, weights = packed_attention(layer, *qkv, cu_seq_lens_q=EDGES, sliding_window=window)
+    out, weights = packed_attention(layer, *qkv, cu_seq_lens_q=EDGES, max_length_q=25, sliding_window=window)
     torch.testing.assert_close(out, expected, rtol=0, atol=1e-12)
     assert weights is None
 
@@ -185,7 +148,7 @@ def test_attention_options() -> None:
     qkv = heads(4)
     layer = torch.nn.Module()
     layer.is_causal = True
-    out, _ = packed_attention(layer, *qkv, cu_seq_lens_q=EDGES, scaling=0.9, is_causal=False)
+    out, _ = packed_attention(layer, *qkv, cu_seq_lens_q=EDGES, max_length_q=25, scaling=0.9, is_causal=False)
     torch.testing.assert_close(out, reference(*qkv, None, causal=False, scaling=0.9), rtol=0, atol=1e-12)
 
 
@@ -201,7 +164,7 @@ def test_attention_options() -> None:
 def test_attention_refuses(option: dict[str, object], named: str) -> None:
     """What packed attention does not do is an error that names it, never ignored."""
     with pytest.raises(NotImplementedError, match=f"takes no {named}$"):
-        packed_attention(torch.nn.Module(), *heads(4), cu_seq_lens_q=EDGES, **option)
+        packed_attention(torch.nn.Module(), *heads(4), cu_seq_lens_q=EDGES, max_length_q=25, **option)
 
 
 # --- pooling -----------------------------------------------------------------------------------

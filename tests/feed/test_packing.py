@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from embed_corpus.data import Batch, Chunks
-from embed_corpus.feed.packing import MIN_TOKENS, Packer, make_batch
+from embed_corpus.feed.packing import MIN_TOKENS, Packer, make_batch, split_batch
 
 BUDGETS = st.sampled_from([1, 7, 64, 255, 256, 257, 1000])
 BLOCKS = st.lists(st.lists(st.one_of(st.integers(1, 12), st.integers(1, 400)), max_size=12), max_size=5)
@@ -23,9 +23,9 @@ def chunks_of(lengths: list[int], first_id: int = 1) -> Chunks:
     return Chunks(small, small, zeros, zeros, np.array(lengths, np.int32), (b"",) * n, ids)
 
 
-def pack(blocks: list[list[int]], budget: int) -> list[Batch]:
+def pack(blocks: list[list[int]], budget: int, *, static: bool = False) -> list[Batch]:
     """All batches of some blocks, ids counting up from 1."""
-    packer, batches, first_id = Packer(budget), [], 1
+    packer, batches, first_id = Packer(budget, static=static), [], 1
     for lengths in blocks:
         batches += packer.add(chunks_of(lengths, first_id))
         first_id += sum(lengths)
@@ -33,8 +33,8 @@ def pack(blocks: list[list[int]], budget: int) -> list[Batch]:
 
 
 def real_lengths(batch: Batch) -> list[int]:
-    """Tokens of each chunk of a batch, dummies left out."""
-    return np.diff(batch.cu_seqlens)[: batch.n_chunks].tolist()
+    """Tokens of each chunk of a batch."""
+    return np.diff(batch.cu_seqlens).tolist()
 
 
 @given(BLOCKS, BUDGETS)
@@ -44,7 +44,7 @@ def test_order(blocks: list[list[int]], budget: int) -> None:
     """The real chunks of all batches, one after the other, are the input: none lost, split or moved."""
     batches = pack(blocks, budget)
     assert [n for b in batches for n in real_lengths(b)] == [n for lengths in blocks for n in lengths]
-    real = [b.input_ids[: b.cu_seqlens[b.n_chunks]] for b in batches]
+    real = [b.input_ids[: b.cu_seqlens[-1]] for b in batches]
     np.testing.assert_array_equal(np.concatenate([[], *real]), np.arange(1, 1 + sum(map(sum, blocks))))
     assert sum(b.n_chunks for b in batches) == sum(map(len, blocks))
     assert all(b.n_chunks > 0 for b in batches)
@@ -67,25 +67,56 @@ def test_layout(blocks: list[list[int]], budget: int) -> None:
     """Positions restart with each chunk, edges and the longest length are those of the chunks, all int32."""
     for batch in pack(blocks, budget):
         lengths = np.diff(batch.cu_seqlens)
-        assert (batch.cu_seqlens[0], batch.cu_seqlens[-1]) == (0, len(batch.input_ids))
+        assert batch.cu_seqlens[0] == 0
         assert batch.max_length == lengths.max() > lengths.min() - 1 >= 0
-        np.testing.assert_array_equal(batch.position_ids, np.concatenate([np.arange(n) for n in lengths]))
+        filled = batch.position_ids[: batch.cu_seqlens[-1]]
+        np.testing.assert_array_equal(filled, np.concatenate([np.arange(n) for n in lengths]))
         assert {a.dtype for a in (batch.input_ids, batch.position_ids, batch.cu_seqlens)} == {np.dtype(np.int32)}
 
 
-@given(st.lists(st.integers(1, 300), min_size=1, max_size=8))
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=8), st.sampled_from([0, MIN_TOKENS, 1000]))
 @settings(max_examples=200, deadline=None)
-@example([MIN_TOKENS])
-@example([MIN_TOKENS - 1])
-def test_dummies(lengths: list[int]) -> None:
-    """A batch under 256 tokens is filled up to just 256; no dummy is longer than the longest real chunk."""
-    batch = make_batch(np.arange(sum(lengths), dtype=np.int32), np.array(lengths, np.int32))
-    dummies = np.diff(batch.cu_seqlens)[batch.n_chunks :]
-    assert len(batch.input_ids) == max(MIN_TOKENS, sum(lengths))
+@example([MIN_TOKENS], MIN_TOKENS)
+@example([MIN_TOKENS - 1], MIN_TOKENS)
+def test_padding(lengths: list[int], shape: int) -> None:
+    """A batch under the shape is filled up to just that, with tokens that belong to no chunk and have a position."""
+    batch = make_batch(np.arange(1, sum(lengths) + 1, dtype=np.int32), np.array(lengths, np.int32), shape)
+    assert len(batch.input_ids) == len(batch.position_ids) == max(shape, sum(lengths))
     assert real_lengths(batch) == lengths
-    assert dummies.sum() == max(MIN_TOKENS - sum(lengths), 0)
-    assert (dummies <= max(lengths)).all()
+    assert batch.n_chunks == len(lengths)
+    assert not batch.input_ids[sum(lengths) :].any()
+    assert not batch.position_ids[sum(lengths) :].any()
     assert batch.max_length == max(lengths)
+
+
+@given(BLOCKS, st.sampled_from([400, 1000]))
+@settings(max_examples=100, deadline=None)
+def test_static(blocks: list[list[int]], budget: int) -> None:
+    """A static packer's batches all have the budget's shape, and hold the same chunks as another's."""
+    batches = pack(blocks, budget, static=True)
+    assert {len(b.input_ids) for b in batches} <= {budget}
+    assert [real_lengths(b) for b in batches] == [real_lengths(b) for b in pack(blocks, budget)]
+
+
+@given(st.lists(st.integers(1, 100), min_size=1, max_size=30), st.integers(100, 600))
+@settings(max_examples=100, deadline=None)
+def test_split(lengths: list[int], budget: int) -> None:
+    """Splitting a batch keeps all chunks, in order, in batches of exactly the budget."""
+    whole = make_batch(np.arange(1, sum(lengths) + 1, dtype=np.int32), np.array(lengths, np.int32))
+    parts = split_batch(whole, budget)
+    assert {len(part.input_ids) for part in parts} == {budget}
+    assert [n for part in parts for n in real_lengths(part)] == lengths
+    ids = np.concatenate([part.input_ids[: part.cu_seqlens[-1]] for part in parts])
+    np.testing.assert_array_equal(ids, np.arange(1, sum(lengths) + 1))
+
+
+def test_lowered_budget() -> None:
+    """A budget that is lowered holds from the next batch on, and what waits is not lost."""
+    packer = Packer(100)
+    assert list(packer.add(chunks_of([60]))) == []
+    packer.budget = 50
+    batches = [*packer.add(chunks_of([30, 30], first_id=61)), *packer.flush()]
+    assert [real_lengths(b) for b in batches] == [[60], [30], [30]]
 
 
 def test_min_tokens() -> None:

@@ -19,6 +19,7 @@ _COMMANDS = {
     "run": "Embed a corpus: Parquet and JSONL in, vectors and an index out.",
     "search": "Ask the index a question.",
     "status": "Tell how far a result is: parts, rows, rejects.",
+    "bench": "Measure the model on this machine; prove its bits.",
     "verify": "Check a result: counts, files, vectors, and a sample embedded again.",
 }
 

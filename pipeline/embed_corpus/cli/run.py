@@ -125,10 +125,21 @@ def _paths(ctx: click.Context, paths: tuple[str, ...]) -> tuple[tuple[str, ...],
 )
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "fp32", "fp16", "bf16"]),
+    type=click.Choice(["auto", "fp32", "fp16", "bf16", "fp8"]),
     default="auto",
     show_default=True,
-    help="Arithmetic of the model. auto: fp32 on a CPU; fp16 (BERT's family) or bf16 on a GPU.",
+    help="Arithmetic of the model. auto: fp32 on a CPU; fp16 (BERT's family) or bf16 on a GPU. "
+    "fp8: what it costs is measured first, on your texts.",
+)
+@click.option("--force-fp8", is_flag=True, help="Use fp8 even where it costs much.")
+@click.option(
+    "--batch-tokens",
+    type=int,
+    metavar="N",
+    help="Tokens of a batch.  [default: measured once for model and GPU; 1024 on a CPU]",
+)
+@click.option(
+    "--compile/--no-compile", default=True, help="Fuse or compile the model's layers; without, for debugging."
 )
 @click.option(
     "--vector-type",

@@ -2,27 +2,59 @@
 
 from __future__ import annotations
 
-import inspect
+import logging
 import platform
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-from torch.nn.functional import normalize
 
-from embed_corpus.engine.attention import register
+from embed_corpus.engine import ops
+from embed_corpus.engine.forward import Forward, make_forward
+from embed_corpus.engine.load import DTYPES, load_model, position_offset
+from embed_corpus.engine.packed import Packed
+from embed_corpus.engine.padded import PADDED_WINDOW, PaddedLayers
 from embed_corpus.engine.pooling import pool
 from embed_corpus.errors import ModelError
+from embed_corpus.feed.packing import Packer, make_batch, split_batch
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from embed_corpus.data import Batch
     from embed_corpus.engine.facts import ModelFacts
 
-__all__ = ["Encoder", "numerics"]
+__all__ = ["Encoder", "Pending", "numerics"]
 
-_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+log = logging.getLogger("embed_corpus")
+
+_CHANGE_PAUSE = 600.0
+"""Seconds between two lasting changes of the token budget: what is short of memory may be someone else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Vectors on their way from the device.
+
+    Attributes:
+        pieces: float32[n, dim] on the host each, and the event after which it may be read (None: now).
+        finish: what is still to be done to the joined vectors.
+    """
+
+    pieces: list[tuple[torch.Tensor, torch.cuda.Event | None]]
+    finish: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+    def result(self) -> NDArray[np.float32]:
+        """Wait for the vectors, float32[n_chunks, dim]."""
+        for _, done in self.pieces:
+            if done is not None:
+                done.synchronize()
+        vectors = [piece.numpy() for piece, _ in self.pieces]
+        return self.finish(vectors[0] if len(vectors) == 1 else np.concatenate(vectors))
 
 
 class Encoder:
@@ -30,107 +62,211 @@ class Encoder:
 
     Attributes:
         facts: what the model's files say.
+        device: where it runs.
+        precision: "fp32", "fp16", "bf16" or "fp8".
+        longest: most tokens that a text of the job may have.
+        model: transformers' model; None after `release`.
+        config: its configuration.
+        causal: a token sees none after it.
+        n_parameters: weights outside the embedding tables.
+        forward: the way its layers run.
+        padded: that is the padded path.
+        token_budget: tokens of a batch that fit; lowered when memory runs out.
+        redone: texts whose vectors were not finite and were computed again in fp32.
     """
 
-    def __init__(self, facts: ModelFacts, device: str, precision: str) -> None:
-        """Load the weights.
+    def __init__(
+        self,
+        facts: ModelFacts,
+        device: str,
+        precision: str,
+        longest: int | None = None,
+        *,
+        token_budget: int = 1024,
+        compiled: bool = True,
+        model: Any = None,
+    ) -> None:
+        """Load the weights, unless a `model` is handed over that lies on the device already.
+
+        A kernel's shape, and so a vector's last bits, may hang on `longest` (None: the model's limit).
 
         Raises:
-            ModelError: weights missing or unreadable, or an architecture that cannot take
-                packed batches.
+            ModelError: weights missing or unreadable, or fp8 on a model or device that has none.
         """
         self.facts = facts
-        self._device = torch.device(device)
-        self._model = _load(facts, _DTYPES[precision]).to(self._device).eval()
-        self._position_offset = _position_offset(self._model)
-        takes_cache = "use_cache" in inspect.signature(self._model.forward).parameters
-        self._options: dict[str, Any] = {"use_cache": False} if takes_cache else {}
+        self.device = torch.device(device)
+        if self.device.type == "cuda":
+            self.device = torch.device("cuda", self.device.index or 0)
+            torch.cuda.set_device(self.device)  # where Triton launches
+        self.precision = precision
+        self.longest = longest or facts.max_tokens
+        self.token_budget = max(token_budget, self.longest)
+        self.redone = 0
+        self.model: Any = load_model(facts, DTYPES[precision], self.device) if model is None else model
+        self._offset = position_offset(self.model)
+        self.config: Any = self.model.config
+        self.causal = any(getattr(module, "is_causal", False) for module in self.model.modules())
+        self.n_parameters = sum(p.numel() for n, p in self.model.named_parameters() if "embed" not in n)
+        self.forward: Forward = make_forward(
+            self.model, precision, self.device, self.longest, pooling=facts.pooling, compiled=compiled
+        )
+        self.padded = False
+        self._wide: Encoder | None = None
+        self._changes: list[float] = []
+
+    def use_padded(self) -> None:
+        """Take the padded path from now on.
+
+        Raises:
+            ModelError: the precision is fp8, which only packed layers have.
+        """
+        if self.precision == "fp8":
+            raise ModelError("fp8 needs the packed path, which this model cannot take: use --precision auto.")
+        self.padded = True
+        self.forward = PaddedLayers(self.model, self.longest, self.token_budget)
+
+    def release(self) -> None:
+        """Let go of what only the self-test needed."""
+        self.model = None
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens of a batch as the encoder wants it now; the padded path sorts many passes' worth."""
+        return self.token_budget * (PADDED_WINDOW if self.padded else 1)
+
+    def packer(self) -> Packer:
+        """Return a packer that makes such batches; on a GPU all of one shape."""
+        return Packer(self.batch_tokens, static=self.device.type == "cuda" and not self.padded)
+
+    def encode(self, batch: Batch) -> NDArray[np.float32]:
+        """Embed a batch and wait for it; float32[n_chunks, dim] in the batch's order."""
+        return self.submit(batch).result()
+
+    def submit(self, batch: Batch) -> Pending:
+        """Set a batch going; on a GPU this returns before the vectors are there.
+
+        A vector that is not finite is computed again in fp32, from its text alone; if that does
+        not help it stays as it is.
+
+        Raises:
+            ModelError: the device's memory cannot hold even the longest text.
+        """
+        return Pending(self._send(batch), lambda vectors: self._mend(batch, vectors))
+
+    def _send(self, batch: Batch) -> list[tuple[torch.Tensor, torch.cuda.Event | None]]:
+        # Each try ends before the next begins: a caught error keeps the tensors of its frames alive.
+        for _ in range(2):
+            try:
+                return [self._copy_back(self.run(batch, self.forward))]
+            except torch.OutOfMemoryError:
+                pass
+            torch.cuda.empty_cache()
+        if isinstance(self.forward, PaddedLayers) and self.forward.halve():
+            log.warning("%s: out of memory, going on with half as many texts at a time", self.device)
+            return self._send(batch)
+        half = max(len(batch.input_ids) // 2, batch.max_length)
+        if half >= len(batch.input_ids) or self.padded:
+            raise ModelError(
+                f"{self.device} is out of memory even with one text of {batch.max_length} tokens at a time: "
+                "use shorter --chunk-tokens, or --precision fp16, or free the device."
+            )
+        self._shrink(half)
+        return [piece for part in split_batch(batch, half) for piece in self._send(part)]
+
+    def _shrink(self, budget: int) -> None:
+        now = time.monotonic()
+        if budget >= self.token_budget or (self._changes and now - self._changes[-1] < _CHANGE_PAUSE):
+            return
+        log.warning("%s: out of memory, going on with batches of %d tokens", self.device, budget)
+        self.token_budget = max(budget, self.longest)
+        self._changes.append(now)
+        if len(self._changes) >= 2:
+            from embed_corpus.engine.calibrate import remember
+
+            remember(self, self.token_budget)
 
     @torch.inference_mode()
-    def encode(self, batch: Batch) -> NDArray[np.float32]:
-        """Embed a batch; float32[n_chunks, dim] in the batch's order, dummies left out."""
-        ids = torch.from_numpy(batch.input_ids).to(self._device).long()[None]
-        positions = torch.from_numpy(batch.position_ids).to(self._device).long()[None] + self._position_offset
-        edges = torch.from_numpy(batch.cu_seqlens).to(self._device)
-        hidden = self._model(
-            input_ids=ids,
-            position_ids=positions,
-            cu_seq_lens_q=edges,
-            cu_seq_lens_k=edges,
-            max_length_q=batch.max_length,
-            max_length_k=batch.max_length,
-            **self._options,
-        ).last_hidden_state[0]
-        n_chunks, n_tokens = batch.n_chunks, int(batch.cu_seqlens[batch.n_chunks])
-        vectors = pool(hidden[:n_tokens], edges[: n_chunks + 1].long(), self.facts.pooling)
-        if self.facts.normalize:
-            vectors = normalize(vectors, dim=1)
-        return vectors.cpu().numpy()
+    def run(self, batch: Batch, forward: Forward) -> torch.Tensor:
+        """Embed a batch by some way; float32[n_chunks, dim] on the device."""
+        packed = self._upload(batch, forward)
+        states = forward(packed)
+        if forward.pools:
+            return self._unit(states[: batch.n_chunks].float())
+        return self.pool(states, packed.edges[: batch.n_chunks + 1])
+
+    def pool(self, hidden: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
+        """Turn packed token states [T, H] into vectors, float32[N, dim]."""
+        return self._unit(pool(hidden, edges, self.facts.pooling))
+
+    def _unit(self, vectors: torch.Tensor) -> torch.Tensor:
+        return ops.unit_rows(vectors) if self.facts.normalize else vectors
+
+    def _upload(self, batch: Batch, forward: Forward) -> Packed:
+        """Bring a batch to the device in one copy of int32, from pinned memory."""
+        arrays = {"ids": batch.input_ids, "positions": batch.position_ids + np.int32(self._offset)}
+        arrays |= forward.layout(batch.cu_seqlens, len(batch.input_ids))
+        # Sections begin at multiples of 64 bytes: kernels are built once for aligned addresses, not for each.
+        begins = np.cumsum([0, *(-(-a.size // 16) * 16 for a in arrays.values())]).tolist()
+        host = torch.empty(begins[-1], dtype=torch.int32, pin_memory=self.device.type == "cuda")
+        flat = host.numpy()
+        for begin, array in zip(begins, arrays.values(), strict=False):
+            flat[begin : begin + array.size] = array.reshape(-1)
+        there = host.to(self.device, non_blocking=True)
+        parts: dict[str, Any] = {
+            name: there[begin : begin + array.size].view(array.shape)
+            for begin, (name, array) in zip(begins, arrays.items(), strict=False)
+        }
+        longest = self.longest if self.device.type == "cuda" else batch.max_length
+        return Packed(max_length=longest, cu_seqlens=batch.cu_seqlens, **parts)
+
+    def _copy_back(self, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event | None]:
+        if self.device.type == "cpu":
+            return vectors, None
+        host = torch.empty(vectors.shape, dtype=torch.float32, pin_memory=True)
+        host.copy_(vectors, non_blocking=True)
+        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        done.record()
+        return host, done
+
+    def _mend(self, batch: Batch, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compute the vectors that are not finite again, each text alone, in fp32."""
+        bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if not len(bad) or self.precision == "fp32":
+            return vectors
+        if self._wide is None:
+            self._wide = _in_fp32(self.facts, self.device, self.longest)
+            if self.padded:
+                self._wide.use_padded()
+        vectors = vectors.copy()
+        for i in bad:
+            ids = batch.input_ids[batch.cu_seqlens[i] : batch.cu_seqlens[i + 1]]
+            vectors[i] = self._wide.encode(make_batch(ids, np.array([len(ids)], np.int32)))[0]
+        self.redone += len(bad)
+        return vectors
 
 
-def _load(facts: ModelFacts, dtype: torch.dtype) -> torch.nn.Module:
-    import transformers
-
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    name = register()
+def _in_fp32(facts: ModelFacts, device: torch.device, longest: int) -> Encoder:
     try:
-        config = transformers.AutoConfig.from_pretrained(facts.folder)
-        kind = transformers.MODEL_MAPPING[type(config)]
-        # A pooler's output on a packed batch would be that of the first text only.
-        pooler = "add_pooling_layer" in inspect.signature(kind.__init__).parameters
-        model, report = kind.from_pretrained(
-            facts.folder,
-            config=config,
-            dtype=dtype,
-            attn_implementation=name,
-            use_safetensors=True,
-            output_loading_info=True,
-            **({"add_pooling_layer": False} if pooler else {}),
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"model {facts.folder} cannot be loaded: {reason}") from error
-    except Exception as error:
-        if type(error).__module__.startswith("safetensors"):
-            raise ModelError(f"model {facts.folder}: broken safetensors file: {error}") from error
-        raise
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise ModelError(
-            f"model {facts.folder} lacks {len(missing)} weights, e.g. {missing[0]}: random ones would stand in."
-        )
-    if not model.is_backend_compatible():
-        raise ModelError(
-            f"architecture {facts.family!r} computes its attention itself and cannot take packed batches: "
-            "its vectors would be wrong. It is not supported yet."
-        )
-    module: torch.nn.Module = model
-    return module
+        return Encoder(facts, str(device), "fp32", longest)
+    except torch.OutOfMemoryError:
+        pass
+    torch.cuda.empty_cache()
+    return Encoder(facts, "cpu", "fp32", longest)
 
 
-def _position_offset(model: torch.nn.Module) -> int:
-    """Return the first position of a text: RoBERTa's family counts from padding_idx + 1."""
-    for module in model.modules():
-        table = getattr(module, "position_embeddings", None)
-        padding = getattr(module, "padding_idx", None)
-        if isinstance(table, torch.nn.Embedding) and isinstance(padding, int):
-            return padding + 1
-    return 0
-
-
-def numerics(device: str, token_budget: int) -> dict[str, str | int]:
+def numerics(encoder: Encoder) -> dict[str, Any]:
     """Return everything that can change a vector's bits: for the run report and for `verify`."""
     import transformers
 
-    cuda = device.startswith("cuda")
+    cuda = encoder.device.type == "cuda"
+    device = torch.cuda.get_device_name(encoder.device) if cuda else torch.backends.cpu.get_cpu_capability()
     return {
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "cuda": str(torch.version.cuda) if cuda else "",
-        "device": torch.cuda.get_device_name(device) if cuda else torch.backends.cpu.get_cpu_capability(),
+        "device": device,
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
-        "attention": "sdpa per chunk",
-        "token_budget": token_budget,
+        "layers": encoder.forward.name,
+        "token_budget": encoder.token_budget,
     }

@@ -13,7 +13,7 @@ from embed_corpus.source.inspect import Columns
 __all__ = ["JobConfig", "parse_share"]
 
 Long = Literal["split", "truncate"]
-Precision = Literal["auto", "fp32", "fp16", "bf16"]
+Precision = Literal["auto", "fp32", "fp16", "bf16", "fp8"]
 VectorType = Literal["float32", "float16"]
 Index = Literal["none", "flat", "auto"]
 OnDuplicate = Literal["report", "error", "ignore"]
@@ -40,6 +40,9 @@ class JobConfig:
     long: Long = "split"
     devices: str = "all"
     precision: Precision = "auto"
+    force_fp8: bool = False
+    batch_tokens: int | None = None
+    compile: bool = True
     vector_type: VectorType = "float32"
     limit: int | None = None
     max_rejects: str = "0.1%"
@@ -59,7 +62,7 @@ class JobConfig:
             raise UsageError("no INPUT: name files, folders or globs to read.")
         if not self.text_column:
             raise UsageError("no text column: name at least one with --text-column.")
-        for name, minimum in (("chunk_tokens", 1), ("chunk_overlap", 0), ("limit", 1)):
+        for name, minimum in (("chunk_tokens", 1), ("chunk_overlap", 0), ("limit", 1), ("batch_tokens", 1)):
             value = getattr(self, name)
             if value is not None and value < minimum:
                 raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least {minimum}.")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import subprocess
 import sys
-from pathlib import Path
+from functools import cache
 
 from embed_corpus.errors import UsageError
 
-__all__ = ["resolve_devices", "resolve_precision", "threads_each", "token_budget"]
+__all__ = ["resolve_devices", "resolve_precision", "threads_each"]
 
 
 def resolve_devices(text: str) -> tuple[str, ...]:
@@ -20,7 +21,7 @@ def resolve_devices(text: str) -> tuple[str, ...]:
     """
     if text == "cpu":
         return ("cpu",)
-    n_gpus = _count_gpus()
+    n_gpus = len(_capabilities())
     if text == "all":
         return tuple(f"cuda:{i}" for i in range(n_gpus)) or ("cpu",)
     numbers = text.removeprefix("cuda:").split(",")
@@ -32,36 +33,58 @@ def resolve_devices(text: str) -> tuple[str, ...]:
     return tuple(f"cuda:{number}" for number in dict.fromkeys(chosen))
 
 
-def _count_gpus() -> int:
-    """Count the GPUs torch can use, in a process of its own: the parent stays free of torch and CUDA."""
-    if not Path("/dev/nvidiactl").exists() and not Path("/dev/kfd").exists() and not Path("/dev/dxg").exists():
-        return 0
-    command = [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"]
+_ASK_DRIVER = """
+import ctypes
+driver, count, device, value = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0:
+    for i in range(count.value):
+        driver.cuDeviceGet(ctypes.byref(device), i)
+        for attribute in (75, 76):  # compute capability, major and minor
+            driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
+            print(value.value, end=" ")
+"""
+
+
+@cache
+def _capabilities() -> tuple[tuple[int, int], ...]:
+    """Return the compute capability of each visible GPU, in torch's order.
+
+    A process of its own asks the driver, so that the parent stays free of CUDA; it does without
+    torch, whose import would cost seconds.
+    """
+    if importlib.metadata.version("torch").endswith("+cpu"):
+        return ()
+    command = [sys.executable, "-I", "-c", _ASK_DRIVER]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own interpreter
-    return int(answer.stdout) if answer.returncode == 0 else 0
+    numbers = [int(number) for number in answer.stdout.split()] if answer.returncode == 0 else []
+    return tuple(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def _capability(device: str) -> tuple[int, int]:
+    return _capabilities()[int(device.removeprefix("cuda:"))]
 
 
 _BERT_LIKE = {"bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "ernie", "albert", "modernbert"}
 
 
 def resolve_precision(asked: str, device: str, family: str) -> str:
-    """Return "fp32", "fp16" or "bf16": for "auto" fp32 on the CPU, fp16 for BERT's family, else bf16.
+    """Return the precision: for "auto" fp32 on the CPU, fp16 for BERT's family, else bf16 where the GPU has it.
 
     fp16 keeps BERT-like encoders within cosine 0.99999 of fp32 (bf16: 0.9998); decoders
-    overflow fp16's range, so they get bf16 (measured).
+    overflow fp16's range, so they get bf16 (measured). Vectors that overflow are redone in fp32.
+
+    Raises:
+        UsageError: fp8 on a device that has none.
     """
+    if asked == "fp8" and (device == "cpu" or _capability(device) < (8, 9)):
+        raise UsageError("--precision fp8 needs a GPU that has it (Ada, Hopper or later): use --precision auto.")
     if asked != "auto":
         return asked
     if device == "cpu":
         return "fp32"
-    return "fp16" if family in _BERT_LIKE else "bf16"
+    return "fp16" if family in _BERT_LIKE or _capability(device) < (8, 0) else "bf16"
 
 
 def threads_each(n_workers: int) -> int:
     """Return the threads of one worker: the cores this process may use, divided."""
     return max(1, len(os.sched_getaffinity(0)) // n_workers)
-
-
-def token_budget(device: str, chunk_tokens: int) -> int:
-    """Return the tokens of a batch; on a CPU throughput is flat from 512 to 2,048 and falls beyond (measured)."""
-    return max(1024 if device == "cpu" else 32_768, chunk_tokens)

@@ -6,14 +6,15 @@ import hashlib
 import json
 import os
 from hashlib import blake2b
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embed_corpus.engine.cache import cache_folder
 from embed_corpus.errors import ModelError
 from embed_corpus.sink.parts import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import pyarrow as pa
 
@@ -90,7 +91,7 @@ def _file_hash(file: Path) -> str:
     if len(real.name) == 64 and real.parent.name == "blobs":
         return real.name
     stat = real.stat()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "embed-corpus" / "hashes"
+    cache = cache_folder() / "hashes"
     entry = cache / blake2b(f"{real}\n{stat.st_size}\n{stat.st_mtime_ns}".encode(), digest_size=16).hexdigest()
     try:
         return entry.read_text(encoding="ascii")

@@ -11,22 +11,22 @@ import numpy as np
 
 from embed_corpus.data import Block, Counts
 from embed_corpus.errors import DataError
-from embed_corpus.feed.packing import Packer
 from embed_corpus.sink.parts import PartWriter
 from embed_corpus.source.read import read_shard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
     from embed_corpus.chunk.windows import Chunker
     from embed_corpus.data import Batch, Rows, Shard
+    from embed_corpus.engine.encoder import Encoder, Pending
     from embed_corpus.sink.layout import Layout
     from embed_corpus.sink.parts import PartFormat
     from embed_corpus.source.inspect import Columns
 
-__all__ = ["Committed", "Embedded", "Failed", "Stages", "embed_blocks", "embed_shards"]
+__all__ = ["Committed", "Embedded", "Failed", "Stages", "embed_blocks", "embed_shards", "first_chunks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,7 @@ class Stages:
 
     columns: Columns
     chunker: Chunker
-    encode: Callable[[Batch], NDArray[np.float32]]
-    token_budget: int
+    encoder: Encoder
     form: PartFormat
     layout: Layout
     numerics: str
@@ -113,6 +112,17 @@ def _chunked(shard: Shard, rows: Rows, stages: Stages) -> Block:
     return Block(shard, rows, chunks)
 
 
+def first_chunks(shard: Shard, stages: Stages, n: int) -> list[NDArray[np.int32]]:
+    """Return the ids of the first n chunks of a shard, or of all if it has fewer."""
+    found: list[NDArray[np.int32]] = []
+    for block in _blocks([shard], stages):
+        if block.chunks is not None and len(block.chunks):
+            found += np.split(block.chunks.input_ids, np.cumsum(block.chunks.n_tokens)[:-1])
+        if len(found) >= n:
+            break
+    return found[:n]
+
+
 def _timed(items: Iterator[Rows], seconds: dict[str, float], stage: str) -> Iterator[Rows]:
     """Pass items on and add the time it takes to get each to a stage's seconds."""
     while True:
@@ -127,19 +137,28 @@ def _timed(items: Iterator[Rows], seconds: dict[str, float], stage: str) -> Iter
 def embed_blocks(blocks: Iterable[Block], stages: Stages) -> Iterator[tuple[Block, NDArray[np.float32]]]:
     """Pack the blocks' chunks, encode the batches, and give each block its vectors back, in order.
 
-    Batches pay no heed to where a block or a shard ends; only the blocks of one batch wait.
+    Batches pay no heed to where a block or a shard ends; only the blocks of a few batches wait. A
+    GPU always has two batches before it, so that it never waits for this process.
     """
-    packer = Packer(stages.token_budget)
+    encoder = stages.encoder
+    packer = encoder.packer()
+    ahead = 2 if encoder.device.type == "cuda" else 0
+    flying: deque[Pending] = deque()
     waiting: deque[Block] = deque()
     ready: list[NDArray[np.float32]] = []  # joined when a block is complete: a huge document has many batches
     n_ready = 0
 
-    def encoded(batches: Iterable[Batch]) -> Iterator[tuple[Block, NDArray[np.float32]]]:
+    def encoded(batches: Iterable[Batch], ahead: int) -> Iterator[tuple[Block, NDArray[np.float32]]]:
         nonlocal ready, n_ready
         for batch in batches:
             begin = time.perf_counter()
-            ready.append(stages.encode(batch))
-            n_ready += batch.n_chunks
+            flying.append(encoder.submit(batch))
+            packer.budget = encoder.batch_tokens  # lowered, if memory ran out
+            stages.seconds["encode"] += time.perf_counter() - begin
+        while len(flying) > ahead:
+            begin = time.perf_counter()
+            ready.append(flying.popleft().result())
+            n_ready += len(ready[-1])
             stages.seconds["encode"] += time.perf_counter() - begin
         while waiting and (n := len(waiting[0].chunks or ())) <= n_ready:
             vectors = np.concatenate(ready) if ready else np.empty((0, stages.form.dim), np.float32)
@@ -148,5 +167,5 @@ def embed_blocks(blocks: Iterable[Block], stages: Stages) -> Iterator[tuple[Bloc
 
     for block in blocks:
         waiting.append(block)
-        yield from encoded(packer.add(block.chunks) if block.chunks is not None else ())
-    yield from encoded(packer.flush())
+        yield from encoded(packer.add(block.chunks) if block.chunks is not None else (), ahead)
+    yield from encoded(packer.flush(), 0)

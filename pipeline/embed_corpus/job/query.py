@@ -9,7 +9,6 @@ import numpy as np
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.errors import UsageError
-from embed_corpus.feed.packing import Packer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,17 +29,20 @@ def embed_queries(opened: Opened, queries: Sequence[str], model: str | None = No
         UsageError: a query is longer than the model takes. ModelError: the model is gone.
     """
     from embed_corpus.engine.encoder import Encoder
+    from embed_corpus.engine.ready import get_ready
 
     facts = opened.facts(model)
     chunker = Chunker(WordTokenizer(facts.folder), facts.max_tokens, prompt=facts.query_prompt)
     chunks = chunker(queries)
     if chunks.doc.tolist() != list(range(len(queries))):
         raise UsageError(f"a query gives no token, or more than the {facts.max_tokens} that the model takes.")
-    return encode_chunks(Encoder(facts, "cpu", "fp32"), chunks)
+    encoder = Encoder(facts, "cpu", "fp32")
+    get_ready(encoder)
+    return encode_chunks(encoder, chunks)
 
 
-def encode_chunks(encoder: Encoder, chunks: Chunks, token_budget: int = 1024) -> NDArray[np.float32]:
+def encode_chunks(encoder: Encoder, chunks: Chunks) -> NDArray[np.float32]:
     """Encode a block's chunks; float32[n, dim] in their order."""
-    packer = Packer(token_budget)
+    packer = encoder.packer()
     vectors = [encoder.encode(batch) for batch in (*packer.add(chunks), *packer.flush())]
     return np.concatenate(vectors) if vectors else np.empty((0, encoder.facts.dim), np.float32)

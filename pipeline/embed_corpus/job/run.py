@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from embed_corpus.data import Counts
 from embed_corpus.errors import BudgetError, DataError, EmbedCorpusError
 from embed_corpus.index.build import build_flat
-from embed_corpus.job.devices import threads_each, token_budget
+from embed_corpus.job.devices import threads_each
 from embed_corpus.job.pipeline import Committed, Embedded, Failed
 from embed_corpus.job.prepare import Job, prepare
 from embed_corpus.job.workers import Ended, Ready, WorkerSpec, run_workers
@@ -42,7 +42,9 @@ class _Tally:
 
     def take(self, event: object) -> None:
         match event:
-            case Ready(numerics):
+            case Ready(numerics, notes):
+                for note in notes:
+                    log.warning("%s", note)
                 self.begin = self.begin if self.numerics else time.perf_counter()
                 self.numerics = numerics
             case Embedded(counts):
@@ -134,7 +136,11 @@ def _spec(job: Job, device: str, n_workers: int) -> WorkerSpec:
         chunk_overlap=job.config.chunk_overlap,
         truncate=job.config.long == "truncate",
         precision=job.precision,
-        token_budget=token_budget(device, job.chunk_tokens),
+        token_budget=job.config.batch_tokens,
+        most_tokens=sum(shard.n_rows for shard in job.todo) * job.chunk_tokens,
+        compiled=job.config.compile,
+        force_fp8=job.config.force_fp8,
+        sample=job.todo[0],
         form=job.form,
         layout=job.layout,
     )

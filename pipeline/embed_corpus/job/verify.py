@@ -18,7 +18,7 @@ from embed_corpus.chunk.windows import Chunker
 from embed_corpus.errors import DataError, EmbedCorpusError, OutputError
 from embed_corpus.feed.packing import make_batch
 from embed_corpus.index.build import read_manifest
-from embed_corpus.job.devices import threads_each, token_budget
+from embed_corpus.job.devices import threads_each
 from embed_corpus.job.fingerprint import digest
 from embed_corpus.sink.readback import check_part, part_stats, vectors_of
 from embed_corpus.sink.rejects import read_rejects
@@ -153,6 +153,7 @@ class _Sample:
         import torch
 
         from embed_corpus.engine.encoder import Encoder, numerics
+        from embed_corpus.engine.ready import get_ready
 
         torch.set_num_threads(threads_each(1))
         fields, opened = self._opened.fields, self._opened
@@ -163,8 +164,10 @@ class _Sample:
             facts.document_prompt,
             truncate=fields["long"] == "truncate",
         )
-        encoder = Encoder(facts, "cpu", fields["precision"])
-        here = digest(numerics("cpu", token_budget("cpu", fields["chunk_tokens"])))
+        precision = "bf16" if fields["precision"] == "fp8" else fields["precision"]
+        encoder = Encoder(facts, "cpu", precision, fields["chunk_tokens"])
+        get_ready(encoder)
+        here = digest(numerics(encoder))
         shards = {shard.part_name: shard for shard in opened.located().values()}
         worst, n_equal, n = 1.0, 0, 0
         for part in self._parts:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
+from embed_corpus.engine.cache import keep_kernels
 from embed_corpus.errors import EmbedCorpusError, OutputError, error_named
 from embed_corpus.job.fingerprint import digest
 from embed_corpus.job.pipeline import Committed, Embedded, Failed
@@ -42,16 +43,21 @@ class WorkerSpec:
     chunk_overlap: int
     truncate: bool
     precision: str
-    token_budget: int
+    token_budget: int | None
+    most_tokens: int
+    compiled: bool
+    force_fp8: bool
+    sample: Shard
     form: PartFormat
     layout: Layout
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A worker has loaded its model; `numerics` is what can change its vectors' bits."""
+    """A worker can begin; `numerics` is what can change its vectors' bits, `notes` what its user should know."""
 
     numerics: dict[str, Any]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,9 @@ class _Broken:
     kind: str
     text: str
 
+
+_FP8_SAMPLE = 512
+"""Chunks, about, on which fp8 is judged."""
 
 Event = Ready | Embedded | Committed | Failed | Ended
 
@@ -164,21 +173,26 @@ def _embed(connection: Connection, spec: WorkerSpec) -> Iterator[Event]:
     # other work to do, spinning costs up to 5x (measured), because it takes the cores from whoever
     # is being waited for.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_kernels()
     import torch
 
     from embed_corpus.chunk.tokenizer import WordTokenizer
     from embed_corpus.chunk.windows import Chunker
     from embed_corpus.engine.encoder import Encoder, numerics
-    from embed_corpus.job.pipeline import Stages, embed_shards
+    from embed_corpus.engine.ready import check_fp8, get_ready
+    from embed_corpus.job.pipeline import Stages, embed_shards, first_chunks
 
     torch.set_num_threads(spec.threads)
     tokenizer = WordTokenizer(spec.facts.folder)
     prompt = spec.facts.document_prompt
     chunker = Chunker(tokenizer, spec.chunk_tokens, spec.chunk_overlap, prompt, truncate=spec.truncate)
-    encoder = Encoder(spec.facts, spec.device, spec.precision)
-    bits = numerics(spec.device, spec.token_budget)
-    stages = Stages(spec.columns, chunker, encoder.encode, spec.token_budget, spec.form, spec.layout, digest(bits))
-    yield Ready(bits)
+    encoder = Encoder(spec.facts, spec.device, spec.precision, spec.chunk_tokens, compiled=spec.compiled)
+    notes = get_ready(encoder, spec.token_budget, spec.most_tokens)
+    stages = Stages(spec.columns, chunker, encoder, spec.form, spec.layout, digest(numerics(encoder)))
+    if spec.precision == "fp8":
+        notes.append(check_fp8(encoder, first_chunks(spec.sample, stages, _FP8_SAMPLE), forced=spec.force_fp8))
+    encoder.release()
+    yield Ready(numerics(encoder), tuple(notes))
     yield from embed_shards(_handed_out(connection), stages)
     yield Ended(stages.seconds)
 

@@ -1,0 +1,151 @@
+"""What the encoder promises, measured on one GPU: parity, same bits, mixed lengths, running out of memory.
+
+For each model and precision:
+- parity: least cosine of every vector to transformers' own padded model in fp32, one text at a time;
+- bits: sha256 of all vectors over three orders and three token budgets, and this process's digest,
+  to be compared with another process's (run the script twice with empty cache folders);
+- mixed: tokens/s with half the texts 20 tokens long and half 512, beside 512 alone;
+- oom: the time lost, and the bytes, when the card runs out of memory at 20 random batches.
+
+Prints one JSON line each. Results with hardware and date: LOG.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from embed_corpus.engine.encoder import Encoder
+from embed_corpus.engine.padded import run_padded, stock_attention
+from embed_corpus.engine.ready import fp8_loss
+from embed_corpus.engine.selftest import self_test
+from embed_corpus.job.bench import Ids, digest_of, embed, in_order, measure, pack, seconds
+from engine import cut_once, full, load
+
+
+def parity(encoder: Encoder, chunks: Ids, vectors: np.ndarray) -> dict[str, float]:
+    """Compare with the padded model in fp32, whose weights are the encoder's own."""
+    model = encoder.model.float()
+    expected = []
+    with torch.inference_mode(), stock_attention(model):
+        for ids in chunks:
+            there = torch.from_numpy(ids)[None].long().cuda()
+            hidden = run_padded(model, there, torch.ones_like(there, dtype=torch.bool))[0]
+            edges = torch.tensor([0, len(ids)], dtype=torch.int32, device="cuda")
+            expected.append(encoder.pool(hidden, edges).cpu().numpy()[0])
+    a, b = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (vectors, np.stack(expected)))
+    cosine = (a * b).sum(1)
+    return {"least": round(float(cosine.min()), 7), "mean": round(float(cosine.mean()), 7), "rows": len(cosine)}
+
+
+def bits(encoder: Encoder, chunks: Ids, budgets: list[int]) -> dict[str, Any]:
+    """Embed in three orders and several budgets; how many different digests come out?"""
+    dice = np.random.default_rng(0)
+    seen: dict[str, list[str]] = {}
+    for budget in budgets:
+        for turn in range(3):
+            digest = digest_of(in_order(encoder, chunks, dice.permutation(len(chunks)), budget))
+            seen.setdefault(digest, []).append(f"{budget}/{turn}")
+    return {"digest": min(seen), "different": len(seen), "where": list(seen.values()) if len(seen) > 1 else []}
+
+
+def mixed(encoder: Encoder, chunks: Ids, budget: int) -> dict[str, float]:
+    """Compare texts of 20 and of `longest` tokens, as many of each, with the latter alone."""
+    ids = np.concatenate(chunks)
+    n = len(ids) // (encoder.longest + 20)
+    short, long = np.split(ids[: n * 20], n), np.split(ids[n * 20 : n * (encoder.longest + 20)], n)
+    both = [text for pair in zip(short, long, strict=True) for text in pair]
+    rates = {}
+    for name, texts in (("uniform", long), ("mixed", both), ("short", short)):
+        batches = full(encoder, texts, budget)
+        batches *= max(1, round(1.0 / seconds(lambda batches=batches: embed(encoder, batches))))
+        rates[name] = round(measure(encoder, batches).tokens_per_s)
+    return rates | {"ratio": round(rates["mixed"] / rates["uniform"], 3)}
+
+
+class _OutOfMemory:
+    """Stands in for an encoder's layers and runs out of memory at some calls."""
+
+    def __init__(self, forward: Any, at: set[int]) -> None:
+        self.name, self.pools, self.layout = forward.name, forward.pools, forward.layout
+        self._forward, self._at, self._calls = forward, at, 0
+
+    def __call__(self, packed: Any) -> torch.Tensor:
+        self._calls += 1
+        hidden: torch.Tensor = self._forward(packed)
+        if self._calls in self._at:
+            raise torch.OutOfMemoryError("forced")
+        return hidden
+
+
+def out_of_memory(encoder: Encoder, chunks: Ids, budget: int) -> dict[str, Any]:
+    """Force 20 failures behind the forward pass, so that its work is lost too."""
+    batches = pack(encoder, chunks, budget)
+    batches *= max(1, -(-400 // len(batches)))
+    plain, forward = embed(encoder, batches), encoder.forward
+    usual = min(seconds(lambda: embed(encoder, batches)) for _ in range(2))
+    at = set((np.random.default_rng(0).choice(len(batches), 20, replace=False) + 1).tolist())
+    encoder.forward = _OutOfMemory(forward, at)
+    begin = time.perf_counter()
+    vectors = embed(encoder, batches)
+    taken = time.perf_counter() - begin
+    encoder.forward = forward
+    return {
+        "same": digest_of(vectors) == digest_of(plain),
+        "batches": len(batches),
+        "lost": round(taken / usual - 1, 3),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", required=True, help="name:precision, e.g. 0.6B:bf16")
+    parser.add_argument("--checks", nargs="+", default=["bits", "parity", "mixed", "oom"])
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--configs", type=Path, required=True)
+    parser.add_argument("--minilm", type=Path)
+    parser.add_argument("--chunk-tokens", type=int, default=512)
+    parser.add_argument("--tokens", type=int, default=500_000)
+    parser.add_argument("--budgets", type=int, nargs="+", default=[16_384, 32_768, 65_536])
+    parser.add_argument("--rows", type=int, default=1000, help="of the parity check")
+    parser.add_argument("--cache", type=Path, help="folder where cut chunks are kept between runs")
+    parser.add_argument("--no-compile", action="store_true")
+    options = parser.parse_args()
+    texts = pq.read_table(options.corpus)["text"].to_pylist()
+    for item in options.models:
+        name, precision = item.split(":")
+        with tempfile.TemporaryDirectory() as root:
+            encoder = load(name, precision, options, Path(root))
+            chunks, _ = cut_once(encoder.facts, texts, options.chunk_tokens, options.tokens, options.cache)
+            row: dict[str, Any] = {"model": name, "precision": precision, "layers": encoder.forward.name}
+            test = self_test(encoder, options.budgets[0])
+            row["self-test"] = [test.problem, test.exact, round(test.cosine, 6)]
+            if "bits" in options.checks:
+                row["bits"] = bits(encoder, chunks, options.budgets)
+            if "mixed" in options.checks:
+                row["mixed"] = mixed(encoder, chunks, options.budgets[0])
+            if "oom" in options.checks:
+                row["oom"] = out_of_memory(encoder, chunks, options.budgets[0])
+            if "fp8" in options.checks:
+                row["fp8"] = fp8_loss(encoder, chunks[:1000])
+            if "parity" in options.checks:  # last: it makes the model fp32
+                few = chunks[: options.rows]
+                row["parity"] = parity(encoder, few, in_order(encoder, few, budget=options.budgets[0]))
+        print(json.dumps(row), flush=True)
+        del encoder
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+if __name__ == "__main__":
+    main()

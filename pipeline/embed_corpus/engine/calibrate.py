@@ -1,0 +1,190 @@
+"""Find the token budget: the smallest at which the device is busy, or the largest that fits."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import time
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from embed_corpus.engine.cache import cache_folder
+from embed_corpus.errors import ModelError
+from embed_corpus.feed.packing import make_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from embed_corpus.data import Batch
+    from embed_corpus.engine.encoder import Encoder
+
+__all__ = ["calibrate", "remember"]
+
+log = logging.getLogger("embed_corpus")
+
+FIRST, LAST = 4096, 1 << 18
+_GAIN = 1.02
+"""A doubled budget must bring 2 % at least."""
+_SHARE = 0.9
+"""Share of the device's free memory that a batch may take."""
+
+
+def calibrate(encoder: Encoder) -> int:
+    """Return the token budget for an encoder on a GPU: remembered, else measured in a few seconds.
+
+    The budget doubles from 4,096 (or the longest text) until that gains less than 2 %, or until
+    the line through the measured peaks says that the next step passes 90 % of the free memory.
+
+    Raises:
+        ModelError: not even the longest text fits.
+    """
+    with _locked(_cache_file(encoder)) as file:  # one calibration a job, not one a worker
+        known = _recall(file)
+        free = _free_memory(encoder)
+        if known is not None and known["peak"] <= _SHARE * free:
+            return int(known["budget"])
+        begin = time.perf_counter()
+        budget, peak, rates = _search(encoder, free)
+        log.info(
+            "%s: batches of %d tokens, %.1f GiB (measured in %.0f s: %s tokens/s)",
+            encoder.device,
+            budget,
+            peak / 2**30,
+            time.perf_counter() - begin,
+            ", ".join(f"{tokens:,}: {rate:,.0f}" for tokens, rate in rates.items()),
+        )
+        _write(file, budget, peak)
+        return budget
+
+
+def remember(encoder: Encoder, budget: int) -> None:
+    """Note a budget that had to be lowered, for the runs to come."""
+    with _locked(_cache_file(encoder)) as file:
+        _write(file, budget, 0)
+
+
+def _search(encoder: Encoder, free: int) -> tuple[int, int, dict[int, float]]:
+    """Return the budget, its peak bytes, and the tokens/s of every budget tried."""
+    rates: dict[int, float] = {}
+    peaks: dict[int, int] = {}
+    tokens, end = max(FIRST, encoder.longest), max(LAST, encoder.longest)
+    while tokens <= end:
+        seen = _try(encoder, tokens)
+        if seen is None and not peaks and tokens > encoder.longest:
+            end = tokens = max(tokens // 2, encoder.longest)
+            continue
+        if seen is None:
+            break
+        rates[tokens], peaks[tokens] = seen
+        half = tokens // 2
+        if half in rates and rates[tokens] < _GAIN * rates[half]:
+            return half, peaks[half], rates
+        next_peak = 3 * peaks[tokens] - 2 * peaks[half] if half in peaks else 2 * peaks[tokens]
+        if next_peak > _SHARE * free:
+            break
+        tokens *= 2
+    if not peaks:
+        raise ModelError(
+            f"{encoder.device} has too little memory for one chunk of {encoder.longest} tokens: "
+            "use shorter --chunk-tokens, or --precision fp16."
+        )
+    budget = max(peaks)
+    return budget, peaks[budget], rates
+
+
+def _try(encoder: Encoder, tokens: int) -> tuple[float, int] | None:
+    try:
+        return _measure(encoder, tokens)
+    except torch.OutOfMemoryError:
+        pass  # its tensors are let go of only behind this block
+    torch.cuda.empty_cache()
+    return None
+
+
+def _measure(encoder: Encoder, tokens: int) -> tuple[float, int]:
+    """Return tokens/s and the peak bytes of batches of `tokens`; 0.2 s at least are timed."""
+    batch = _full_batch(encoder, tokens)
+    before = torch.cuda.memory_allocated(encoder.device)
+    torch.cuda.reset_peak_memory_stats(encoder.device)
+    encoder.run(batch, encoder.forward)
+    torch.cuda.synchronize(encoder.device)
+    best, n = 0.0, 1
+    for _ in range(4):
+        begin = time.perf_counter()
+        for _ in range(n):
+            encoder.run(batch, encoder.forward)
+        torch.cuda.synchronize(encoder.device)
+        taken = time.perf_counter() - begin
+        best = max(best, n * tokens / taken)
+        n = max(1, int(0.1 * n / taken))
+    return best, torch.cuda.max_memory_allocated(encoder.device) - before
+
+
+def _full_batch(encoder: Encoder, tokens: int) -> Batch:
+    """Make a batch of texts of the greatest length, and one shorter."""
+    full, rest = divmod(tokens, encoder.longest)
+    lengths = np.array([encoder.longest] * full + ([rest] if rest else []), np.int32)
+    return make_batch(np.full(tokens, 7, np.int32), lengths, tokens)
+
+
+def _free_memory(encoder: Encoder) -> int:
+    """Bytes that this process could still take, with what it holds but does not use, and its own limit."""
+    torch.cuda.empty_cache()
+    free, total = torch.cuda.mem_get_info(encoder.device)
+    allowed = torch.cuda.get_per_process_memory_fraction(encoder.device) * total
+    return int(min(free, allowed - torch.cuda.memory_allocated(encoder.device)))
+
+
+def _cache_file(encoder: Encoder) -> Path:
+    import transformers
+
+    facts = encoder.facts
+    weights = [(f.name, f.stat().st_size) for f in sorted(facts.folder.glob("*.safetensors"))]
+    key: dict[str, Any] = {
+        "model": [(facts.folder / "config.json").read_text(encoding="utf8"), weights],
+        "device": [torch.cuda.get_device_name(encoder.device), torch.cuda.mem_get_info(encoder.device)[1]],
+        "precision": encoder.precision,
+        "longest": encoder.longest,
+        "layers": encoder.forward.name,
+        "versions": [torch.__version__, transformers.__version__, torch.version.cuda],
+    }
+    name = blake2b(json.dumps(key).encode(), digest_size=16).hexdigest()
+    return cache_folder() / "budgets" / f"{name}.json"
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[Path | None]:
+    """Hold a lock beside a cache file; without a place to write there is no cache, and None."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = file.with_suffix(".lock").open("w")
+    except OSError:
+        yield None
+        return
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield file
+
+
+def _recall(file: Path | None) -> dict[str, int] | None:
+    try:
+        known = json.loads(file.read_text(encoding="ascii")) if file else None
+        return {"budget": int(known["budget"]), "peak": int(known["peak"])} if known else None
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return None
+
+
+def _write(file: Path | None, budget: int, peak: int) -> None:
+    if file is None:
+        return
+    fresh = file.with_suffix(f".{os.getpid()}")
+    with suppress(OSError):  # a cache that cannot be written costs seconds, not the run
+        fresh.write_text(json.dumps({"budget": budget, "peak": peak}), encoding="ascii")
+        fresh.replace(file)

@@ -1,0 +1,115 @@
+"""Make an encoder ready for its first batch: token budget, self-test, and what fp8 costs."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from embed_corpus.engine import ops
+from embed_corpus.engine.calibrate import calibrate
+from embed_corpus.engine.forward import ModelLayers, tile_rows_of
+from embed_corpus.engine.selftest import self_test
+from embed_corpus.errors import ModelError
+from embed_corpus.feed.packing import MIN_TOKENS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from embed_corpus.engine.encoder import Encoder
+
+__all__ = ["check_fp8", "fp8_loss", "get_ready"]
+
+log = logging.getLogger("embed_corpus")
+
+CPU_BUDGET = 1024
+"""On a CPU throughput is flat from 512 to 2,048 tokens and falls beyond (benchmarks/LOG.md)."""
+PADDED_BUDGET = 32_768
+"""Tokens of a pass on a GPU where texts are padded."""
+FP8_COSINE, FP8_OVERLAP = 0.95, 0.8
+"""Least mean cosine, and least share of the 10 nearest neighbours kept, that fp8 passes with unforced."""
+
+
+def get_ready(encoder: Encoder, token_budget: int | None = None, most_tokens: int | None = None) -> list[str]:
+    """Set an encoder's token budget and choose its path; returns what the user should know.
+
+    `token_budget` None: measured on a GPU, 1,024 on a CPU; `most_tokens` bounds it where the
+    whole input is small.
+
+    Raises:
+        ModelError: the device cannot hold the longest text; fp8 on a model that needs the padded path.
+    """
+    notes = []
+    cuda = encoder.device.type == "cuda"
+    if cuda and (reason := ops.why_no_kernels()):
+        notes.append(f"slower than it could be: {reason}, so kernels cannot be built")
+    packs = encoder.model.is_backend_compatible()
+    if token_budget is None:
+        token_budget = (calibrate(encoder) if packs else PADDED_BUDGET) if cuda else CPU_BUDGET
+        if cuda and most_tokens is not None:
+            token_budget = min(token_budget, 1 << max(12, (most_tokens // 4).bit_length()))
+    encoder.token_budget = max(token_budget, encoder.longest)
+    if not packs:
+        return notes + _pad(encoder, f"architecture {encoder.model.config.model_type!r} computes its attention itself")
+    test = self_test(encoder, encoder.token_budget if cuda else MIN_TOKENS)
+    if test.problem:
+        return notes + _pad(encoder, test.problem)
+    if not test.exact:
+        notes.append("vectors are not bit-reproducible here: a text's bits hang on the texts around it")
+    return notes
+
+
+def _pad(encoder: Encoder, reason: str) -> list[str]:
+    encoder.use_padded()
+    return [f"texts are padded, which is slower: {reason}"]
+
+
+def fp8_loss(encoder: Encoder, chunks: Sequence[NDArray[np.int32]]) -> tuple[float, float, float]:
+    """Embed chunks (ids each) in fp8 and in bf16: mean and least cosine, overlap of the 10 nearest neighbours."""
+    plain = ModelLayers(encoder.model, tile_rows_of(encoder.model.config, encoder.device, encoder.longest))
+    packer = encoder.packer()
+    lengths = np.array([len(ids) for ids in chunks], np.int32)
+    batches = [*packer.add_ids(np.concatenate(chunks), lengths), *packer.flush()]
+    ours = np.concatenate([encoder.run(batch, encoder.forward).cpu().numpy() for batch in batches])
+    theirs = np.concatenate([encoder.run(batch, plain).cpu().numpy() for batch in batches])
+    a, b = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (ours, theirs))
+    cosine = (a * b).sum(1)
+    return float(cosine.mean()), float(cosine.min()), _overlap(a, b)
+
+
+def _overlap(a: NDArray[Any], b: NDArray[Any], k: int = 10) -> float:
+    """Return the share of the k nearest neighbours, by cosine among the sample, that two spaces have in common."""
+    k = min(k, len(a) - 1)
+    if k < 1:
+        return 1.0
+    near = []
+    for space in (a, b):
+        scores = space @ space.T
+        np.fill_diagonal(scores, -np.inf)
+        near.append(np.argpartition(-scores, k - 1, axis=1)[:, :k])
+    shared = [len(np.intersect1d(x, y)) for x, y in zip(*near, strict=True)]
+    return float(np.mean(shared)) / k
+
+
+def check_fp8(encoder: Encoder, chunks: Sequence[NDArray[np.int32]], *, forced: bool) -> str:
+    """Say what fp8 costs on a sample of the user's own texts.
+
+    Raises:
+        ModelError: too much, and not forced.
+    """
+    if not chunks:
+        return "fp8: nothing to judge it on at the begin of the input"
+    mean, least, overlap = fp8_loss(encoder, chunks)
+    seen = (
+        f"fp8 against bf16 over {len(chunks)} chunks: cosine {mean:.4f} (least {least:.4f}), "
+        f"neighbours@10 {overlap:.0%}"
+    )
+    if not forced and (not mean >= FP8_COSINE or not overlap >= FP8_OVERLAP):
+        raise ModelError(
+            f"{seen}: less than {FP8_COSINE} or {FP8_OVERLAP:.0%}. "
+            "Use --precision bf16, or --force-fp8 to go on all the same."
+        )
+    return seen

@@ -1,0 +1,100 @@
+"""Before the first batch: do packed texts get the vectors that the plain padded model gives them?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn.functional import cosine_similarity
+
+from embed_corpus.engine.attention import counted_calls
+from embed_corpus.engine.forward import ModelLayers
+from embed_corpus.engine.padded import run_padded, stock_attention
+from embed_corpus.feed.packing import MIN_TOKENS, make_batch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from embed_corpus.engine.encoder import Encoder
+
+__all__ = ["SelfTest", "self_test"]
+
+_COSINE = {"fp32": 0.99999, "fp16": 0.9999, "bf16": 0.999, "fp8": 0.0}
+"""Least cosine to the padded model in the same precision; fp8 is judged on the user's own texts instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """What the test saw.
+
+    Attributes:
+        problem: why the path must not be used; empty if it may.
+        exact: a text's vector has the same bits first, last and alone in its batch.
+        cosine: least cosine to the padded model.
+    """
+
+    problem: str
+    exact: bool
+    cosine: float
+
+
+def self_test(encoder: Encoder, shape: int = MIN_TOKENS) -> SelfTest:
+    """Embed [A, B, A], A alone and both padded; `shape` is the tokens of a batch.
+
+    It catches texts that see each other, wrong positions, a window that is ignored, and layers
+    that never call our attention.
+    """
+    a, b = _texts(encoder)
+    model: Any = encoder.model
+    if not model.is_backend_compatible():
+        return SelfTest(f"architecture {model.config.model_type!r} computes its attention itself", False, 0.0)
+    if isinstance(encoder.forward, ModelLayers) and (missing := _layers_without_attention(encoder, a)):
+        return SelfTest(missing, exact=False, cosine=0.0)
+    among = encoder.encode(_batch([a, b, a], shape))
+    alone = encoder.encode(_batch([a], shape))
+    exact = bool((among[0] == among[2]).all() and (among[0] == alone[0]).all())
+    vectors, expected = torch.from_numpy(among[:2]), _padded(encoder, [a, b])
+    cosine = float(cosine_similarity(vectors, expected, dim=1).min())
+    least = _COSINE[encoder.precision]
+    problem = "" if cosine >= least else f"cosine {cosine:.5f} to the padded model, {least} is the least allowed"
+    return SelfTest(problem, exact, cosine)
+
+
+def _texts(encoder: Encoder) -> list[NDArray[np.int32]]:
+    """Make two texts of random ordinary tokens, the first longer than a sliding window if that is short."""
+    config = encoder.model.config
+    window = getattr(config, "sliding_window", None) or 0
+    special = {v for k, v in config.to_dict().items() if k.endswith("_token_id") and isinstance(v, int)}
+    ordinary = np.setdiff1d(np.arange(min(config.vocab_size, 30_000)), list(special)).astype(np.int32)
+    dice = np.random.default_rng(0)
+    longest = encoder.longest
+    lengths = min(longest, max(150, window + 33 if window < 1024 else 0)), min(longest, 77)
+    return [dice.choice(ordinary, n) for n in lengths]
+
+
+def _batch(texts: list[NDArray[np.int32]], shape: int) -> Any:
+    return make_batch(np.concatenate(texts), np.array([len(t) for t in texts], np.int32), shape)
+
+
+@torch.inference_mode()
+def _padded(encoder: Encoder, texts: list[NDArray[np.int32]]) -> torch.Tensor:
+    """Embed texts with the plain padded model, on its device; float32[n, dim] on the host."""
+    lengths = torch.tensor([len(text) for text in texts])
+    mask = (torch.arange(int(lengths.max())) < lengths[:, None]).to(encoder.device)
+    ids = torch.full(mask.shape, int(getattr(encoder.model.config, "pad_token_id", None) or 0), device=encoder.device)
+    ids[mask] = torch.from_numpy(np.concatenate(texts)).long().to(encoder.device)
+    with stock_attention(encoder.model):
+        hidden = run_padded(encoder.model, ids, mask)[mask]
+    edges = torch.tensor([0, *lengths.cumsum(0)], dtype=torch.int32, device=encoder.device)
+    return encoder.pool(hidden, edges).float().cpu()
+
+
+def _layers_without_attention(encoder: Encoder, text: NDArray[np.int32]) -> str:
+    """Say how many layers did not call our attention, if any; runs them eagerly once."""
+    plain = ModelLayers(encoder.model, None)
+    with counted_calls(encoder.model) as calls, torch.compiler.set_stance("force_eager"):
+        encoder.run(_batch([text], MIN_TOKENS), plain)
+    n_layers = encoder.model.config.num_hidden_layers
+    return "" if len(calls) == n_layers else f"only {len(calls)} of {n_layers} layers use the attention they are given"

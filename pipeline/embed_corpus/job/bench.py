@@ -1,0 +1,284 @@
+"""Measure the encoder alone on this machine, and prove that its vectors are reproducible."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from embed_corpus.chunk.tokenizer import WordTokenizer
+from embed_corpus.chunk.windows import Chunker
+from embed_corpus.engine.cache import keep_kernels
+from embed_corpus.engine.facts import ModelFacts, model_folder, read_facts
+from embed_corpus.errors import EmbedCorpusError
+from embed_corpus.feed.packing import Packer
+from embed_corpus.job.config import JobConfig
+from embed_corpus.job.devices import resolve_devices, resolve_precision
+from embed_corpus.job.prepare import DEFAULT_CHUNK_TOKENS
+from embed_corpus.source.discover import discover
+from embed_corpus.source.plan import inspect_all, make_plan
+from embed_corpus.source.read import read_shard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from embed_corpus.data import Batch
+    from embed_corpus.engine.encoder import Encoder
+
+__all__ = [
+    "Ids",
+    "Measured",
+    "digest_of",
+    "embed",
+    "first_of",
+    "flops",
+    "in_order",
+    "made_up",
+    "matrix_rate",
+    "measure",
+    "pack",
+    "prepare_bench",
+    "same_bits",
+    "seconds",
+]
+
+Ids = list["NDArray[np.int32]"]
+"""Token ids of chunks, int32 each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a measurement saw.
+
+    Attributes:
+        tokens_per_s: real tokens, from ids to vectors on the host; median of the rounds.
+        flops_per_s: their arithmetic: 2 x non-embedding parameters + attention.
+        matrix_rate: FLOP/s of a large matrix product there, in the same run.
+        fill: share of a batch's tokens that are real.
+        memory: peak bytes on the device; 0 on a CPU.
+    """
+
+    tokens_per_s: float
+    flops_per_s: float
+    matrix_rate: float
+    fill: float
+    memory: int
+
+    def to_json(self) -> dict[str, float | int]:
+        """Return the fields."""
+        return asdict(self)
+
+
+def pack(encoder: Encoder, chunks: Ids, budget: int | None = None) -> list[Batch]:
+    """Pack chunks as a run would, or to another token budget."""
+    packer = encoder.packer() if budget is None else Packer(budget, static=encoder.device.type == "cuda")
+    lengths = np.array([len(ids) for ids in chunks], np.int32)
+    return [*packer.add_ids(np.concatenate(chunks), lengths), *packer.flush()]
+
+
+def embed(encoder: Encoder, batches: Iterable[Batch]) -> NDArray[np.float32]:
+    """Embed batches with two in flight, as a run does; float32[n, dim]."""
+
+    def vectors() -> Iterator[NDArray[np.float32]]:
+        flying: deque[Any] = deque()
+        for batch in batches:
+            flying.append(encoder.submit(batch))
+            if len(flying) > 2:
+                yield flying.popleft().result()
+        yield from (pending.result() for pending in flying)
+
+    return np.concatenate(list(vectors()))
+
+
+def measure(encoder: Encoder, batches: Sequence[Batch], rounds: int = 3) -> Measured:
+    """Time passes over batches; one pass before them does not count."""
+    import torch
+
+    cuda = encoder.device.type == "cuda"
+    embed(encoder, batches)
+    rate = matrix_rate(encoder.device)
+    if cuda:
+        torch.cuda.reset_peak_memory_stats(encoder.device)
+    taken = statistics.median(seconds(lambda: embed(encoder, batches)) for _ in range(rounds))
+    lengths = np.concatenate([np.diff(batch.cu_seqlens) for batch in batches])
+    real = int(lengths.sum())
+    return Measured(
+        tokens_per_s=real / taken,
+        flops_per_s=flops(encoder, lengths) / taken,
+        matrix_rate=rate,
+        fill=real / sum(len(batch.input_ids) for batch in batches),
+        memory=torch.cuda.max_memory_allocated(encoder.device) if cuda else 0,
+    )
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Time one call that waits for its own results."""
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
+
+
+def matrix_rate(device: Any, lasting: float = 1.0) -> float:
+    """Return the FLOP/s of a large square matrix product, bf16 on a GPU and fp32 on a CPU.
+
+    It runs for a second, as a pass does: a card at its power limit slows down within that time.
+    """
+    import torch
+
+    cuda = device.type == "cuda"
+    n = 8192 if cuda else 1024
+    a, b = (torch.randn(n, n, device=device, dtype=torch.bfloat16 if cuda else torch.float32) for _ in range(2))
+
+    def products(times: int) -> float:
+        begin = time.perf_counter()
+        for _ in range(times):
+            a @ b
+        if cuda:
+            torch.cuda.synchronize(device)
+        return (time.perf_counter() - begin) / times
+
+    products(3)
+    each = products(max(1, int(lasting / products(3))))
+    return float(2 * n**3 / each)
+
+
+def flops(encoder: Encoder, lengths: NDArray[Any]) -> float:
+    """Return the FLOPs of one pass over chunks of these lengths.
+
+    2 x non-embedding parameters a token, and 4 x layers x heads x head size a pair of tokens
+    that see each other: n * n of them, under a causal mask half (windows are not counted off).
+    """
+    config = encoder.config
+    heads = config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    wide = np.asarray(lengths, np.float64)
+    pairs = (wide**2).sum() * (0.5 if encoder.causal else 1.0)
+    return float(2 * encoder.n_parameters * wide.sum() + 4 * config.num_hidden_layers * heads * size * pairs)
+
+
+def digest_of(vectors: NDArray[np.float32]) -> str:
+    """Return the sha256 of vectors' bytes."""
+    return hashlib.sha256(np.ascontiguousarray(vectors).tobytes()).hexdigest()
+
+
+def in_order(
+    encoder: Encoder, chunks: Ids, order: NDArray[Any] | None = None, budget: int | None = None
+) -> NDArray[np.float32]:
+    """Embed chunks in some order and return the vectors in their own."""
+    order = np.arange(len(chunks)) if order is None else order
+    vectors = embed(encoder, pack(encoder, [chunks[i] for i in order], budget))
+    back = np.empty_like(vectors)
+    back[order] = vectors
+    return back
+
+
+def cold_digest(arguments: Sequence[str]) -> str:
+    """Run `bench` with these arguments in a fresh process with empty caches; the digest of its vectors.
+
+    Raises:
+        EmbedCorpusError: it failed.
+    """
+    with tempfile.TemporaryDirectory() as empty:
+        names = ("XDG_CACHE_HOME", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")
+        command = [sys.executable, "-m", "embed_corpus", "bench", *arguments, "--rounds", "0", "--json"]
+        answer = subprocess.run(  # noqa: S603  # our own interpreter
+            command, env=os.environ | dict.fromkeys(names, empty), capture_output=True, text=True, check=False
+        )
+    if answer.returncode:
+        raise EmbedCorpusError(f"bench failed in a fresh process:\n{answer.stderr[-2000:]}")
+    return str(json.loads(answer.stdout.splitlines()[-1])["digest"])
+
+
+def prepare_bench(
+    inputs: Sequence[str],
+    *,
+    model: str | None,
+    revision: str | None,
+    text_column: tuple[str, ...],
+    chunk_tokens: int | None,
+    devices: str,
+    precision: Any,
+    batch_tokens: int | None,
+    compile: bool,  # noqa: A002  # the option's name
+    tokens: int | None,
+) -> tuple[Encoder, Ids, list[str]]:
+    """Load a model on the first of the devices and get chunks for it; also what the user should know.
+
+    Raises:
+        UsageError, ModelError, DataError: as `run` does.
+    """
+    keep_kernels()
+    from embed_corpus.engine.encoder import Encoder
+    from embed_corpus.engine.ready import get_ready
+
+    device = resolve_devices(devices)[0]
+    facts = read_facts(model_folder(model, revision))
+    longest = min(chunk_tokens or DEFAULT_CHUNK_TOKENS, facts.max_tokens)
+    encoder = Encoder(facts, device, resolve_precision(precision, device, facts.family), longest, compiled=compile)
+    tokens = tokens or (20_000 if device == "cpu" else 2_000_000)
+    if inputs:
+        config = JobConfig(tuple(inputs), Path(os.devnull), text_column=text_column)
+        chunks = first_of(config, facts, longest, tokens)
+    else:
+        chunks = made_up(longest, tokens, encoder.config.vocab_size)
+    notes = get_ready(encoder, batch_tokens)
+    encoder.release()
+    return encoder, chunks, notes
+
+
+def made_up(longest: int, tokens: int, vocabulary: int) -> Ids:
+    """Make chunks of random ids and of lengths from 1 to the longest, `tokens` in all or a little more."""
+    dice = np.random.default_rng(0)
+    chunks: Ids = []
+    while tokens > 0:
+        chunks.append(
+            dice.integers(min(1000, vocabulary // 2), vocabulary, dice.integers(1, longest + 1), dtype=np.int32)
+        )
+        tokens -= len(chunks[-1])
+    return chunks
+
+
+def first_of(config: JobConfig, facts: ModelFacts, chunk_tokens: int, tokens: int) -> Ids:
+    """Cut the first documents of a corpus into chunks, `tokens` in all or a little more.
+
+    Raises:
+        DataError, UsageError: the corpus cannot be read.
+    """
+    chunker = Chunker(WordTokenizer(facts.folder), chunk_tokens, prompt=facts.document_prompt)
+    found, _ = discover(config.input, config.output)
+    plan = make_plan(inspect_all(found, config.columns), "bench")
+    chunks: Ids = []
+    for shard in plan.shards:
+        for rows in read_shard(shard, config.columns, {}):
+            cut = chunker(rows.table["text"].to_pylist())
+            chunks += np.split(cut.input_ids, np.cumsum(cut.n_tokens)[:-1]) if len(cut) else []
+            tokens -= int(cut.n_tokens.sum())
+            if tokens <= 0:
+                return chunks
+    return chunks
+
+
+def same_bits(encoder: Encoder, chunks: Ids, arguments: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    """Embed chunks in three other orders, to two other budgets, in two fresh processes: the same bits each time?"""
+    expected = digest_of(in_order(encoder, chunks))
+    dice = np.random.default_rng(1)
+    for i in range(3):
+        yield f"shuffled {i + 1}", digest_of(in_order(encoder, chunks, dice.permutation(len(chunks)))) == expected
+    for budget in (max(encoder.token_budget // 2, encoder.longest, 256), encoder.token_budget * 2):
+        vectors = in_order(encoder, chunks, dice.permutation(len(chunks)), budget)
+        yield f"batches of {budget:,} tokens", digest_of(vectors) == expected
+    for i in range(2):
+        yield f"fresh process {i + 1}, empty caches", cold_digest(arguments) == expected

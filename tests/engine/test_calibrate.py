@@ -1,0 +1,153 @@
+"""The token budget of a GPU: the search over measured sizes, and what is remembered of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from embed_corpus.engine import calibrate
+from embed_corpus.engine.encoder import Encoder
+from embed_corpus.engine.facts import read_facts
+from embed_corpus.errors import ModelError
+
+GIB = 1 << 30
+Table = dict[int, tuple[float, int]]
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_model: Path) -> Encoder:
+    """An encoder whose longest text has 64 tokens; its device is a table."""
+    return Encoder(read_facts(tiny_model), "cpu", "fp32")
+
+
+def device(monkeypatch: pytest.MonkeyPatch, table: Table) -> Counter[int]:
+    """Let measurements be read from tokens → (tokens/s, peak bytes); what is not there does not fit. Counts them."""
+    asked: Counter[int] = Counter()
+
+    def measured(_: Encoder, tokens: int) -> tuple[float, int]:
+        asked[tokens] += 1
+        if tokens not in table:
+            raise torch.OutOfMemoryError("made up")
+        return table[tokens]
+
+    monkeypatch.setattr(calibrate, "_measure", measured)
+    return asked
+
+
+def rates(*thousands: float, first: int = 4096, gib: float = 1.0) -> Table:
+    """A table of doubling sizes: their rates, and peaks that double from `gib` on."""
+    return {first << i: (1000 * rate, int(gib * GIB) << i) for i, rate in enumerate(thousands)}
+
+
+def test_stops_when_doubling_gains_little(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The budget is the last size that brought 2 %, its peak comes with it, and nothing larger is tried."""
+    asked = device(monkeypatch, rates(100, 150, 160, 163, 300))
+    budget, peak, seen = calibrate._search(encoder, 1000 * GIB)
+    assert (budget, peak) == (16384, 4 * GIB)
+    assert sorted(asked) == sorted(seen) == [4096, 8192, 16384, 32768]
+
+
+def test_two_percent_are_enough(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gain of just over 2 % is worth doubling; the search ends at the greatest size all the same."""
+    device(monkeypatch, rates(*(1.021**i for i in range(8))))
+    assert calibrate._search(encoder, 10**6 * GIB)[0] == calibrate.LAST == 262144
+
+
+@pytest.mark.parametrize(("free", "budget"), [(17.9, 16384), (17.7, 8192), (9.0, 8192), (8.8, 4096)])
+def test_stops_before_memory_ends(encoder: Encoder, monkeypatch: pytest.MonkeyPatch, free: float, budget: int) -> None:
+    """No size is tried of which the line through the peaks says that it passes 90 % of the free memory."""
+    asked = device(monkeypatch, {t: (rate, 4 * t * GIB // 4096) for t, (rate, _) in rates(1, 2, 4, 8).items()})
+    assert calibrate._search(encoder, int(free * GIB))[0] == budget
+    assert max(asked) == budget
+
+
+def test_size_that_does_not_fit_after_one_that_did(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A size that does not fit, whatever the line said, ends the search at the one before."""
+    device(monkeypatch, rates(1, 2))
+    assert calibrate._search(encoder, 1000 * GIB)[:2] == (8192, 2 * GIB)
+
+
+@pytest.mark.parametrize(("longest", "fits"), [(64, 2048), (64, 512), (64, 64), (3000, 3000)])
+def test_goes_down_when_the_first_size_does_not_fit(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch, longest: int, fits: int
+) -> None:
+    """Where 4,096 tokens are too many the search goes down, to the longest text at least."""
+    monkeypatch.setattr(encoder, "longest", longest)
+    device(monkeypatch, {fits: (1.0, GIB)})
+    assert calibrate._search(encoder, 1000 * GIB)[:2] == (fits, GIB)
+
+
+def test_not_even_the_longest_text_fits(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory for no text at all is an error with the device and the remedies."""
+    asked = device(monkeypatch, {})
+    with pytest.raises(ModelError, match=r"cpu has too little memory for one chunk of 64 tokens: use shorter --chunk"):
+        calibrate._search(encoder, GIB)
+    assert min(asked) == 64
+
+
+def test_begins_at_the_longest_text(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text of more than 4,096 tokens is the smallest size there is."""
+    monkeypatch.setattr(encoder, "longest", 6000)
+    asked = device(monkeypatch, rates(1, 2, 2, first=6000))
+    assert calibrate._search(encoder, 1000 * GIB)[0] == 12000
+    assert min(asked) == 6000
+    device(monkeypatch, {})
+    with pytest.raises(ModelError, match="one chunk of 6000 tokens"):
+        calibrate._search(encoder, GIB)
+
+
+# --- what is remembered --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache file of the encoder's model on a device with 100 GiB free; neither file nor folder is there yet."""
+    file = tmp_path / "budgets" / "0a.json"
+    monkeypatch.setattr(calibrate, "_cache_file", lambda _: file)
+    monkeypatch.setattr(calibrate, "_free_memory", lambda _: 100 * GIB)
+    return file
+
+
+def test_measured_once(encoder: Encoder, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    """The budget is measured once and read ever after, as long as its peak fits."""
+    asked = device(monkeypatch, rates(1, 2, 2))
+    assert [calibrate.calibrate(encoder) for _ in range(3)] == [8192] * 3
+    assert set(asked.values()) == {1}
+    assert sorted(p.suffix for p in cache.parent.iterdir()) == [".json", ".lock"]
+    monkeypatch.setattr(calibrate, "_free_memory", lambda _: 2 * GIB)
+    assert calibrate.calibrate(encoder) == 4096
+    assert asked[4096] == 2
+
+
+def test_lowered_budget_is_remembered(encoder: Encoder, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    """A budget that had to be lowered is what the next run begins with."""
+    asked = device(monkeypatch, rates(1, 2, 2))
+    calibrate.calibrate(encoder)
+    calibrate.remember(encoder, 1234)
+    assert calibrate._recall(cache) == {"budget": 1234, "peak": 0}
+    assert calibrate.calibrate(encoder) == 1234
+    assert asked[4096] == 1
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "null", "0", "[1]", "7", '{"budget": 5}', '{"budget": "x", "peak": 0}', "é"]
+)
+def test_damaged_cache(encoder: Encoder, monkeypatch: pytest.MonkeyPatch, cache: Path, content: str) -> None:
+    """A damaged cache file is as good as none, and is mended."""
+    cache.parent.mkdir()
+    cache.write_text(content)
+    device(monkeypatch, rates(1, 2, 2))
+    assert calibrate.calibrate(encoder) == 8192
+    assert calibrate._recall(cache) == {"budget": 8192, "peak": 2 * GIB}
+
+
+def test_no_place_for_a_cache(encoder: Encoder, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    """Without a place to write, the budget is measured each time and nothing else is different."""
+    cache.parent.write_text("no folder")
+    asked = device(monkeypatch, rates(1, 2, 2))
+    assert [calibrate.calibrate(encoder) for _ in range(2)] == [8192] * 2
+    calibrate.remember(encoder, 1234)
+    assert asked[4096] == 2

@@ -1,0 +1,161 @@
+"""Getting ready: what the user is told, which budget is taken, and what fp8 costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from batches import Ids, encode, ids_of, random_ids
+from embed_corpus.chunk.tokenizer import WordTokenizer
+from embed_corpus.chunk.windows import Chunker
+from embed_corpus.engine.encoder import Encoder
+from embed_corpus.engine.facts import read_facts
+from embed_corpus.engine.padded import PaddedLayers
+from embed_corpus.engine.ready import _overlap, check_fp8, fp8_loss, get_ready
+from embed_corpus.errors import ModelError
+from faulty import Bent
+
+
+@pytest.fixture(scope="module")
+def sample(tiny_decoder: Path, documents: list[str]) -> Ids:
+    """Ids of natural texts."""
+    return ids_of(Chunker(WordTokenizer(tiny_decoder), 128)(documents))
+
+
+def encoder_of(model: Path, precision: str = "fp32") -> Encoder:
+    """The model on the CPU."""
+    return Encoder(read_facts(model), "cpu", precision)
+
+
+class Noisy:
+    """A way to run a model's layers with so much noise added."""
+
+    def __init__(self, forward: Any, share: float) -> None:
+        self.name, self.layout, self.pools = forward.name, forward.layout, forward.pools
+        self._forward, self._share = forward, share
+        self._dice = torch.Generator().manual_seed(0)
+
+    def __call__(self, packed: Any) -> torch.Tensor:
+        hidden = self._forward(packed)
+        return hidden + self._share * hidden.std() * torch.randn(hidden.shape, generator=self._dice).to(hidden.dtype)
+
+
+# --- budget ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("asked", "budget"), [(None, 1024), (512, 512), (5, 64)])
+def test_budget(tiny_model: Path, asked: int | None, budget: int) -> None:
+    """The budget is what was asked for, 1,024 on a CPU if nothing was, and the longest text at least."""
+    encoder = encoder_of(tiny_model)
+    assert get_ready(encoder, asked) == []
+    assert encoder.token_budget == encoder.packer().budget == budget
+
+
+def test_own_attention_takes_the_padded_path(tiny_mpnet: Path) -> None:
+    """A model that cannot take packed batches is padded, and its user is told once why."""
+    encoder = encoder_of(tiny_mpnet)
+    notes = get_ready(encoder)
+    assert notes == ["texts are padded, which is slower: architecture 'mpnet' computes its attention itself"]
+    assert isinstance(encoder.forward, PaddedLayers)
+
+
+def test_budget_of_the_padded_path(tiny_mpnet: Path) -> None:
+    """The budget that was asked for bounds a padded pass too, and is used up."""
+    encoder = encoder_of(tiny_mpnet)
+    get_ready(encoder, 4096)
+    assert encoder.forward._budget == encoder.token_budget == 4096
+
+
+@pytest.mark.parametrize("name", ["tiny_model", "tiny_mpnet"])
+def test_model_is_let_go(request: pytest.FixtureRequest, name: str) -> None:
+    """When it is ready, an encoder works without transformers' model, on either path."""
+    encoder, ids = encoder_of(request.getfixturevalue(name)), random_ids([9, 64, 30])
+    get_ready(encoder)
+    before = encode(encoder, ids)
+    encoder.release()
+    assert encoder.model is None
+    assert encode(encoder, ids).tobytes() == before.tobytes()
+
+
+# --- fp8 ---------------------------------------------------------------------------------------
+
+
+def unit_rows(n: int, dim: int, seed: int) -> np.ndarray:
+    """Random unit vectors."""
+    rows = np.random.default_rng(seed).standard_normal((n, dim))
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_overlap_of_neighbours() -> None:
+    """Two spaces share all neighbours if they are one, turned or not, and few if they have nothing in common."""
+    a = unit_rows(400, 32, 0)
+    turn = np.linalg.qr(np.random.default_rng(2).standard_normal((32, 32)))[0]
+    assert _overlap(a, a) == _overlap(a, a @ turn) == 1.0
+    assert _overlap(a, unit_rows(400, 32, 1)) < 0.1
+
+
+def test_overlap_counts() -> None:
+    """The overlap is the mean share of common neighbours, a text not being its own."""
+    line, swapped = (np.array([[np.cos(t), np.sin(t)] for t in ts]) for ts in ([0, 0.1, 1, 1.1], [0, 1, 0.1, 1.1]))
+    assert _overlap(line, line, k=1) == 1.0
+    assert _overlap(line, swapped, k=1) == 0.0
+    assert _overlap(line, swapped, k=2) == 0.75
+    assert _overlap(line, swapped) == 1.0  # of four texts, each has all three others as neighbours
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_overlap_of_nothing(n: int) -> None:
+    """Where there are no neighbours, none are lost."""
+    assert _overlap(unit_rows(n, 4, 0), unit_rows(n, 4, 1)) == 1.0
+
+
+def test_loss_of_fp8(tiny_decoder: Path, sample: Ids) -> None:
+    """fp8 costs something, measured over all chunks; bf16 against itself next to nothing."""
+    mean, least, overlap = fp8_loss(encoder_of(tiny_decoder, "fp8"), sample)
+    assert 0.9 < least < mean < 0.99999
+    assert 0.5 < overlap < 1
+    mean, least, overlap = fp8_loss(encoder_of(tiny_decoder, "bf16"), sample)
+    assert 0.999 < least <= mean
+    assert overlap > 0.9
+
+
+def test_good_fp8_passes_and_tells_its_price(tiny_decoder: Path, sample: Ids) -> None:
+    """What costs little passes unforced, and says over how many chunks it was measured."""
+    said = check_fp8(encoder_of(tiny_decoder, "bf16"), sample, forced=False)
+    assert said.startswith(f"fp8 against bf16 over {len(sample)} chunks: cosine 1.0000 (least 0.99")
+
+
+def test_bad_fp8_is_refused_unless_forced(tiny_decoder: Path, sample: Ids) -> None:
+    """What costs too much is refused with the numbers and both remedies; forced, it passes with the same numbers."""
+    encoder = encoder_of(tiny_decoder, "bf16")
+    plain = encoder.forward
+    encoder.forward = Noisy(plain, 1.0)
+    with pytest.raises(ModelError, match=r"Use --precision bf16, or --force-fp8") as error:
+        check_fp8(encoder, sample, forced=False)
+    encoder.forward = Noisy(plain, 1.0)
+    assert str(error.value).startswith(check_fp8(encoder, sample, forced=True))
+
+
+def test_no_number_is_no_good_fp8(tiny_decoder: Path, sample: Ids) -> None:
+    """A single vector that is NaN does not pass for a good one."""
+    encoder = encoder_of(tiny_decoder, "bf16")
+    encoder.forward = Bent(encoder.forward, 1999)
+    with pytest.raises(ModelError, match="cosine nan"):
+        check_fp8(encoder, [*sample, np.array([1999], np.int32)], forced=False)
+
+
+def test_no_sample_for_fp8(tiny_decoder: Path) -> None:
+    """A first shard without a single chunk, or one that cannot be read, is no reason to break down."""
+    assert check_fp8(encoder_of(tiny_decoder, "fp8"), [], forced=False)
+
+
+@pytest.mark.parametrize(("name", "compiled"), [("tiny_model", True), ("tiny_decoder", False)])
+def test_fp8_where_there_is_none(request: pytest.FixtureRequest, name: str, compiled: bool) -> None:
+    """A model, or a way to run it, that has no fp8 layers is refused, not run in bf16 under another name."""
+    facts = read_facts(request.getfixturevalue(name))
+    with pytest.raises(ModelError, match="fp8"):
+        get_ready(Encoder(facts, "cpu", "fp8", compiled=compiled))

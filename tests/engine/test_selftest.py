@@ -1,0 +1,129 @@
+"""The self-test: what it lets pass, what it catches, and what is done then."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from batches import cosines, encode, random_ids
+from embed_corpus.engine import attention, fused
+from embed_corpus.engine.attention import attend
+from embed_corpus.engine.encoder import Encoder
+from embed_corpus.engine.facts import read_facts
+from embed_corpus.engine.padded import PaddedLayers
+from embed_corpus.engine.ready import get_ready
+from embed_corpus.engine.selftest import self_test
+from tiny import edit
+
+IDS = random_ids([40, 64, 7, 33])
+
+
+def encoder_of(model: Path, *, compiled: bool = True, precision: str = "fp32") -> Encoder:
+    """The model on the CPU."""
+    return Encoder(read_facts(model), "cpu", precision, compiled=compiled)
+
+
+def leaky(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: Any, **options: Any) -> torch.Tensor:
+    """Attention over the whole batch, as if it were one text."""
+    n = len(query)
+    return attend(query, key, value, torch.tensor([0, n], dtype=torch.int32), n, None, **options)
+
+
+def assert_padded(encoder: Encoder, problem: str, expected: np.ndarray) -> None:
+    """Getting ready meets the problem, takes the padded path, says both, and then the vectors are right."""
+    assert problem in self_test(encoder).problem
+    (note,) = get_ready(encoder)
+    assert note.startswith("texts are padded, which is slower: ")
+    assert problem in note
+    assert isinstance(encoder.forward, PaddedLayers)
+    assert (cosines(encode(encoder, IDS), expected) >= 0.99999).all()
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_sound_model(model: Path, compiled: bool) -> None:
+    """A sound model passes, to the bit, and keeps its path without a note."""
+    encoder = encoder_of(model, compiled=compiled)
+    test, forward = self_test(encoder), encoder.forward
+    assert (test.problem, test.exact) == ("", True)
+    assert test.cosine >= 0.99999
+    assert get_ready(encoder) == []
+    assert encoder.forward is forward
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_half_precision(model: Path, precision: str) -> None:
+    """In half precision sound models pass too."""
+    assert self_test(encoder_of(model, precision=precision)).problem == ""
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_texts_that_see_each_other(model: Path, monkeypatch: pytest.MonkeyPatch, compiled: bool) -> None:
+    """Attention that ignores where a text ends is caught."""
+    expected = encode(encoder_of(model), IDS)
+    monkeypatch.setattr(fused if compiled else attention, "attend", leaky)
+    assert_padded(encoder_of(model, compiled=compiled), "to the padded model, 0.99999 is the least allowed", expected)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_wrong_positions(tiny_roberta: Path, compiled: bool) -> None:
+    """Positions that begin elsewhere than the model's are caught."""
+    encoder, expected = encoder_of(tiny_roberta, compiled=compiled), encode(encoder_of(tiny_roberta), IDS)
+    encoder._offset = 0
+    assert_padded(encoder, "to the padded model, 0.99999 is the least allowed", expected)
+
+
+def test_layer_with_attention_of_its_own(tiny_decoder: Path) -> None:
+    """A layer that does not call the attention it is given is caught, even if it harmed nothing."""
+    encoder, expected = encoder_of(tiny_decoder, compiled=False), encode(encoder_of(tiny_decoder), IDS)
+    stray = copy.copy(encoder.model.config)
+    stray._attn_implementation = "sdpa"
+    encoder.model.layers[1].self_attn.config = stray
+    assert_padded(encoder, "only 1 of 2 layers use the attention they are given", expected)
+
+
+@pytest.mark.parametrize("window", [16, 100])
+def test_window_that_is_ignored(
+    tiny_decoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int
+) -> None:
+    """A sliding window is kept; attention that ignores it is caught."""
+    encoder = windowed(tiny_decoder, tmp_path, window)
+    assert self_test(encoder).problem == ""
+    expected = encode(encoder, IDS)
+    monkeypatch.setattr(attention, "attend", lambda *args, **options: attend(*args, **options | {"window": None}))
+    assert_padded(windowed(tiny_decoder, tmp_path, window), "to the padded model", expected)
+
+
+def windowed(model: Path, folder: Path, window: int) -> Encoder:
+    """The decoder with a sliding window in all its layers, which has no fused form."""
+    for file in model.rglob("*.*"):
+        copied = folder / file.relative_to(model)
+        copied.parent.mkdir(exist_ok=True)
+        copied.write_bytes(file.read_bytes())
+    windows = {"use_sliding_window": True, "sliding_window": window, "max_window_layers": 0}
+    edit(folder, "config.json", **windows, layer_types=["sliding_attention"] * 2)
+    return encoder_of(folder)
+
+
+def test_architecture_without_interface(tiny_mpnet: Path) -> None:
+    """A model that computes its attention itself is known by name, before anything is run."""
+    test = self_test(encoder_of(tiny_mpnet))
+    assert (test.problem, test.exact) == ("architecture 'mpnet' computes its attention itself", False)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_vectors_that_are_no_numbers(tiny_model: Path, compiled: bool) -> None:
+    """A path whose vectors are NaN does not pass for a sound one."""
+    encoder = encoder_of(tiny_model, compiled=compiled)
+    forward = encoder.forward
+
+    def broken(packed: Any) -> torch.Tensor:
+        return forward(packed) * torch.nan
+
+    broken.name, broken.layout, broken.pools = forward.name, forward.layout, forward.pools
+    encoder.forward = broken
+    assert "cosine nan to the padded model" in self_test(encoder).problem

@@ -1,0 +1,62 @@
+"""Layers that fail at chosen calls, as a device would, and models that give no numbers."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from embed_corpus.engine.encoder import Encoder
+
+ALWAYS = range(1, 10**6)
+
+
+class Faulty:
+    """A way to run a model's layers that is out of memory at some calls, counted from 1, and else does its work."""
+
+    def __init__(self, forward: Callable[..., Any], failing: Collection[int]) -> None:
+        self.name, self.layout = getattr(forward, "name", ""), getattr(forward, "layout", None)
+        self.pools = getattr(forward, "pools", False)
+        self._forward, self._failing = forward, failing
+        self.calls = 0
+        self.sizes: list[int] = []
+
+    def __call__(self, *args: Any) -> Any:
+        self.calls += 1
+        self.sizes.append(len(getattr(args[0], "ids", ())))
+        if self.calls in self._failing:
+            raise torch.OutOfMemoryError("made up")
+        return self._forward(*args)
+
+
+class Bent:
+    """A way to run a model's layers whose outcome, at the places of one token, is no number."""
+
+    def __init__(self, forward: Any, token: int) -> None:
+        self.name, self.layout, self.pools = forward.name, forward.layout, forward.pools
+        self._forward, self._token = forward, token
+
+    def __call__(self, packed: Any) -> torch.Tensor:
+        hidden: torch.Tensor = self._forward(packed)
+        return hidden.masked_fill((packed.ids == self._token)[:, None], torch.nan)
+
+
+def break_down(encoder: Encoder, failing: Collection[int]) -> Faulty:
+    """Let an encoder's device run out of memory at some calls."""
+    faulty = Faulty(encoder.forward, failing)
+    encoder.forward = faulty
+    return faulty
+
+
+def with_row(model: Path, folder: Path, token: int, value: float) -> Path:
+    """A copy of a model in which one token's embedding is this value throughout."""
+    shutil.copytree(model, folder)
+    weights = load_file(folder / "model.safetensors")
+    (name,) = (n for n in weights if n.endswith(("word_embeddings.weight", "embed_tokens.weight")))
+    weights[name][token] = value
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return folder

@@ -1,0 +1,77 @@
+"""Which devices and precision a job gets, with a driver of our own making: a library of four functions."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from embed_corpus.errors import UsageError
+from embed_corpus.job import devices
+
+DRIVER = """
+#include <stdlib.h>
+int cuInit(unsigned flags) { return 0; }
+int cuDeviceGetCount(int *n) { *n = atoi(getenv("FAKE_GPUS")); return 0; }
+int cuDeviceGet(int *device, int i) { *device = i; return 0; }
+int cuDeviceGetAttribute(int *value, int attribute, int device) {
+    *value = attribute == 75 ? 7 + device : 5 - 5 * device; return 0; }
+"""
+
+
+@pytest.fixture(autouse=True)
+def _two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A Turing (7.5) and an A100-like (8.0) card, and a torch built for CUDA."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    (tmp_path / "driver.c").write_text(DRIVER)
+    subprocess.run([compiler, "-shared", "-o", tmp_path / "libcuda.so.1", tmp_path / "driver.c"], check=True)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    monkeypatch.setenv("FAKE_GPUS", "2")
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: "2.12.0")
+    devices._capabilities.cache_clear()
+    yield
+    devices._capabilities.cache_clear()
+
+
+def test_all_means_every_gpu_else_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert devices.resolve_devices("all") == ("cuda:0", "cuda:1")
+    devices._capabilities.cache_clear()
+    monkeypatch.setenv("FAKE_GPUS", "0")
+    assert devices.resolve_devices("all") == ("cpu",)
+
+
+def test_a_torch_built_for_the_cpu_sees_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: "2.12.0+cpu")
+    assert devices.resolve_devices("all") == ("cpu",)
+
+
+def test_a_gpu_that_is_not_there_is_named() -> None:
+    assert devices.resolve_devices("1") == ("cuda:1",)
+    with pytest.raises(UsageError, match="there is no GPU 2; 2 are visible"):
+        devices.resolve_devices("0,2")
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "family", "expected"),
+    [
+        ("auto", "cpu", "bert", "fp32"),
+        ("auto", "cuda:1", "bert", "fp16"),
+        ("auto", "cuda:1", "qwen3", "bf16"),
+        ("auto", "cuda:0", "qwen3", "fp16"),
+        ("bf16", "cpu", "bert", "bf16"),
+    ],
+)
+def test_precision_follows_family_and_card(asked: str, device: str, family: str, expected: str) -> None:
+    assert devices.resolve_precision(asked, device, family) == expected
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:1"])
+def test_fp8_is_refused_where_the_device_has_none(device: str) -> None:
+    with pytest.raises(UsageError, match="fp8 needs a GPU that has it"):
+        devices.resolve_precision("fp8", device, "qwen3")
