@@ -9,7 +9,7 @@ import torch
 pytest.importorskip("triton")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # conftest.py turns the interpreter on where there is no GPU
 
-from embed_corpus.engine.kernels import rows  # noqa: E402
+from embed_corpus.engine.kernels import norms, rows  # noqa: E402
 from embed_corpus.engine.kernels.attention import flash_attention, make_tiles, tile_rows  # noqa: E402
 
 # numpy, in the interpreter, about lanes that are masked or hold the NaN that a test put there
@@ -83,22 +83,33 @@ def test_add_rms_norm_keeps_the_sum_and_returns_it_normalised() -> None:
     total = (x.float() + residual.float()).half()
     wide = total.double()
     expected = wide / (wide.square().mean(1, keepdim=True) + 1e-6).sqrt() * weight.double()
-    torch.testing.assert_close(rows.add_rms_norm(x, residual, weight, 1e-6).double(), expected, atol=5e-3, rtol=2e-3)
+    torch.testing.assert_close(norms.add_rms_norm(x, residual, weight, 1e-6).double(), expected, atol=5e-3, rtol=2e-3)
     assert torch.equal(residual, total)
 
 
 def test_add_rms_norm_in_fp8_carries_a_scale_for_each_row() -> None:
     x, weight = random(7, 100), random(100, seed=2)
-    plain = rows.add_rms_norm(x, None, weight, 1e-6).double()
-    packed, scales = rows.add_rms_norm(x, None, weight, 1e-6, fp8=True)
+    plain = norms.add_rms_norm(x, None, weight, 1e-6).double()
+    packed, scales = norms.add_rms_norm(x, None, weight, 1e-6, fp8=True)
     assert_near(packed, scales, plain)
     torch.testing.assert_close(scales[:, 0].double(), plain.abs().amax(1) / 448, rtol=1e-3, atol=0)
 
 
 def test_add_layer_norm() -> None:
     x, residual, weight, bias = random(7, 100), random(7, 100, seed=1), random(100, seed=2), random(100, seed=3)
-    out = rows.add_layer_norm(x, residual, weight, bias, 1e-12)
+    out = norms.add_layer_norm(x, residual, weight, bias, 1e-12)
     expected = torch.nn.functional.layer_norm((x + residual).double(), (100,), weight.double(), bias.double(), 1e-12)
+    torch.testing.assert_close(out.double(), expected, atol=5e-3, rtol=2e-3)
+
+
+def test_embed_layer_norm() -> None:
+    """BERT's embeddings: three tables' rows added and normalised."""
+    words, places, kinds = random(50, 100), random(20, 100, seed=1), random(2, 100, seed=2)
+    weight, bias = random(100, seed=3), random(100, seed=4)
+    ids, positions = (torch.arange(9, dtype=torch.int32, device=DEVICE) * n for n in (5, 2))
+    out = norms.embed_layer_norm(ids, positions, (words, places, kinds), weight, bias, 1e-12)
+    total = ((words[ids.long()] + kinds[0]) + places[positions.long()]).double()
+    expected = torch.nn.functional.layer_norm(total, (100,), weight.double(), bias.double(), 1e-12)
     torch.testing.assert_close(out.double(), expected, atol=5e-3, rtol=2e-3)
 
 
@@ -122,7 +133,7 @@ def test_norm_rope_normalises_and_turns_queries_and_keys_and_leaves_values() -> 
     turn = torch.arange(20.0)[:, None] * torch.tensor([1.0, 0.3, 0.1, 0.01])
     cos, sin = turn.cos().to(DEVICE), turn.sin().to(DEVICE)
     before = qkv.double().view(20, 5, 8)
-    rows.norm_rope(qkv, (3, 1), (q_weight, k_weight), 1e-6, (cos, sin))
+    norms.norm_rope(qkv, (3, 1), (q_weight, k_weight), 1e-6, (cos, sin))
     unit = before / (before.square().mean(2, keepdim=True) + 1e-6).sqrt()
     unit = unit * torch.stack([q_weight] * 3 + [k_weight] * 2).double()
     a, b = unit.chunk(2, 2)
@@ -141,5 +152,5 @@ def test_mean_rows_of_each_text() -> None:
 
 def test_unit_rows() -> None:
     x = random(5, 130).float()
-    torch.testing.assert_close(rows.unit_rows(x.clone()).double(), torch.nn.functional.normalize(x.double()))
-    assert rows.unit_rows(torch.zeros(1, 4, device=DEVICE)).isnan().all()
+    torch.testing.assert_close(norms.unit_rows(x.clone()).double(), torch.nn.functional.normalize(x.double()))
+    assert norms.unit_rows(torch.zeros(1, 4, device=DEVICE)).isnan().all()

@@ -119,9 +119,7 @@ class FusedEncoder:
 
     def __call__(self, packed: Packed) -> Tensor:
         """Return the last hidden states, [T, H], or just those that pooling reads, [N, H]."""
-        tables = self._embeddings
-        x = embedding(packed.ids, tables.word_embeddings.weight) + tables.token_type_embeddings.weight[0]
-        x = ops.add_layer_norm(x, embedding(packed.positions, tables.position_embeddings.weight), tables.LayerNorm)
+        x = ops.embed_layer_norm(packed.ids, packed.positions, self._embeddings)
         for layer in self._layers[:-1]:
             x = layer.feed(layer.mix(x, packed, packed.tiles), x)
         last, tiles = self._layers[-1], packed.pooled_tiles

@@ -7,7 +7,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional as F  # noqa: N812  # its usual name
@@ -22,6 +22,7 @@ __all__ = [
     "Linear",
     "add_layer_norm",
     "add_rms_norm",
+    "embed_layer_norm",
     "gelu",
     "has_kernels",
     "mean_rows",
@@ -123,17 +124,29 @@ def add_layer_norm(x: Tensor, residual: Tensor, norm: torch.nn.LayerNorm) -> Ten
     """Return LayerNorm(x + residual), [T, H]."""
     if not has_kernels(x.device):
         return F.layer_norm(x + residual, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-    from embed_corpus.engine.kernels import rows
+    from embed_corpus.engine.kernels import norms
 
-    return rows.add_layer_norm(x, residual, norm.weight, norm.bias, norm.eps)
+    return norms.add_layer_norm(x, residual, norm.weight, norm.bias, norm.eps)
+
+
+def embed_layer_norm(ids: Tensor, positions: Tensor, embeddings: Any) -> Tensor:
+    """Return what BERT's embeddings are, [T, H]: the sum of its three tables' rows, normalised (kind 0 throughout)."""
+    tables = embeddings.word_embeddings.weight, embeddings.position_embeddings.weight
+    kinds, norm = embeddings.token_type_embeddings.weight, embeddings.LayerNorm
+    if not has_kernels(ids.device):
+        x = F.embedding(ids, tables[0]) + kinds[0]
+        return add_layer_norm(x, F.embedding(positions, tables[1]), norm)
+    from embed_corpus.engine.kernels import norms
+
+    return norms.embed_layer_norm(ids, positions, (*tables, kinds), norm.weight, norm.bias, norm.eps)
 
 
 def add_rms_norm(x: Tensor, residual: Tensor | None, weight: Tensor, eps: float, *, fp8: bool = False) -> Rows:
     """Return RMSNorm(x + residual) and leave the sum in `residual` (None: x is the sum)."""
     if has_kernels(x.device):
-        from embed_corpus.engine.kernels import rows
+        from embed_corpus.engine.kernels import norms
 
-        return rows.add_rms_norm(x, residual, weight, eps, fp8=fp8)
+        return norms.add_rms_norm(x, residual, weight, eps, fp8=fp8)
     total = x if residual is None else residual.add_(x)
     return _maybe_fp8(_rms_norm(total, weight, eps), fp8=fp8)
 
@@ -177,9 +190,9 @@ def norm_rope(
     `angles` cos and sin, fp32 [T, size / 2].
     """
     if has_kernels(qkv.device):
-        from embed_corpus.engine.kernels import rows
+        from embed_corpus.engine.kernels import norms
 
-        rows.norm_rope(qkv, heads, weights, eps, angles)
+        norms.norm_rope(qkv, heads, weights, eps, angles)
         return
     size, begin = weights[0].shape[0], 0
     cos, sin = (angle[:, None] for angle in angles)
@@ -203,8 +216,8 @@ def mean_rows(x: Tensor, edges: Tensor) -> Tensor:
 def unit_rows(x: Tensor) -> Tensor:
     """Scale the rows of fp32 [N, H] to unit length; a zero row has no direction and becomes NaN."""
     if has_kernels(x.device):
-        from embed_corpus.engine.kernels import rows
+        from embed_corpus.engine.kernels import norms
 
-        return rows.unit_rows(x)
+        return norms.unit_rows(x)
     unit: Tensor = x / torch.linalg.vector_norm(x, dim=1, keepdim=True)
     return unit
