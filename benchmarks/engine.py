@@ -69,7 +69,7 @@ def make_folder(name: str, configs: Path, minilm: Path, root: Path) -> Path:
     return folder
 
 
-def random_model(facts: ModelFacts, dtype: torch.dtype) -> torch.nn.Module:
+def random_model(facts: ModelFacts, dtype: torch.dtype, device: str = "cuda") -> torch.nn.Module:
     """Build a model with random weights straight on the card."""
     name = register()
     config = transformers.AutoConfig.from_pretrained(facts.folder, attn_implementation=name)
@@ -77,7 +77,7 @@ def random_model(facts: ModelFacts, dtype: torch.dtype) -> torch.nn.Module:
     torch.manual_seed(0)
     default = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
-    with torch.device("cuda"):
+    with torch.device(device):
         model = kind(config)
     torch.set_default_dtype(default)
     return model.eval().requires_grad_(False)
@@ -126,12 +126,12 @@ def full(encoder: Encoder, chunks: Ids, budget: int) -> list[Batch]:
     return batches[:-1] or batches
 
 
-def burst() -> float:
+def burst(device: str) -> float:
     """Return the bf16 matrix rate of the card when it is cool, FLOP/s: the best of several short bursts."""
     rates = []
     for _ in range(6):
         time.sleep(0.5)
-        rates.append(matrix_rate(torch.device("cuda"), lasting=0.02))
+        rates.append(matrix_rate(torch.device(device), lasting=0.02))
     return max(rates)
 
 
@@ -170,7 +170,7 @@ def peer(encoder: Encoder, pieces: list[str], tokens: int, sizes: list[int]) -> 
         kwargs = {"dtype": next(encoder.model.parameters()).dtype, "attn_implementation": "sdpa"}
         first = Transformer(folder, max_seq_length=encoder.longest, model_args=kwargs)
         modules = [first, Pooling(facts.dim, pooling_mode=facts.pooling), Normalize()]
-        theirs = SentenceTransformer(modules=modules, device="cuda")
+        theirs = SentenceTransformer(modules=modules, device=str(encoder.device))
         rates = {}
         for size in sizes:
             theirs.encode(pieces[: size * 2], batch_size=size)
@@ -182,9 +182,9 @@ def peer(encoder: Encoder, pieces: list[str], tokens: int, sizes: list[int]) -> 
 def load(name: str, precision: str, options: argparse.Namespace, root: Path) -> Encoder:
     """Build a model on the card, with random weights unless it is MiniLM."""
     facts = read_facts(make_folder(name, options.configs, options.minilm, root))
-    model = None if name == "minilm" else random_model(facts, DTYPES[precision])
+    model = None if name == "minilm" else random_model(facts, DTYPES[precision], options.device)
     longest = min(options.chunk_tokens, facts.max_tokens)
-    return Encoder(facts, "cuda", precision, longest, model=model, compiled=not options.no_compile)
+    return Encoder(facts, options.device, precision, longest, model=model, compiled=not options.no_compile)
 
 
 def one(name: str, precision: str, options: argparse.Namespace, texts: list[str], root: Path) -> list[Any]:
@@ -240,12 +240,13 @@ def main() -> None:
     parser.add_argument("--peer-texts", type=int, default=2000)
     parser.add_argument("--profile", action="store_true", help="GPU time by kind of kernel")
     parser.add_argument("--cache", type=Path, help="folder where cut chunks are kept between runs")
+    parser.add_argument("--device", default="cuda", help="cpu: to try the script out")
     parser.add_argument("--no-compile", action="store_true")
     options = parser.parse_args()
     options.minilm = options.minilm or model_folder(None)
     texts = pq.read_table(options.corpus)["text"].to_pylist()
-    options.burst = burst()
-    card = torch.cuda.get_device_name()
+    options.burst = burst(options.device)
+    card = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"
     print(f"{card}, torch {torch.__version__}, transformers {transformers.__version__}")
     print(f"bf16 matrix product, burst: {options.burst / 1e12:.0f} TFLOP/s")
     rows = []

@@ -4,7 +4,8 @@ For each model and precision:
 - parity: least cosine of every vector to transformers' own padded model in fp32, one text at a time;
 - bits: sha256 of all vectors over three orders and three token budgets, and this process's digest,
   to be compared with another process's (run the script twice with empty cache folders);
-- mixed: tokens/s with half the texts 20 tokens long and half 512, beside 512 alone;
+- mixed: tokens/s with half the texts about 20 tokens long and half full, beside full ones alone, and
+  sentence-transformers' on the same texts (`--peer` batch sizes);
 - oom: the time lost, and the bytes, when the card runs out of memory at 20 random batches.
 
 Prints one JSON line each. Results with hardware and date: LOG.md.
@@ -24,12 +25,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from embed_corpus.chunk.tokenizer import WordTokenizer
+from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine.encoder import Encoder
 from embed_corpus.engine.padded import run_padded, stock_attention
 from embed_corpus.engine.ready import fp8_loss
 from embed_corpus.engine.selftest import self_test
 from embed_corpus.job.bench import Ids, digest_of, embed, in_order, measure, pack, seconds
-from engine import cut_once, full, load
+from engine import cut_once, full, load, peer
 
 
 def parity(encoder: Encoder, chunks: Ids, vectors: np.ndarray) -> dict[str, float]:
@@ -38,9 +41,9 @@ def parity(encoder: Encoder, chunks: Ids, vectors: np.ndarray) -> dict[str, floa
     expected = []
     with torch.inference_mode(), stock_attention(model):
         for ids in chunks:
-            there = torch.from_numpy(ids)[None].long().cuda()
+            there = torch.from_numpy(ids)[None].long().to(encoder.device)
             hidden = run_padded(model, there, torch.ones_like(there, dtype=torch.bool))[0]
-            edges = torch.tensor([0, len(ids)], dtype=torch.int32, device="cuda")
+            edges = torch.tensor([0, len(ids)], dtype=torch.int32, device=encoder.device)
             expected.append(encoder.pool(hidden, edges).cpu().numpy()[0])
     a, b = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (vectors, np.stack(expected)))
     cosine = (a * b).sum(1)
@@ -58,18 +61,23 @@ def bits(encoder: Encoder, chunks: Ids, budgets: list[int]) -> dict[str, Any]:
     return {"digest": min(seen), "different": len(seen), "where": list(seen.values()) if len(seen) > 1 else []}
 
 
-def mixed(encoder: Encoder, chunks: Ids, budget: int) -> dict[str, float]:
-    """Compare texts of 20 and of `longest` tokens, as many of each, with the latter alone."""
-    ids = np.concatenate(chunks)
-    n = len(ids) // (encoder.longest + 20)
-    short, long = np.split(ids[: n * 20], n), np.split(ids[n * 20 : n * (encoder.longest + 20)], n)
-    both = [text for pair in zip(short, long, strict=True) for text in pair]
-    rates = {}
-    for name, texts in (("uniform", long), ("mixed", both), ("short", short)):
-        batches = full(encoder, texts, budget)
+def mixed(encoder: Encoder, full_texts: list[str], budget: int, sizes: list[int]) -> dict[str, Any]:
+    """Compare short and full texts, as many of each, with full ones alone and with short ones alone."""
+    chunker = Chunker(WordTokenizer(encoder.facts.folder), encoder.longest)
+    short = [" ".join(text.split()[:14]) for text in full_texts]
+    both = [text for pair in zip(short, full_texts, strict=True) for text in pair]
+    seen: dict[str, Any] = {}
+    for name, texts in (("full", full_texts), ("mixed", both), ("short", short)):
+        cut = chunker(texts)
+        chunks = np.split(cut.input_ids, np.cumsum(cut.n_tokens)[:-1])
+        batches = full(encoder, chunks, budget)
         batches *= max(1, round(1.0 / seconds(lambda batches=batches: embed(encoder, batches))))
-        rates[name] = round(measure(encoder, batches).tokens_per_s)
-    return rates | {"ratio": round(rates["mixed"] / rates["uniform"], 3)}
+        rates = {"ours": round(measure(encoder, batches).tokens_per_s)}
+        if sizes:
+            theirs = peer(encoder, texts, len(cut.input_ids), sizes)
+            rates |= {f"sentence-transformers, batch {size}": round(rate) for size, rate in theirs.items()}
+        seen[name] = rates
+    return seen | {"ratio": round(seen["mixed"]["ours"] / seen["full"]["ours"], 3)}
 
 
 class _OutOfMemory:
@@ -117,8 +125,10 @@ def main() -> None:
     parser.add_argument("--chunk-tokens", type=int, default=512)
     parser.add_argument("--tokens", type=int, default=500_000)
     parser.add_argument("--budgets", type=int, nargs="+", default=[16_384, 32_768, 65_536])
-    parser.add_argument("--rows", type=int, default=1000, help="of the parity check")
+    parser.add_argument("--rows", type=int, default=1000, help="texts of the parity and mixed checks")
+    parser.add_argument("--peer", type=int, nargs="+", default=[], help="batch sizes of sentence-transformers")
     parser.add_argument("--cache", type=Path, help="folder where cut chunks are kept between runs")
+    parser.add_argument("--device", default="cuda", help="cpu: to try the script out")
     parser.add_argument("--no-compile", action="store_true")
     options = parser.parse_args()
     texts = pq.read_table(options.corpus)["text"].to_pylist()
@@ -126,14 +136,15 @@ def main() -> None:
         name, precision = item.split(":")
         with tempfile.TemporaryDirectory() as root:
             encoder = load(name, precision, options, Path(root))
-            chunks, _ = cut_once(encoder.facts, texts, options.chunk_tokens, options.tokens, options.cache)
+            chunks, pieces = cut_once(encoder.facts, texts, options.chunk_tokens, options.tokens, options.cache)
             row: dict[str, Any] = {"model": name, "precision": precision, "layers": encoder.forward.name}
             test = self_test(encoder, options.budgets[0])
             row["self-test"] = [test.problem, test.exact, round(test.cosine, 6)]
             if "bits" in options.checks:
                 row["bits"] = bits(encoder, chunks, options.budgets)
             if "mixed" in options.checks:
-                row["mixed"] = mixed(encoder, chunks, options.budgets[0])
+                long = [p for p, ids in zip(pieces, chunks, strict=True) if len(ids) > 0.95 * encoder.longest]
+                row["mixed"] = mixed(encoder, long[: options.rows], options.budgets[0], options.peer)
             if "oom" in options.checks:
                 row["oom"] = out_of_memory(encoder, chunks, options.budgets[0])
             if "fp8" in options.checks:
