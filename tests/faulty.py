@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,12 @@ class Bent:
         self._forward, self._token = forward, token
 
     def __call__(self, packed: Any) -> torch.Tensor:
-        hidden: torch.Tensor = self._forward(packed)
-        return hidden.masked_fill((packed.ids == self._token)[:, None], torch.nan)
+        states: torch.Tensor = self._forward(packed)
+        hit = packed.ids == self._token
+        if self.pools:  # one state a text
+            edges = packed.cu_seqlens.tolist()
+            hit = torch.stack([hit[a:b].any() for a, b in pairwise(edges)])
+        return states.masked_fill(hit[:, None], torch.nan)
 
 
 def break_down(encoder: Encoder, failing: Collection[int]) -> Faulty:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from embed_corpus.errors import UsageError
 from embed_corpus.job import devices
 
+TORCH_CUDA = devices._torch_cuda  # before a test replaces it
 DRIVER = """
 #include <stdlib.h>
 int cuInit(unsigned flags) { return 0; }
+int cuDriverGetVersion(int *version) { *version = 13000; return 0; }
 int cuDeviceGetCount(int *n) { *n = atoi(getenv("FAKE_GPUS")); return 0; }
 int cuDeviceGet(int *device, int i) { *device = i; return 0; }
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
@@ -33,7 +35,7 @@ def _two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     subprocess.run([compiler, "-shared", "-o", tmp_path / "libcuda.so.1", tmp_path / "driver.c"], check=True)
     monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
     monkeypatch.setenv("FAKE_GPUS", "2")
-    monkeypatch.setattr(importlib.metadata, "version", lambda _: "2.12.0")
+    monkeypatch.setattr(devices, "_torch_cuda", lambda: 13)
     devices._capabilities.cache_clear()
     yield
     devices._capabilities.cache_clear()
@@ -46,8 +48,9 @@ def test_all_means_every_gpu_else_the_cpu(monkeypatch: pytest.MonkeyPatch) -> No
     assert devices.resolve_devices("all") == ("cpu",)
 
 
-def test_a_torch_built_for_the_cpu_sees_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.metadata, "version", lambda _: "2.12.0+cpu")
+@pytest.mark.parametrize("built_for", [0, 14])
+def test_a_torch_that_the_driver_does_not_serve_sees_no_gpu(monkeypatch: pytest.MonkeyPatch, built_for: int) -> None:
+    monkeypatch.setattr(devices, "_torch_cuda", lambda: built_for)
     assert devices.resolve_devices("all") == ("cpu",)
 
 
@@ -75,3 +78,7 @@ def test_precision_follows_family_and_card(asked: str, device: str, family: str,
 def test_fp8_is_refused_where_the_device_has_none(device: str) -> None:
     with pytest.raises(UsageError, match="fp8 needs a GPU that has it"):
         devices.resolve_precision("fp8", device, "qwen3")
+
+
+def test_what_torch_was_built_for_is_read_from_its_files() -> None:
+    assert (TORCH_CUDA() > 0) == (torch.version.cuda is not None)

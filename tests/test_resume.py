@@ -124,3 +124,15 @@ def test_new_and_vanished_inputs(embed_corpus: Command, corpus: Path, tiny_model
     assert embed_corpus("run", folder, out, "--model", tiny_model, "--prune").returncode == 0
     assert [name[:2] for name in parts(out)] == ["01"]
     assert len(list((out / "_embed" / "superseded").iterdir())) == 1
+
+
+def test_going_on_with_other_layers_is_told(
+    embed_corpus: Command, corpus: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    """Parts that go on what other layers (or versions, or a device) began may differ in bits: the run says so."""
+    arguments = ["run", str(corpus), str(tmp_path / "out"), "--model", str(tiny_model)]
+    embed_corpus(*arguments)
+    next((tmp_path / "out" / "data").iterdir()).unlink()
+    again = embed_corpus(*arguments, "--no-compile")
+    assert again.returncode == 0
+    assert "were made with other versions, hardware or layers" in again.stderr

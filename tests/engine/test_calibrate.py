@@ -127,21 +127,26 @@ def test_lowered_budget_is_remembered(encoder: Encoder, monkeypatch: pytest.Monk
     asked = device(monkeypatch, rates(1, 2, 2))
     calibrate.calibrate(encoder)
     calibrate.remember(encoder, 1234)
-    assert calibrate._recall(cache) == {"budget": 1234, "peak": 0}
+    assert calibrate._recall(cache, 64) == {"budget": 1234, "peak": 0}
     assert calibrate.calibrate(encoder) == 1234
     assert asked[4096] == 1
+    tomorrow = calibrate.time.time() + 90_000
+    monkeypatch.setattr(calibrate.time, "time", lambda: tomorrow)
+    assert calibrate.calibrate(encoder) == 8192  # forgotten after a day
 
 
-@pytest.mark.parametrize(
-    "content", ["", "{", "null", "0", "[1]", "7", '{"budget": 5}', '{"budget": "x", "peak": 0}', "é"]
-)
+DAMAGED = ["", "{", "null", "0", "[1]", "7", '{"budget": 5}', '{"budget": "x", "peak": 0}', "é"]
+SENSELESS = ['{"budget": 5, "peak": 0}', '{"budget": 1e12, "peak": 0}', '{"budget": 1e999, "peak": 0}']
+
+
+@pytest.mark.parametrize("content", DAMAGED + SENSELESS)
 def test_damaged_cache(encoder: Encoder, monkeypatch: pytest.MonkeyPatch, cache: Path, content: str) -> None:
     """A damaged cache file is as good as none, and is mended."""
     cache.parent.mkdir()
     cache.write_text(content)
     device(monkeypatch, rates(1, 2, 2))
     assert calibrate.calibrate(encoder) == 8192
-    assert calibrate._recall(cache) == {"budget": 8192, "peak": 2 * GIB}
+    assert calibrate._recall(cache, 64) == {"budget": 8192, "peak": 2 * GIB}
 
 
 def test_no_place_for_a_cache(encoder: Encoder, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 
 from batches import cosines, encode, random_ids
 from embed_corpus.engine import attention, fused
@@ -18,7 +19,8 @@ from embed_corpus.engine.facts import read_facts
 from embed_corpus.engine.padded import PaddedLayers
 from embed_corpus.engine.ready import get_ready
 from embed_corpus.engine.selftest import self_test
-from tiny import edit
+from embed_corpus.errors import ModelError
+from tiny import edit, save_model, wordpiece
 
 IDS = random_ids([40, 64, 7, 33])
 
@@ -127,3 +129,33 @@ def test_vectors_that_are_no_numbers(tiny_model: Path, compiled: bool) -> None:
     broken.name, broken.layout, broken.pools = forward.name, forward.layout, forward.pools
     encoder.forward = broken
     assert "cosine nan to the padded model" in self_test(encoder).problem
+
+
+def save_tiny(folder: Path, config: Any, texts: list[str]) -> Path:
+    """A random model of some configuration, with the first token as its vector."""
+    torch.manual_seed(0)
+    kind = transformers.MODEL_MAPPING[type(config)]
+    return save_model(folder, kind(config).eval(), wordpiece(texts), pooling="lasttoken")
+
+
+def test_a_model_that_wants_more_of_attention_is_padded(tmp_path: Path, texts: list[str]) -> None:
+    """Soft caps, sinks and the like fail in the self-test, not in the first batch; padded, the vectors are right."""
+    config = transformers.Gemma2Config(
+        vocab_size=2000, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+        head_dim=16, intermediate_size=64, pad_token_id=0, bos_token_id=2, eos_token_id=3,
+    )  # fmt: skip
+    encoder = encoder_of(save_tiny(tmp_path, config, texts))
+    (note,) = get_ready(encoder)
+    assert "softcap" in note
+    assert encoder.padded
+    assert np.isfinite(encode(encoder, random_ids([5, 40]))).all()
+
+
+def test_a_model_that_fails_padded_too_is_refused(tmp_path: Path, texts: list[str]) -> None:
+    """An encoder-decoder wants more than token ids: it is refused by name, before the first batch."""
+    config = transformers.T5Config(
+        vocab_size=2000, d_model=32, d_kv=16, d_ff=64, num_layers=1, num_heads=2, decoder_start_token_id=0
+    )
+    encoder = encoder_of(save_tiny(tmp_path, config, texts))
+    with pytest.raises(ModelError, match="architecture 't5' is not supported: even padded texts fail"):
+        get_ready(encoder)

@@ -19,7 +19,7 @@ __all__ = ["command"]
 @click.option("--model", metavar="NAME", help="As in `run`.  [default: the MiniLM of the demo extra]")
 @click.option("--revision", metavar="COMMIT", help="As in `run`.")
 @click.option("--text-column", multiple=True, default=("text",), metavar="COLUMN", help="As in `run`.")
-@click.option("--chunk-tokens", type=int, metavar="N", help="As in `run`.")
+@click.option("--chunk-tokens", type=click.IntRange(1), metavar="N", help="As in `run`.")
 @click.option(
     "--devices", default="all", show_default=True, metavar="all|cpu|0", help="The first of these is measured."
 )
@@ -30,9 +30,11 @@ __all__ = ["command"]
     show_default=True,
     help="As in `run`.",
 )
-@click.option("--batch-tokens", type=int, metavar="N", help="As in `run`.")
+@click.option("--batch-tokens", type=click.IntRange(1), metavar="N", help="As in `run`.")
 @click.option("--compile/--no-compile", default=True, help="As in `run`.")
-@click.option("--tokens", type=int, metavar="N", help="Tokens of a pass.  [default: 2,000,000; 20,000 on a CPU]")
+@click.option(
+    "--tokens", type=click.IntRange(1), metavar="N", help="Tokens of a pass.  [default: 2,000,000; 20,000 on a CPU]"
+)
 @click.option("--rounds", type=click.IntRange(0), default=3, show_default=True, help="Timed passes; the median counts.")
 @click.option("--check-reproducible", is_flag=True, help="Compare bits over orders, budgets and fresh processes.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
@@ -46,7 +48,8 @@ def command(inputs: tuple[str, ...], *, rounds: int, check_reproducible: bool, a
     Reading and tokenising are not timed. Ends with exit code 1 if bits differ.
     """
     begin = time.perf_counter()
-    from embed_corpus.job.bench import digest_of, in_order, measure, pack, prepare_bench
+    from embed_corpus.job.bench import measure, pack, prepare_bench
+    from embed_corpus.job.reproduce import digest_of, in_order
 
     encoder, chunks, notes = prepare_bench(inputs, **options)
     batches = pack(encoder, chunks)
@@ -62,12 +65,13 @@ def command(inputs: tuple[str, ...], *, rounds: int, check_reproducible: bool, a
     }
     if rounds:
         result |= measure(encoder, batches, rounds).to_json()
+    if not as_json:
+        click.echo("\n".join(_lines(result)))
+    differ = _check(encoder, chunks, result, quiet=as_json) if check_reproducible else []
     if as_json:
         click.echo(json.dumps(result))
-    else:
-        click.echo("\n".join(_lines(result)))
-    if check_reproducible:
-        _check(encoder, chunks)
+    if differ:
+        raise EmbedCorpusError(f"vectors are not bit-reproducible on this machine: {', '.join(differ)}.")
 
 
 def _lines(result: dict[str, Any]) -> list[str]:
@@ -87,13 +91,14 @@ def _lines(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _check(encoder: Any, chunks: Any) -> None:
-    from embed_corpus.job.bench import same_bits
+def _check(encoder: Any, chunks: Any, result: dict[str, Any], *, quiet: bool) -> list[str]:
+    """Note in the result, for each comparison, whether bits are the same; return those that differ."""
+    from embed_corpus.job.reproduce import same_bits
 
     arguments = [a for a in sys.argv[sys.argv.index("bench") + 1 :] if a not in ("--check-reproducible", "--json")]
-    differ = []
+    result["same_bits"] = {}
     for name, same in same_bits(encoder, chunks, arguments):
-        click.echo(f"{'same bits' if same else 'DIFFERENT':<10} {name}")
-        differ += [] if same else [name]
-    if differ:
-        raise EmbedCorpusError(f"vectors are not bit-reproducible on this machine: {', '.join(differ)}.")
+        result["same_bits"][name] = same
+        if not quiet:
+            click.echo(f"{'same bits' if same else 'DIFFERENT':<10} {name}")
+    return [name for name, same in result["same_bits"].items() if not same]

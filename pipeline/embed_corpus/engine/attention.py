@@ -118,9 +118,10 @@ def attend(
     if tiles is not None:
         from embed_corpus.engine.kernels.attention import flash_attention
 
+        query, key, value = map(_side_by_side, (query, key, value))
         mixed: Tensor = flash_attention(query, key, value, tiles, max_length, scale, causal, window or 0)
         return mixed
-    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
+    if _has_varlen(query):
         return _varlen(query, key, value, edges, max_length, scale=scale, causal=causal, window=window)
     out = torch.zeros_like(query)
     for a, b in pairwise(edges.tolist()):
@@ -136,6 +137,17 @@ def attend(
             enable_gqa=query.shape[1] != key.shape[1],
         )[0].transpose(0, 1)
     return out
+
+
+def _side_by_side(states: Tensor) -> Tensor:
+    """Return [T, heads, size] with the heads of a token side by side, copied only if they are not."""
+    return states if states.stride(2) == 1 and states.stride(1) == states.shape[2] else states.contiguous()
+
+
+def _has_varlen(query: Tensor) -> bool:
+    """Tell whether torch's varlen attention, FlashAttention-2, runs: 16 bits, on Ampere or later."""
+    half = query.dtype in (torch.float16, torch.bfloat16)
+    return query.is_cuda and half and torch.cuda.get_device_capability(query.device) >= (8, 0)
 
 
 def _varlen(

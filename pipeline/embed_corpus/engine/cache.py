@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 __all__ = ["cache_folder", "keep_kernels"]
 
 
 def cache_folder() -> Path:
-    """Return the folder; it need not exist."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "embed-corpus"
+    """Return the folder; it need not exist, and without a home it lies under the temporary folder."""
+    try:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        base = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
+    return base / "embed-corpus"
 
 
 def keep_kernels() -> None:
@@ -21,4 +26,6 @@ def keep_kernels() -> None:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError:
             return  # no home to write to: torch's own default, under /tmp
+        if not os.access(folder, os.W_OK):
+            return
         os.environ.setdefault(variable, str(folder))

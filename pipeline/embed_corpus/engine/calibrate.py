@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import math
 import os
 import time
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from embed_corpus import __version__
 from embed_corpus.engine.cache import cache_folder
 from embed_corpus.errors import ModelError
 from embed_corpus.feed.packing import make_batch
@@ -46,7 +48,7 @@ def calibrate(encoder: Encoder) -> int:
         ModelError: not even the longest text fits.
     """
     with _locked(_cache_file(encoder)) as file:  # one calibration a job, not one a worker
-        known = _recall(file)
+        known = _recall(file, encoder.longest)
         free = _free_memory(encoder)
         if known is not None and known["peak"] <= _SHARE * free:
             return int(known["budget"])
@@ -60,14 +62,14 @@ def calibrate(encoder: Encoder) -> int:
             time.perf_counter() - begin,
             ", ".join(f"{tokens:,}: {rate:,.0f}" for tokens, rate in rates.items()),
         )
-        _write(file, budget, peak)
+        _write(file, {"budget": budget, "peak": peak})
         return budget
 
 
 def remember(encoder: Encoder, budget: int) -> None:
-    """Note a budget that had to be lowered, for the runs to come."""
+    """Note a budget that had to be lowered, for the runs of a day: what was short may have been someone else."""
     with _locked(_cache_file(encoder)) as file:
-        _write(file, budget, 0)
+        _write(file, {"budget": budget, "peak": 0, "until": time.time() + 86_400})
 
 
 def _search(encoder: Encoder, free: int) -> tuple[int, int, dict[int, float]]:
@@ -153,7 +155,7 @@ def _cache_file(encoder: Encoder) -> Path:
         "precision": encoder.precision,
         "longest": encoder.longest,
         "layers": encoder.forward.name,
-        "versions": [torch.__version__, transformers.__version__, torch.version.cuda],
+        "versions": [__version__, torch.__version__, transformers.__version__, torch.version.cuda],
     }
     name = blake2b(json.dumps(key).encode(), digest_size=16).hexdigest()
     return cache_folder() / "budgets" / f"{name}.json"
@@ -165,26 +167,31 @@ def _locked(file: Path) -> Iterator[Path | None]:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = file.with_suffix(".lock").open("w")
+        with suppress(OSError):  # a file system without locks: every worker measures
+            fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError:
         yield None
         return
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         yield file
 
 
-def _recall(file: Path | None) -> dict[str, int] | None:
+def _recall(file: Path | None, longest: int) -> dict[str, int] | None:
+    """Return what is noted, unless it makes no sense or had to be lowered more than a day ago."""
     try:
         known = json.loads(file.read_text(encoding="ascii")) if file else None
-        return {"budget": int(known["budget"]), "peak": int(known["peak"])} if known else None
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        if known is None or known.get("until", math.inf) < time.time():
+            return None
+        budget, peak = int(known["budget"]), int(known["peak"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
+    return {"budget": budget, "peak": peak} if longest <= budget <= max(LAST, longest) and peak >= 0 else None
 
 
-def _write(file: Path | None, budget: int, peak: int) -> None:
+def _write(file: Path | None, content: dict[str, float]) -> None:
     if file is None:
         return
     fresh = file.with_suffix(f".{os.getpid()}")
     with suppress(OSError):  # a cache that cannot be written costs seconds, not the run
-        fresh.write_text(json.dumps({"budget": budget, "peak": peak}), encoding="ascii")
+        fresh.write_text(json.dumps(content), encoding="ascii")
         fresh.replace(file)

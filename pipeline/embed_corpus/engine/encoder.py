@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 import platform
 import time
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from embed_corpus import __version__
 from embed_corpus.engine import ops
 from embed_corpus.engine.forward import Forward, make_forward
 from embed_corpus.engine.load import DTYPES, load_model, position_offset
@@ -18,7 +20,7 @@ from embed_corpus.engine.packed import Packed
 from embed_corpus.engine.padded import PADDED_WINDOW, PaddedLayers
 from embed_corpus.engine.pooling import pool
 from embed_corpus.errors import ModelError
-from embed_corpus.feed.packing import Packer, make_batch, split_batch
+from embed_corpus.feed.packing import MIN_TOKENS, Packer, make_batch, split_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +74,7 @@ class Encoder:
         forward: the way its layers run.
         padded: that is the padded path.
         token_budget: tokens of a batch that fit; lowered when memory runs out.
+        measured: the token budget was measured, not asked for.
         redone: texts whose vectors were not finite and were computed again in fp32.
     """
 
@@ -101,6 +104,7 @@ class Encoder:
         self.precision = precision
         self.longest = longest or facts.max_tokens
         self.token_budget = max(token_budget, self.longest)
+        self.measured = False
         self.redone = 0
         self.model: Any = load_model(facts, DTYPES[precision], self.device) if model is None else model
         self._offset = position_offset(self.model)
@@ -123,7 +127,9 @@ class Encoder:
         if self.precision == "fp8":
             raise ModelError("fp8 needs the packed path, which this model cannot take: use --precision auto.")
         self.padded = True
-        self.forward = PaddedLayers(self.model, self.longest, self.token_budget)
+        self.forward = PaddedLayers(
+            self.model, self.longest, self.token_budget, lambda hidden, edges: pool(hidden, edges, self.facts.pooling)
+        )
 
     def release(self) -> None:
         """Let go of what only the self-test needed."""
@@ -164,10 +170,11 @@ class Encoder:
         if isinstance(self.forward, PaddedLayers) and self.forward.halve():
             log.warning("%s: out of memory, going on with half as many texts at a time", self.device)
             return self._send(batch)
-        half = max(len(batch.input_ids) // 2, batch.max_length)
+        # Not below the longest text of the job, whatever this batch holds: few rows may add up in another order.
+        half = max(len(batch.input_ids) // 2, self.longest, MIN_TOKENS)
         if half >= len(batch.input_ids) or self.padded:
             raise ModelError(
-                f"{self.device} is out of memory even with one text of {batch.max_length} tokens at a time: "
+                f"{self.device} is out of memory even with batches of {len(batch.input_ids)} tokens: "
                 "use shorter --chunk-tokens, or --precision fp16, or free the device."
             )
         self._shrink(half)
@@ -180,7 +187,7 @@ class Encoder:
         log.warning("%s: out of memory, going on with batches of %d tokens", self.device, budget)
         self.token_budget = max(budget, self.longest)
         self._changes.append(now)
-        if len(self._changes) >= 2:
+        if len(self._changes) >= 2 and self.measured:
             from embed_corpus.engine.calibrate import remember
 
             remember(self, self.token_budget)
@@ -234,7 +241,8 @@ class Encoder:
         if not len(bad) or self.precision == "fp32":
             return vectors
         if self._wide is None:
-            self._wide = _in_fp32(self.facts, self.device, self.longest)
+            # On the CPU, whatever the device: it is rare, and takes no memory that batches were measured without.
+            self._wide = Encoder(self.facts, "cpu", "fp32", self.longest)
             if self.padded:
                 self._wide.use_padded()
         vectors = vectors.copy()
@@ -245,28 +253,28 @@ class Encoder:
         return vectors
 
 
-def _in_fp32(facts: ModelFacts, device: torch.device, longest: int) -> Encoder:
-    try:
-        return Encoder(facts, str(device), "fp32", longest)
-    except torch.OutOfMemoryError:
-        pass
-    torch.cuda.empty_cache()
-    return Encoder(facts, "cpu", "fp32", longest)
-
-
 def numerics(encoder: Encoder) -> dict[str, Any]:
-    """Return everything that can change a vector's bits: for the run report and for `verify`."""
-    import transformers
+    """Return everything that can change a vector's bits: for the run report and for `verify`.
 
+    The token budget is told beside them (`Encoder.token_budget`): bits do not hang on it.
+    """
     cuda = encoder.device.type == "cuda"
     device = torch.cuda.get_device_name(encoder.device) if cuda else torch.backends.cpu.get_cpu_capability()
+    names = ("torch", "transformers", "triton") if cuda else ("torch", "transformers")
     return {
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
+        "embed-corpus": __version__,
+        **{name: _version(name) for name in names},
         "cuda": str(torch.version.cuda) if cuda else "",
         "device": device,
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
         "layers": encoder.forward.name,
-        "token_budget": encoder.token_budget,
+        "kernels": ops.has_kernels(encoder.device),
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

@@ -58,7 +58,7 @@ def make_forward(
             f"fp8 is there for Qwen3's layers only, fused ({model.config.model_type!r} as it was asked for is not): "
             "use --precision auto."
         )
-    return ModelLayers(model, rows, compiled=compiled and ops.has_kernels(device))
+    return ModelLayers(model, rows, compiled=compiled and rows is not None)
 
 
 def tile_rows_of(config: Any, device: torch.device, longest: int) -> int | None:
@@ -158,8 +158,9 @@ def _compile(model: Any) -> None:
     # Without this Inductor times candidates and keeps the fastest: another process may keep another,
     # which adds up in another order.
     inductor.deterministic = True
-    lists = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList)]
-    layers = max(lists, key=len)
+    n_layers = model.config.num_hidden_layers
+    lists = (m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == n_layers)
+    layers = next(lists, torch.nn.ModuleList())
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 8 + 3 * len(layers))  # noqa: SLF001
     for layer in layers:
         layer.compile(fullgraph=True, dynamic=False)

@@ -29,7 +29,6 @@ def load_model(facts: ModelFacts, dtype: torch.dtype, device: torch.device) -> t
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    name = register()
     try:
         config = transformers.AutoConfig.from_pretrained(facts.folder)
         kind = transformers.MODEL_MAPPING[type(config)]
@@ -37,10 +36,9 @@ def load_model(facts: ModelFacts, dtype: torch.dtype, device: torch.device) -> t
             facts.folder,
             config=config,
             dtype=dtype,
-            attn_implementation=name,
             use_safetensors=True,
             output_loading_info=True,
-            **_without_pooler(kind),
+            **_options(kind),
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -58,9 +56,15 @@ def load_model(facts: ModelFacts, dtype: torch.dtype, device: torch.device) -> t
     return module
 
 
-def _without_pooler(kind: Any) -> dict[str, Any]:
-    """A pooler's output on a packed batch would be that of the first text only."""
-    return {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
+def _options(kind: Any) -> dict[str, Any]:
+    """Ask for our attention, where a model looks attention up by name, and for no pooler.
+
+    A pooler's output on a packed batch would be that of the first text only.
+    """
+    options: dict[str, Any] = {"attn_implementation": register()} if kind._supports_attention_backend else {}  # noqa: SLF001
+    if "add_pooling_layer" in inspect.signature(kind.__init__).parameters:
+        options["add_pooling_layer"] = False
+    return options
 
 
 def position_offset(model: torch.nn.Module) -> int:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sysconfig
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -43,6 +45,8 @@ def why_no_kernels() -> str:
         return "the Python package triton is not installed"
     if not any(map(shutil.which, (os.environ.get("CC") or "cc", "gcc", "clang"))):
         return "there is no C compiler (cc, gcc or clang)"
+    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
+        return "Python's C headers are missing (install python3-dev)"
     return ""
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from embed_corpus.engine.packed import Packed
 
@@ -24,17 +25,18 @@ _STEP = 32
 
 
 class PaddedLayers:
-    """A model's own forward over padded rows; hidden states come out packed again.
+    """A model's own forward over padded rows, pooled pass by pass: [N, dim], fp32.
 
     A text's width hangs on its own length and every pass has the rows that width always has,
     so that its bits do not hang on the texts around it.
     """
 
     name = "padded, sorted by length"
-    pools = False
+    pools = True
 
-    def __init__(self, model: Any, longest: int, budget: int) -> None:
-        self._model, self._longest, self._budget = model, longest, budget
+    def __init__(self, model: Any, longest: int, budget: int, pool: Callable[[Tensor, Tensor], Tensor]) -> None:
+        """`pool` turns token states, [T, H], and edges, int32[N + 1], into [N, dim]."""
+        self._model, self._longest, self._budget, self._pool = model, longest, budget, pool
         self._pad = int(getattr(model.config, "pad_token_id", None) or 0)
 
     def halve(self) -> bool:
@@ -48,10 +50,12 @@ class PaddedLayers:
         """Return the edges as they are."""
         return {"edges": edges}
 
-    def __call__(self, packed: Packed) -> torch.Tensor:
-        """Return the last hidden states, [T, H]; zeros where no text is."""
-        hidden: torch.Tensor | None = None
-        for begins, lengths, width in self._groups(packed.cu_seqlens):
+    def __call__(self, packed: Packed) -> Tensor:
+        """Return the pooled states of each text, in order, [N, dim]."""
+        pooled: Tensor | None = None
+        for members, width in self._groups(packed.cu_seqlens):
+            begins = packed.cu_seqlens[members].astype(np.int64)
+            lengths = packed.cu_seqlens[members + 1] - begins
             column = np.arange(width)
             there = column < lengths[:, None]
             at = torch.from_numpy(np.where(there, begins[:, None] + column, 0)).to(packed.ids.device)
@@ -59,23 +63,23 @@ class PaddedLayers:
             ids = torch.where(mask, packed.ids.long()[at], self._pad)
             with stock_attention(self._model):
                 states = run_padded(self._model, ids, mask)
-            if hidden is None:
-                hidden = states.new_zeros(len(packed.ids), states.shape[2])
-            hidden[at[mask]] = states[mask]
-        assert hidden is not None
-        return hidden
+            edges = torch.from_numpy(np.cumsum([0, *lengths], dtype=np.int32)).to(at.device)
+            vectors = self._pool(states[mask], edges)
+            if pooled is None:
+                pooled = vectors.new_empty(len(packed.cu_seqlens) - 1, vectors.shape[1])
+            pooled[torch.from_numpy(members).to(at.device)] = vectors
+        assert pooled is not None
+        return pooled
 
-    def _groups(self, edges: NDArray[np.int32]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], int]]:
-        """Yield begins and lengths of texts of one width; a short group is filled up with its first text."""
-        begins, lengths = edges[:-1].astype(np.int64), np.diff(edges).astype(np.int64)
-        widths = np.minimum(-(-lengths // _STEP) * _STEP, self._longest)
+    def _groups(self, edges: NDArray[np.int32]) -> Iterator[tuple[NDArray[np.int64], int]]:
+        """Yield the numbers of texts of one width; a short group is filled up with its first text."""
+        widths = np.minimum(-(-np.diff(edges).astype(np.int64) // _STEP) * _STEP, self._longest)
         for width in np.unique(widths).tolist():
             members = np.flatnonzero(widths == width)
             n_rows = max(1, self._budget // width)
             for first in range(0, len(members), n_rows):
                 group = members[first : first + n_rows]
-                group = np.concatenate([group, np.full(n_rows - len(group), group[0])])
-                yield begins[group], lengths[group], width
+                yield np.concatenate([group, np.full(n_rows - len(group), group[0])]), width
 
 
 def run_padded(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -86,11 +90,16 @@ def run_padded(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tenso
 
 @contextmanager
 def stock_attention(model: Any) -> Iterator[None]:
-    """Give a model transformers' own attention for a while."""
-    before = model.config._attn_implementation  # noqa: SLF001  # what its layers read at each call
-    model.config._attn_implementation = "sdpa" if model._supports_sdpa else "eager"  # noqa: SLF001
+    """Give a model, with all its parts, transformers' own attention for a while."""
+    found: list[Any] = [getattr(module, "config", None) for module in model.modules()]
+    configs: list[Any] = list({id(c): c for c in found if hasattr(c, "_attn_implementation")}.values())
+    before = [config._attn_implementation for config in configs]  # noqa: SLF001  # what layers read at each call
+    stock = "sdpa" if model._supports_sdpa else "eager"  # noqa: SLF001
+    for config in configs:
+        config._attn_implementation = stock  # noqa: SLF001
     try:
         with torch.compiler.set_stance("force_eager"):  # its layers may be compiled for another shape
             yield
     finally:
-        model.config._attn_implementation = before  # noqa: SLF001
+        for config, name in zip(configs, before, strict=True):
+            config._attn_implementation = name  # noqa: SLF001

@@ -6,13 +6,14 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from embed_corpus.engine import ops
-from embed_corpus.engine.calibrate import calibrate
+from embed_corpus.engine.calibrate import FIRST, calibrate
 from embed_corpus.engine.forward import ModelLayers, tile_rows_of
-from embed_corpus.engine.selftest import self_test
+from embed_corpus.engine.selftest import probe, self_test
 from embed_corpus.errors import ModelError
-from embed_corpus.feed.packing import MIN_TOKENS
+from embed_corpus.feed.packing import MIN_TOKENS, Packer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,44 +34,44 @@ FP8_COSINE, FP8_OVERLAP = 0.95, 0.8
 """Least mean cosine, and least share of the 10 nearest neighbours kept, that fp8 passes with unforced."""
 
 
-def get_ready(encoder: Encoder, token_budget: int | None = None, most_tokens: int | None = None) -> list[str]:
-    """Set an encoder's token budget and choose its path; returns what the user should know.
+def get_ready(encoder: Encoder, token_budget: int | None = None) -> list[str]:
+    """Choose an encoder's path by the self-test and set its token budget; returns what the user should know.
 
-    `token_budget` None: measured on a GPU, 1,024 on a CPU; `most_tokens` bounds it where the
-    whole input is small.
+    `token_budget` None: measured on a GPU, 1,024 on a CPU.
 
     Raises:
-        ModelError: the device cannot hold the longest text; fp8 on a model that needs the padded path.
+        ModelError: the device cannot hold the longest text; the model fails on padded texts too, or
+            needs them and fp8 was asked for.
     """
     notes = []
     cuda = encoder.device.type == "cuda"
     if cuda and (reason := ops.why_no_kernels()):
         notes.append(f"slower than it could be: {reason}, so kernels cannot be built")
-    packs = encoder.model.is_backend_compatible()
-    if token_budget is None:
-        token_budget = (calibrate(encoder) if packs else PADDED_BUDGET) if cuda else CPU_BUDGET
-        if cuda and most_tokens is not None:
-            token_budget = min(token_budget, 1 << max(12, (most_tokens // 4).bit_length()))
-    encoder.token_budget = max(token_budget, encoder.longest)
-    if not packs:
-        return notes + _pad(encoder, f"architecture {encoder.model.config.model_type!r} computes its attention itself")
-    test = self_test(encoder, encoder.token_budget if cuda else MIN_TOKENS)
+    shape = max(FIRST, encoder.longest) if cuda else MIN_TOKENS
+    test = self_test(encoder, shape)
+    encoder.measured = token_budget is None and cuda and not test.problem
+    if encoder.measured:
+        token_budget = calibrate(encoder)
+    encoder.token_budget = max(token_budget or (PADDED_BUDGET if cuda else CPU_BUDGET), encoder.longest)
     if test.problem:
-        return notes + _pad(encoder, test.problem)
-    if not test.exact:
+        encoder.use_padded()
+        notes.append(f"texts are padded, which is slower: {test.problem}")
+    try:
+        same = not (cuda or test.problem) or np.array_equal(probe(encoder, shape), probe(encoder, encoder.token_budget))
+    except (ModelError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        kind = encoder.config.model_type
+        raise ModelError(f"architecture {kind!r} is not supported: even padded texts fail ({error}).") from error
+    if not same or not (test.exact or test.problem):
         notes.append("vectors are not bit-reproducible here: a text's bits hang on the texts around it")
     return notes
-
-
-def _pad(encoder: Encoder, reason: str) -> list[str]:
-    encoder.use_padded()
-    return [f"texts are padded, which is slower: {reason}"]
 
 
 def fp8_loss(encoder: Encoder, chunks: Sequence[NDArray[np.int32]]) -> tuple[float, float, float]:
     """Embed chunks (ids each) in fp8 and in bf16: mean and least cosine, overlap of the 10 nearest neighbours."""
     plain = ModelLayers(encoder.model, tile_rows_of(encoder.model.config, encoder.device, encoder.longest))
-    packer = encoder.packer()
+    packer = Packer(max(FIRST, encoder.longest), static=True)  # small: both forms of the weights are in memory
     lengths = np.array([len(ids) for ids in chunks], np.int32)
     batches = [*packer.add_ids(np.concatenate(chunks), lengths), *packer.flush()]
     ours = np.concatenate([encoder.run(batch, encoder.forward).cpu().numpy() for batch in batches])

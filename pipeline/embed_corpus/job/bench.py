@@ -1,14 +1,9 @@
-"""Measure the encoder alone on this machine, and prove that its vectors are reproducible."""
+"""Measure the encoder alone on this machine."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections import deque
 from dataclasses import asdict, dataclass
@@ -21,11 +16,10 @@ from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine.cache import keep_kernels
 from embed_corpus.engine.facts import ModelFacts, model_folder, read_facts
-from embed_corpus.errors import EmbedCorpusError
 from embed_corpus.feed.packing import Packer
 from embed_corpus.job.config import JobConfig
 from embed_corpus.job.devices import resolve_devices, resolve_precision
-from embed_corpus.job.prepare import DEFAULT_CHUNK_TOKENS
+from embed_corpus.job.prepare import resolve_chunk_tokens
 from embed_corpus.source.discover import discover
 from embed_corpus.source.plan import inspect_all, make_plan
 from embed_corpus.source.read import read_shard
@@ -41,17 +35,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Ids",
     "Measured",
-    "digest_of",
     "embed",
     "first_of",
     "flops",
-    "in_order",
     "made_up",
     "matrix_rate",
     "measure",
     "pack",
     "prepare_bench",
-    "same_bits",
     "seconds",
 ]
 
@@ -107,9 +98,11 @@ def measure(encoder: Encoder, batches: Sequence[Batch], rounds: int = 3) -> Meas
     """Time passes over batches; one pass before them does not count."""
     import torch
 
+    from embed_corpus.engine.load import DTYPES
+
     cuda = encoder.device.type == "cuda"
     embed(encoder, batches)
-    rate = matrix_rate(encoder.device)
+    rate = matrix_rate(encoder.device, DTYPES[encoder.precision])
     if cuda:
         torch.cuda.reset_peak_memory_stats(encoder.device)
     taken = statistics.median(seconds(lambda: embed(encoder, batches)) for _ in range(rounds))
@@ -131,8 +124,8 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def matrix_rate(device: Any, lasting: float = 1.0) -> float:
-    """Return the FLOP/s of a large square matrix product, bf16 on a GPU and fp32 on a CPU.
+def matrix_rate(device: Any, dtype: Any = None, lasting: float = 1.0) -> float:
+    """Return the FLOP/s of a large square matrix product, bf16 on a GPU and of type `dtype` on a CPU.
 
     It runs for a second, as a pass does: a card at its power limit slows down within that time.
     """
@@ -140,7 +133,8 @@ def matrix_rate(device: Any, lasting: float = 1.0) -> float:
 
     cuda = device.type == "cuda"
     n = 8192 if cuda else 1024
-    a, b = (torch.randn(n, n, device=device, dtype=torch.bfloat16 if cuda else torch.float32) for _ in range(2))
+    kind = torch.bfloat16 if cuda else dtype or torch.float32
+    a, b = (torch.randn(n, n, device=device).to(kind) for _ in range(2))
 
     def products(times: int) -> float:
         begin = time.perf_counter()
@@ -169,39 +163,6 @@ def flops(encoder: Encoder, lengths: NDArray[Any]) -> float:
     return float(2 * encoder.n_parameters * wide.sum() + 4 * config.num_hidden_layers * heads * size * pairs)
 
 
-def digest_of(vectors: NDArray[np.float32]) -> str:
-    """Return the sha256 of vectors' bytes."""
-    return hashlib.sha256(np.ascontiguousarray(vectors).tobytes()).hexdigest()
-
-
-def in_order(
-    encoder: Encoder, chunks: Ids, order: NDArray[Any] | None = None, budget: int | None = None
-) -> NDArray[np.float32]:
-    """Embed chunks in some order and return the vectors in their own."""
-    order = np.arange(len(chunks)) if order is None else order
-    vectors = embed(encoder, pack(encoder, [chunks[i] for i in order], budget))
-    back = np.empty_like(vectors)
-    back[order] = vectors
-    return back
-
-
-def cold_digest(arguments: Sequence[str]) -> str:
-    """Run `bench` with these arguments in a fresh process with empty caches; the digest of its vectors.
-
-    Raises:
-        EmbedCorpusError: it failed.
-    """
-    with tempfile.TemporaryDirectory() as empty:
-        names = ("XDG_CACHE_HOME", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")
-        command = [sys.executable, "-m", "embed_corpus", "bench", *arguments, "--rounds", "0", "--json"]
-        answer = subprocess.run(  # noqa: S603  # our own interpreter
-            command, env=os.environ | dict.fromkeys(names, empty), capture_output=True, text=True, check=False
-        )
-    if answer.returncode:
-        raise EmbedCorpusError(f"bench failed in a fresh process:\n{answer.stderr[-2000:]}")
-    return str(json.loads(answer.stdout.splitlines()[-1])["digest"])
-
-
 def prepare_bench(
     inputs: Sequence[str],
     *,
@@ -222,11 +183,11 @@ def prepare_bench(
     """
     keep_kernels()
     from embed_corpus.engine.encoder import Encoder
-    from embed_corpus.engine.ready import get_ready
+    from embed_corpus.engine.ready import check_fp8, get_ready
 
     device = resolve_devices(devices)[0]
     facts = read_facts(model_folder(model, revision))
-    longest = min(chunk_tokens or DEFAULT_CHUNK_TOKENS, facts.max_tokens)
+    longest = resolve_chunk_tokens(chunk_tokens, facts)
     encoder = Encoder(facts, device, resolve_precision(precision, device, facts.family), longest, compiled=compile)
     tokens = tokens or (20_000 if device == "cpu" else 2_000_000)
     if inputs:
@@ -235,6 +196,8 @@ def prepare_bench(
     else:
         chunks = made_up(longest, tokens, encoder.config.vocab_size)
     notes = get_ready(encoder, batch_tokens)
+    if precision == "fp8":
+        notes.append(check_fp8(encoder, chunks[:512], forced=True))
     encoder.release()
     return encoder, chunks, notes
 
@@ -269,16 +232,3 @@ def first_of(config: JobConfig, facts: ModelFacts, chunk_tokens: int, tokens: in
             if tokens <= 0:
                 return chunks
     return chunks
-
-
-def same_bits(encoder: Encoder, chunks: Ids, arguments: Sequence[str]) -> Iterator[tuple[str, bool]]:
-    """Embed chunks in three other orders, to two other budgets, in two fresh processes: the same bits each time?"""
-    expected = digest_of(in_order(encoder, chunks))
-    dice = np.random.default_rng(1)
-    for i in range(3):
-        yield f"shuffled {i + 1}", digest_of(in_order(encoder, chunks, dice.permutation(len(chunks)))) == expected
-    for budget in (max(encoder.token_budget // 2, encoder.longest, 256), encoder.token_budget * 2):
-        vectors = in_order(encoder, chunks, dice.permutation(len(chunks)), budget)
-        yield f"batches of {budget:,} tokens", digest_of(vectors) == expected
-    for i in range(2):
-        yield f"fresh process {i + 1}, empty caches", cold_digest(arguments) == expected

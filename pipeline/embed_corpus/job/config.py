@@ -80,6 +80,8 @@ class JobConfig:
         if taken := [name for name in self.keep if name in RESERVED]:
             hint = " Use --keep-text for the text of each chunk." if "text" in taken else ""
             raise UsageError(f"--keep {taken[0]}: a part has a column of that name of its own.{hint}")
+        if self.force_fp8 and self.precision != "fp8":
+            raise UsageError("--force-fp8 has no meaning without --precision fp8: add that, or drop it.")
         if self.chunk_overlap and self.long == "truncate":
             raise UsageError("--chunk-overlap has no meaning with --long truncate: drop one of them.")
         parse_share(self.max_rejects)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import importlib.util
 import os
+import re
 import subprocess
 import sys
 from functools import cache
+from pathlib import Path
 
 from embed_corpus.errors import UsageError
 
@@ -37,6 +39,8 @@ _ASK_DRIVER = """
 import ctypes
 driver, count, device, value = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
 if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0:
+    driver.cuDriverGetVersion(ctypes.byref(value))
+    print(value.value // 1000, end=" ")  # the CUDA that it knows
     for i in range(count.value):
         driver.cuDeviceGet(ctypes.byref(device), i)
         for attribute in (75, 76):  # compute capability, major and minor
@@ -52,12 +56,24 @@ def _capabilities() -> tuple[tuple[int, int], ...]:
     A process of its own asks the driver, so that the parent stays free of CUDA; it does without
     torch, whose import would cost seconds.
     """
-    if importlib.metadata.version("torch").endswith("+cpu"):
+    built_for = _torch_cuda()
+    if not built_for:
         return ()
     command = [sys.executable, "-I", "-c", _ASK_DRIVER]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own interpreter
-    numbers = [int(number) for number in answer.stdout.split()] if answer.returncode == 0 else []
+    known, *numbers = map(int, answer.stdout.split()) if answer.returncode == 0 and answer.stdout else (0,)
+    if known < built_for:
+        return ()  # no driver, or one too old for this torch
     return tuple(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def _torch_cuda() -> int:
+    """Return the major version of CUDA that torch was built for, 0 if for none; torch is not imported for that."""
+    spec = importlib.util.find_spec("torch")
+    origin = spec.origin if spec else None
+    text = Path(origin).with_name("version.py").read_text(encoding="utf8") if origin else ""
+    found = re.search(r"^cuda\b[^=]*= '(\d+)", text, re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 def _capability(device: str) -> tuple[int, int]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from embed_corpus.data import Shard
     from embed_corpus.job.config import JobConfig
 
-__all__ = ["Job", "prepare"]
+__all__ = ["Job", "prepare", "resolve_chunk_tokens"]
 
 log = logging.getLogger("embed_corpus")
 
@@ -64,7 +64,7 @@ def prepare(config: JobConfig) -> Job:
     facts = read_facts(model_folder(config.model, config.revision))
     if config.index != "none":
         check_indexable(facts.similarity)
-    chunk_tokens = _chunk_tokens(config, facts)
+    chunk_tokens = resolve_chunk_tokens(config.chunk_tokens, facts)
     precision = resolve_precision(config.precision, devices[0], facts.family)
     layout = Layout(config.output.absolute())
     log.info(
@@ -107,14 +107,17 @@ def prepare(config: JobConfig) -> Job:
     return Job(config, facts, layout, plan, form, chunk_tokens, precision, devices, todo, stale)
 
 
-def _chunk_tokens(config: JobConfig, facts: ModelFacts) -> int:
-    if config.chunk_tokens is None:
+def resolve_chunk_tokens(asked: int | None, facts: ModelFacts) -> int:
+    """Return the tokens of a chunk: those asked for, else the model's limit, 512 at most.
+
+    Raises:
+        UsageError: more than the model takes.
+    """
+    if asked is None:
         return min(facts.max_tokens, DEFAULT_CHUNK_TOKENS)
-    if config.chunk_tokens > facts.max_tokens:
-        raise UsageError(
-            f"--chunk-tokens {config.chunk_tokens}: the model takes {facts.max_tokens} at most, special ones included."
-        )
-    return config.chunk_tokens
+    if asked > facts.max_tokens:
+        raise UsageError(f"--chunk-tokens {asked}: the model takes {facts.max_tokens} at most, special ones included.")
+    return asked
 
 
 def _adopt(layout: Layout, fields: dict[str, Any], *, overwrite: bool) -> None:

@@ -12,6 +12,7 @@ from embed_corpus.data import Counts
 from embed_corpus.errors import BudgetError, DataError, EmbedCorpusError
 from embed_corpus.index.build import build_flat
 from embed_corpus.job.devices import threads_each
+from embed_corpus.job.fingerprint import digest
 from embed_corpus.job.pipeline import Committed, Embedded, Failed
 from embed_corpus.job.prepare import Job, prepare
 from embed_corpus.job.workers import Ended, Ready, WorkerSpec, run_workers
@@ -19,6 +20,7 @@ from embed_corpus.report.progress import Progress
 from embed_corpus.report.summary import RunReport
 from embed_corpus.sink.commit import replace_json
 from embed_corpus.sink.duplicates import repeated_ids
+from embed_corpus.sink.readback import part_stats
 from embed_corpus.sink.snapshot import PartEntry, Snapshot, entries, latest_snapshot, publish_snapshot
 
 if TYPE_CHECKING:
@@ -42,11 +44,11 @@ class _Tally:
 
     def take(self, event: object) -> None:
         match event:
-            case Ready(numerics, notes):
+            case Ready(numerics, budget, notes):
                 for note in notes:
                     log.warning("%s", note)
                 self.begin = self.begin if self.numerics else time.perf_counter()
-                self.numerics = numerics
+                self.numerics = numerics | {"token_budget": budget}
             case Embedded(counts):
                 self.counts += counts
             case Committed():
@@ -120,10 +122,24 @@ def _embed(job: Job, stream: TextIO | None) -> _Tally:
         for event in events:
             tally.take(event)
             if isinstance(event, Ready):
+                _warn_of_others(job, event)
                 bar.restart()
             elif isinstance(event, Embedded):
                 bar.add(event.counts)
     return tally
+
+
+def _warn_of_others(job: Job, ready: Ready) -> None:
+    """Say so if parts that are there were made under other numerics; a look at some tells."""
+    done = {shard.part_name for shard in job.plan.shards} - {shard.part_name for shard in job.todo}
+    ours = digest(ready.numerics)
+    others = [name for name in sorted(done)[:100] if part_stats(job.layout, name).get("numerics", ours) != ours]
+    if others:
+        log.warning(
+            "parts of an earlier run, e.g. %s, were made with other versions, hardware or layers: "
+            "equal texts may differ in their last bits",
+            others[0],
+        )
 
 
 def _spec(job: Job, device: str, n_workers: int) -> WorkerSpec:
@@ -137,7 +153,6 @@ def _spec(job: Job, device: str, n_workers: int) -> WorkerSpec:
         truncate=job.config.long == "truncate",
         precision=job.precision,
         token_budget=job.config.batch_tokens,
-        most_tokens=sum(shard.n_rows for shard in job.todo) * job.chunk_tokens,
         compiled=job.config.compile,
         force_fp8=job.config.force_fp8,
         sample=job.todo[0],

@@ -44,7 +44,6 @@ class WorkerSpec:
     truncate: bool
     precision: str
     token_budget: int | None
-    most_tokens: int
     compiled: bool
     force_fp8: bool
     sample: Shard
@@ -57,6 +56,7 @@ class Ready:
     """A worker can begin; `numerics` is what can change its vectors' bits, `notes` what its user should know."""
 
     numerics: dict[str, Any]
+    token_budget: int
     notes: tuple[str, ...]
 
 
@@ -187,12 +187,12 @@ def _embed(connection: Connection, spec: WorkerSpec) -> Iterator[Event]:
     prompt = spec.facts.document_prompt
     chunker = Chunker(tokenizer, spec.chunk_tokens, spec.chunk_overlap, prompt, truncate=spec.truncate)
     encoder = Encoder(spec.facts, spec.device, spec.precision, spec.chunk_tokens, compiled=spec.compiled)
-    notes = get_ready(encoder, spec.token_budget, spec.most_tokens)
+    notes = get_ready(encoder, spec.token_budget)
     stages = Stages(spec.columns, chunker, encoder, spec.form, spec.layout, digest(numerics(encoder)))
     if spec.precision == "fp8":
         notes.append(check_fp8(encoder, first_chunks(spec.sample, stages, _FP8_SAMPLE), forced=spec.force_fp8))
     encoder.release()
-    yield Ready(numerics(encoder), tuple(notes))
+    yield Ready(numerics(encoder), encoder.token_budget, tuple(notes))
     yield from embed_shards(_handed_out(connection), stages)
     yield Ended(stages.seconds)
 

@@ -9,6 +9,7 @@ Algorithm: Dao, "FlashAttention-2", arXiv 2307.08691 (online softmax in base 2).
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,12 +34,30 @@ the batch, so that a text has the same bits in any batch."""
 
 
 def _shape(head_size: int, longest: int) -> tuple[int, int, int, int]:
-    return (_MANY if longest > LONG else _SHORT)[head_size]
+    shape = (_MANY if longest > LONG else _SHORT)[head_size]
+    return shape if _shared_bytes(head_size, shape) <= _shared_memory() else _SHORT[head_size]
+
+
+def _shared_bytes(head_size: int, shape: tuple[int, int, int, int]) -> int:
+    """Return the shared memory that a tile needs at most: its queries, and each stage's keys and values."""
+    rows, keys, _, stages = shape
+    return 2 * head_size * (rows + 2 * stages * keys)
+
+
+@cache
+def _shared_memory() -> int:
+    """Return the bytes that a block may have; without a GPU, in the interpreter, any number."""
+    if not torch.cuda.is_available():
+        return 1 << 30
+    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+    return int(getattr(properties, "shared_memory_per_block_optin", 65_536))
 
 
 def tile_rows(heads: int, key_heads: int, head_size: int, longest: int) -> int | None:
     """Return the tokens of one tile, or None if the kernel does not fit such heads."""
     if head_size not in _SHORT or heads % key_heads:
+        return None
+    if _shared_bytes(head_size, _SHORT[head_size]) > _shared_memory():
         return None
     return _shape(head_size, longest)[0] // _pack(heads // key_heads)
 
