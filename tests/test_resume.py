@@ -130,7 +130,7 @@ def test_going_on_with_other_layers_is_told(
     embed_corpus: Command, corpus: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     """Parts that go on what other layers (or versions, or a device) began may differ in bits: the run says so."""
-    arguments = ["run", str(corpus), str(tmp_path / "out"), "--model", str(tiny_model)]
+    arguments = ["run", str(corpus), str(tmp_path / "out"), "--model", str(tiny_model), "--limit", "400"]
     embed_corpus(*arguments)
     next((tmp_path / "out" / "data").iterdir()).unlink()
     again = embed_corpus(*arguments, "--no-compile")
