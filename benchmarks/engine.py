@@ -10,6 +10,8 @@ second right before each model's rounds (a card under load sinks to its power li
 time, and the model runs at that limit too), and "burst", the best of ten products after a pause.
 
 FLOPs a token = 2 x non-embedding parameters + 4 x layers x (n/2 causal, n else) x heads x head size.
+That is the model's work; where pooling reads one token a text, the end of the last layer is done for
+those alone (2 to 7 % of the work of these models), which is not counted off.
 
 Prints a table and one JSON line. Results with hardware and date: LOG.md.
 """

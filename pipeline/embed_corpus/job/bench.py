@@ -153,7 +153,8 @@ def flops(encoder: Encoder, lengths: NDArray[Any]) -> float:
     """Return the FLOPs of one pass over chunks of these lengths.
 
     2 x non-embedding parameters a token, and 4 x layers x heads x head size a pair of tokens
-    that see each other: n * n of them, under a causal mask half (windows are not counted off).
+    that see each other: n * n of them, under a causal mask half. These are the model's: what is
+    spared (windows, the end of the last layer where pooling reads one token) is not counted off.
     """
     config = encoder.config
     heads = config.num_attention_heads
