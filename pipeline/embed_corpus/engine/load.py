@@ -23,7 +23,7 @@ def load_model(facts: ModelFacts, dtype: torch.dtype, device: torch.device) -> t
     """Load a model's weights, its attention set to ours, without a pooler or head.
 
     Raises:
-        ModelError: weights missing or unreadable.
+        ModelError: weights missing or unreadable, or more than the device holds.
     """
     import transformers
 
@@ -52,7 +52,10 @@ def load_model(facts: ModelFacts, dtype: torch.dtype, device: torch.device) -> t
         raise ModelError(
             f"model {facts.folder} lacks {len(missing)} weights, e.g. {missing[0]}: random ones would stand in."
         )
-    module: torch.nn.Module = model.to(device).eval().requires_grad_(False)
+    try:
+        module: torch.nn.Module = model.to(device).eval().requires_grad_(False)
+    except torch.OutOfMemoryError as error:
+        raise ModelError(f"{device} has too little memory for the model's weights in {dtype}: {error}") from error
     return module
 
 

@@ -12,6 +12,7 @@ from torch.nn.functional import cosine_similarity
 from embed_corpus.engine.attention import counted_calls
 from embed_corpus.engine.forward import ModelLayers
 from embed_corpus.engine.padded import run_padded, stock_attention
+from embed_corpus.errors import ModelError
 from embed_corpus.feed.packing import MIN_TOKENS, make_batch
 
 if TYPE_CHECKING:
@@ -45,13 +46,21 @@ def self_test(encoder: Encoder, shape: int = MIN_TOKENS) -> SelfTest:
 
     It catches texts that see each other, wrong positions, a window that is ignored, layers that
     never call our attention, and models that want more of it than it has (soft caps, sinks).
+
+    Raises:
+        ModelError: the device is too small even for this.
     """
     model: Any = encoder.model
     if not model.is_backend_compatible():
         return SelfTest(f"architecture {model.config.model_type!r} computes its attention itself", False, 0.0)
     try:
         return _compare(encoder, shape)
-    except torch.OutOfMemoryError:
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"{encoder.device} has too little memory for one chunk of {encoder.longest} tokens beside the model: "
+            "use shorter --chunk-tokens, or --precision fp16."
+        ) from error
+    except ModelError:
         raise
     except Exception as error:  # noqa: BLE001  # whatever it is, the plain padded model is still there
         reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
