@@ -47,6 +47,13 @@ def why_no_kernels() -> str:
         return "there is no C compiler (cc, gcc or clang)"
     if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
         return "Python's C headers are missing (install python3-dev)"
+    if torch.cuda.is_available():
+        from embed_corpus.engine.kernels import rows
+
+        try:
+            rows.gelu(torch.zeros(1, device="cuda"))
+        except Exception as error:  # noqa: BLE001  # a compiler, a driver, a card that Triton does not know
+            return f"Triton fails here ({type(error).__name__}: {str(error).strip().splitlines()[:1]})"
     return ""
 
 
