@@ -93,7 +93,7 @@ def cut(facts: ModelFacts, texts: list[str], chunk_tokens: int, tokens: int) -> 
     for begin in range(0, len(texts), 4):
         block = texts[begin : begin + 4]
         found = chunker(block)
-        chunks += np.split(found.input_ids, np.cumsum(found.n_tokens)[:-1])
+        chunks += found.ids()
         pieces += [block[d][s:e] for d, s, e in zip(found.doc, found.start, found.end, strict=True)]
         tokens -= int(found.n_tokens.sum())
         if tokens <= 0:

@@ -70,7 +70,7 @@ def mixed(encoder: Encoder, full_texts: list[str], budget: int, sizes: list[int]
     seen: dict[str, Any] = {}
     for name, texts in (("full", full_texts), ("mixed", both), ("short", short)):
         cut = chunker(texts)
-        chunks = np.split(cut.input_ids, np.cumsum(cut.n_tokens)[:-1])
+        chunks = cut.ids()
         batches = full(encoder, chunks, budget)
         batches *= max(1, round(1.0 / seconds(lambda batches=batches: embed(encoder, batches))))
         rates = {"ours": round(measure(encoder, batches).tokens_per_s)}

@@ -14,7 +14,7 @@ Ids = list[NDArray[np.int32]]
 
 def ids_of(chunks: Chunks) -> Ids:
     """Each chunk's ids."""
-    return np.split(chunks.input_ids, np.cumsum(chunks.n_tokens)[:-1])
+    return chunks.ids()
 
 
 def random_ids(lengths: list[int], seed: int = 0) -> Ids:

@@ -16,7 +16,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from tiny import CORPUS, Command, byte_bpe, save_model, wordpiece
+from tiny import CORPUS, SIZES, Command, byte_bpe, save_model, wordpiece
 
 if not torch.cuda.is_available():  # read when Triton is imported: our kernels are tested in its interpreter
     os.environ["TRITON_INTERPRET"] = "1"
@@ -46,12 +46,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Pa
 
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=2000,
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
-        initializer_range=0.2,
+        **SIZES,
         max_position_embeddings=64,
     )
     return save_model(tmp_path_factory.mktemp("bert"), BertModel(config).eval(), wordpiece(texts))

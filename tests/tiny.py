@@ -10,6 +10,14 @@ from pathlib import Path
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+SIZES = {
+    "vocab_size": 2000,
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "initializer_range": 0.2,  # large enough for texts that see each other to move the vectors
+}
 SAMPLES = Path(__file__).parents[1] / "data" / "samples"
 CORPUS = SAMPLES / "corpus"
 QWEN_SPLIT = (

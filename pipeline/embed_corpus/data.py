@@ -108,6 +108,11 @@ class Chunks:
     def __len__(self) -> int:
         return len(self.doc)
 
+    def ids(self) -> list[NDArray[np.int32]]:
+        """Return each chunk's ids, as views."""
+        ends = self.n_tokens.cumsum().tolist()
+        return [self.input_ids[end - n : end] for end, n in zip(ends, self.n_tokens.tolist(), strict=True)]
+
 
 @dataclass(frozen=True, slots=True)
 class Block:

@@ -12,7 +12,7 @@ from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Chunks
 from embed_corpus.engine.facts import read_facts
-from tiny import edit, save_model, unigram, wordpiece
+from tiny import SIZES, edit, save_model, unigram, wordpiece
 
 
 @pytest.fixture(scope="session")
@@ -22,12 +22,7 @@ def tiny_roberta(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> 
 
     torch.manual_seed(0)
     config = RobertaConfig(
-        vocab_size=2000,
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
-        initializer_range=0.2,
+        **SIZES,
         max_position_embeddings=66,
         pad_token_id=1,
     )
@@ -44,12 +39,7 @@ def tiny_mpnet(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Pa
 
     torch.manual_seed(0)
     config = MPNetConfig(
-        vocab_size=2000,
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
-        initializer_range=0.2,
+        **SIZES,
         max_position_embeddings=66,
     )
     return save_model(tmp_path_factory.mktemp("mpnet"), MPNetModel(config).eval(), wordpiece(texts))

@@ -73,16 +73,13 @@ def tile_rows_of(config: Any, device: torch.device, longest: int) -> int | None:
     return tile_rows(heads, key_heads, size, longest)
 
 
-def _tiles(edges: NDArray[np.int32], rows: int | None, capacity: int | None = None) -> NDArray[np.int32] | None:
+def _layout(edges: NDArray[np.int32], rows: int | None, capacity: int | None = None) -> dict[str, NDArray[np.int32]]:
+    """Return the edges, and the tiles of so many rows where our attention runs."""
     if rows is None:
-        return None
+        return {"edges": edges}
     from embed_corpus.engine.kernels.attention import make_tiles
 
-    return make_tiles(edges, rows, capacity)
-
-
-def _named(edges: NDArray[np.int32], tiles: NDArray[np.int32] | None) -> dict[str, NDArray[np.int32]]:
-    return {"edges": edges} if tiles is None else {"edges": edges, "tiles": tiles}
+    return {"edges": edges, "tiles": make_tiles(edges, rows, capacity)}
 
 
 class FusedLayers:
@@ -98,15 +95,15 @@ class FusedLayers:
 
     def layout(self, edges: NDArray[np.int32], n_tokens: int) -> dict[str, NDArray[np.int32]]:
         """Return the edges as they are, just the tiles they need, and what pooling reads."""
-        tiles = _tiles(edges, self._rows)
-        if not self.pools or tiles is None:
-            return _named(edges, tiles)
-        begin, end, first = tiles
+        fields = _layout(edges, self._rows)
+        if not self.pools or self._rows is None:
+            return fields
+        begin, end, first = tiles = fields["tiles"]
         read = first == 0 if self._first else first + self._rows >= end - begin
         n_texts = len(edges) - 1
         rows = np.zeros(-(-n_texts // POOLED_ROWS) * POOLED_ROWS, np.int32)
         rows[:n_texts] = edges[:-1] if self._first else edges[1:] - 1
-        return {"edges": edges, "tiles": tiles, "pooled_tiles": tiles[:, read], "pooled_rows": rows}
+        return fields | {"pooled_tiles": tiles[:, read], "pooled_rows": rows}
 
     def __call__(self, packed: Packed) -> torch.Tensor:
         """Return the last hidden states, [T, H], or just those that pooling reads."""
@@ -130,11 +127,11 @@ class ModelLayers:
     def layout(self, edges: NDArray[np.int32], n_tokens: int) -> dict[str, NDArray[np.int32]]:
         """Return edges and tiles; compiled, filled up to the next capacity of texts: T/64, T/4 or T."""
         if not self._compiled:
-            return _named(edges, _tiles(edges, self._rows))
+            return _layout(edges, self._rows)
         n_texts = len(edges) - 1
         texts = next(c for c in (n_tokens // 64, n_tokens // 4, n_tokens) if c >= n_texts)
         edges = np.concatenate([edges, np.full(texts - n_texts, edges[-1], np.int32)])
-        return _named(edges, _tiles(edges, self._rows, n_tokens // (self._rows or 1) + texts))
+        return _layout(edges, self._rows, n_tokens // (self._rows or 1) + texts)
 
     def __call__(self, packed: Packed) -> torch.Tensor:
         """Return the last hidden states, [T, H]."""

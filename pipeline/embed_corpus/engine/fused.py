@@ -54,8 +54,8 @@ class FusedDecoder:
         residual = None
         for layer in self._layers[:-1]:
             x, residual = layer.feed(*layer.mix(x, residual, angles, packed, packed.tiles))
-        last, tiles = self._layers[-1], packed.pooled_tiles
-        mixed, residual = last.mix(x, residual, angles, packed, packed.tiles if tiles is None else tiles)
+        last = self._layers[-1]
+        mixed, residual = last.mix(x, residual, angles, packed, packed.last_tiles)
         if packed.pooled_rows is None:
             return self._finish(*last.feed(mixed, residual))
         parts = torch.split(packed.pooled_rows, POOLED_ROWS)
@@ -124,8 +124,8 @@ class FusedEncoder:
         x = ops.embed_layer_norm(packed.ids, packed.positions, self._embeddings)
         for layer in self._layers[:-1]:
             x = layer.feed(layer.mix(x, packed, packed.tiles), x)
-        last, tiles = self._layers[-1], packed.pooled_tiles
-        mixed = last.mix(x, packed, packed.tiles if tiles is None else tiles)
+        last = self._layers[-1]
+        mixed = last.mix(x, packed, packed.last_tiles)
         if packed.pooled_rows is None:
             return last.feed(mixed, x)
         return torch.cat([last.feed(mixed[rows], x[rows]) for rows in torch.split(packed.pooled_rows, POOLED_ROWS)])

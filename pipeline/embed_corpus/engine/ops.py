@@ -100,15 +100,14 @@ class Linear:
         return cls(weight, bias)
 
     def __call__(self, x: Rows, activation: str = "none") -> Tensor:
-        """Return x W^T + b, [T, out], through `activation` ("none" or "gelu")."""
+        """Return x W^T + b, [T, out], through `activation` ("none" or "gelu"; fp8 has none)."""
         if self.kind == "fp8":
             assert isinstance(x, tuple)
             assert self.scales is not None
             rows, row_scales = x
-            out = torch._scaled_mm(  # noqa: SLF001  # torch's only row-wise fp8 product
+            return torch._scaled_mm(  # noqa: SLF001  # torch's only row-wise fp8 product
                 rows, self.weight.T, row_scales, self.scales, self.bias, out_dtype=torch.bfloat16, use_fast_accum=True
             )
-            return gelu(out) if activation == "gelu" else out
         assert isinstance(x, torch.Tensor)
         if self.kind == "onednn":
             linear = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001  # what Inductor calls too

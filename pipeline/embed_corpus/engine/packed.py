@@ -42,3 +42,8 @@ class Packed:
     tiles: Tensor | None = None
     pooled_tiles: Tensor | None = None
     pooled_rows: Tensor | None = None
+
+    @property
+    def last_tiles(self) -> Tensor | None:
+        """The tiles that the last layer needs."""
+        return self.tiles if self.pooled_tiles is None else self.pooled_tiles

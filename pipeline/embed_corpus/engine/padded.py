@@ -52,6 +52,10 @@ class PaddedLayers:
 
     def __call__(self, packed: Packed) -> Tensor:
         """Return the pooled states of each text, in order, [N, dim]."""
+        with stock_attention(self._model):
+            return self._pooled(packed, packed.ids.long())
+
+    def _pooled(self, packed: Packed, all_ids: Tensor) -> Tensor:
         pooled: Tensor | None = None
         for members, width in self._groups(packed.cu_seqlens):
             begins = packed.cu_seqlens[members].astype(np.int64)
@@ -60,9 +64,8 @@ class PaddedLayers:
             there = column < lengths[:, None]
             at = torch.from_numpy(np.where(there, begins[:, None] + column, 0)).to(packed.ids.device)
             mask = torch.from_numpy(there).to(at.device)
-            ids = torch.where(mask, packed.ids.long()[at], self._pad)
-            with stock_attention(self._model):
-                states = run_padded(self._model, ids, mask)
+            ids = torch.where(mask, all_ids[at], self._pad)
+            states = run_padded(self._model, ids, mask)
             edges = torch.from_numpy(np.cumsum([0, *lengths], dtype=np.int32)).to(at.device)
             vectors = self._pool(states[mask], edges)
             if pooled is None:

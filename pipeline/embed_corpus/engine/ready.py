@@ -13,7 +13,7 @@ from embed_corpus.engine.calibrate import FIRST, calibrate
 from embed_corpus.engine.forward import ModelLayers, tile_rows_of
 from embed_corpus.engine.selftest import probe, self_test
 from embed_corpus.errors import ModelError
-from embed_corpus.feed.packing import MIN_TOKENS, Packer
+from embed_corpus.feed.packing import MIN_TOKENS, Packer, pack_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,8 +72,7 @@ def fp8_loss(encoder: Encoder, chunks: Sequence[NDArray[np.int32]]) -> tuple[flo
     """Embed chunks (ids each) in fp8 and in bf16: mean and least cosine, overlap of the 10 nearest neighbours."""
     plain = ModelLayers(encoder.model, tile_rows_of(encoder.model.config, encoder.device, encoder.longest))
     packer = Packer(max(FIRST, encoder.longest), static=True)  # small: both forms of the weights are in memory
-    lengths = np.array([len(ids) for ids in chunks], np.int32)
-    batches = [*packer.add_ids(np.concatenate(chunks), lengths), *packer.flush()]
+    batches = pack_all(packer, chunks)
     ours = np.concatenate([encoder.run(batch, encoder.forward).cpu().numpy() for batch in batches])
     theirs = np.concatenate([encoder.run(batch, plain).cpu().numpy() for batch in batches])
     a, b = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (ours, theirs))

@@ -9,13 +9,13 @@ import numpy as np
 from embed_corpus.data import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from embed_corpus.data import Chunks
 
-__all__ = ["MIN_TOKENS", "Packer", "make_batch", "split_batch"]
+__all__ = ["MIN_TOKENS", "Packer", "make_batch", "pack_all", "split_batch"]
 
 MIN_TOKENS = 256
 """A shorter batch is filled up: below, the CPU's matrix kernels change the last bit of up to
@@ -81,6 +81,12 @@ def make_batch(input_ids: NDArray[np.int32], lengths: NDArray[np.int32], shape: 
         filler = np.zeros(shape - len(input_ids), np.int32)
         input_ids, positions = np.concatenate([input_ids, filler]), np.concatenate([positions, filler])
     return Batch(input_ids, positions, cu_seqlens, int(lengths.max()))
+
+
+def pack_all(packer: Packer, chunks: Sequence[NDArray[np.int32]]) -> list[Batch]:
+    """Pack chunks, ids each, and what is left at the end."""
+    lengths = np.array([len(ids) for ids in chunks], np.int32)
+    return [*packer.add_ids(np.concatenate(chunks), lengths), *packer.flush()]
 
 
 def split_batch(batch: Batch, budget: int) -> list[Batch]:

@@ -16,7 +16,7 @@ from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine.cache import keep_kernels
 from embed_corpus.engine.facts import ModelFacts, model_folder, read_facts
-from embed_corpus.feed.packing import Packer
+from embed_corpus.feed.packing import Packer, pack_all
 from embed_corpus.job.config import JobConfig
 from embed_corpus.job.devices import resolve_devices, resolve_precision
 from embed_corpus.job.prepare import resolve_chunk_tokens
@@ -76,8 +76,7 @@ class Measured:
 def pack(encoder: Encoder, chunks: Ids, budget: int | None = None) -> list[Batch]:
     """Pack chunks as a run would, or to another token budget."""
     packer = encoder.packer() if budget is None else Packer(budget, static=encoder.device.type == "cuda")
-    lengths = np.array([len(ids) for ids in chunks], np.int32)
-    return [*packer.add_ids(np.concatenate(chunks), lengths), *packer.flush()]
+    return pack_all(packer, chunks)
 
 
 def embed(encoder: Encoder, batches: Iterable[Batch]) -> NDArray[np.float32]:
@@ -228,7 +227,7 @@ def first_of(config: JobConfig, facts: ModelFacts, chunk_tokens: int, tokens: in
     for shard in plan.shards:
         for rows in read_shard(shard, config.columns, {}):
             cut = chunker(rows.table["text"].to_pylist())
-            chunks += np.split(cut.input_ids, np.cumsum(cut.n_tokens)[:-1]) if len(cut) else []
+            chunks += cut.ids()
             tokens -= int(cut.n_tokens.sum())
             if tokens <= 0:
                 return chunks

@@ -116,8 +116,8 @@ def first_chunks(shard: Shard, stages: Stages, n: int) -> list[NDArray[np.int32]
     """Return the ids of the first n chunks of a shard, or of all if it has fewer."""
     found: list[NDArray[np.int32]] = []
     for block in _blocks([shard], stages):
-        if block.chunks is not None and len(block.chunks):
-            found += np.split(block.chunks.input_ids, np.cumsum(block.chunks.n_tokens)[:-1])
+        if block.chunks is not None:
+            found += block.chunks.ids()
         if len(found) >= n:
             break
     return found[:n]

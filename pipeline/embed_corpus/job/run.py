@@ -38,6 +38,7 @@ class _Tally:
         self.counts = Counts()
         self.seconds: dict[str, float] = {}
         self.numerics: dict[str, Any] = {}
+        self.notes: set[str] = set()
         self.parts = 0
         self.failed: list[str] = []
         self.begin = self.end = time.perf_counter()
@@ -46,7 +47,9 @@ class _Tally:
         match event:
             case Ready(numerics, budget, notes):
                 for note in notes:
-                    log.warning("%s", note)
+                    if note not in self.notes:
+                        log.warning("%s", note)
+                self.notes.update(notes)
                 self.begin = self.begin if self.numerics else time.perf_counter()
                 self.numerics = numerics | {"token_budget": budget}
             case Embedded(counts):
@@ -120,9 +123,10 @@ def _embed(job: Job, stream: TextIO | None) -> _Tally:
     todo_rows = sum(shard.n_rows for shard in job.todo)
     with closing(run_workers(specs, job.todo)) as events, Progress(todo_rows, stream) as bar:
         for event in events:
+            if isinstance(event, Ready) and not tally.numerics:
+                _warn_of_others(job, event)
             tally.take(event)
             if isinstance(event, Ready):
-                _warn_of_others(job, event)
                 bar.restart()
             elif isinstance(event, Embedded):
                 bar.add(event.counts)

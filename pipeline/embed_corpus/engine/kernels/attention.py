@@ -85,7 +85,7 @@ def make_tiles(edges: NDArray[np.int32], rows: int, capacity: int | None = None)
     return tiles
 
 
-@torch.library.custom_op("embed_corpus::flash_attention", mutates_args=())
+@torch.library.custom_op("embed_corpus::tiled_attention", mutates_args=())
 def flash_attention(
     query: Tensor,
     key: Tensor,
