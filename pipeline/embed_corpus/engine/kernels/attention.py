@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import triton
 import triton.language as tl
-from torch import Tensor  # custom_op reads the annotations
+from torch import Tensor, library  # custom_op reads the annotations
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,7 +85,7 @@ def make_tiles(edges: NDArray[np.int32], rows: int, capacity: int | None = None)
     return tiles
 
 
-@torch.library.custom_op("embed_corpus::tiled_attention", mutates_args=())
+@library.custom_op("embed_corpus::tiled_attention", mutates_args=())
 def flash_attention(
     query: Tensor,
     key: Tensor,
