@@ -6,7 +6,8 @@ For each model and precision:
   to be compared with another process's (run the script twice with empty cache folders);
 - mixed: tokens/s with half the texts about 20 tokens long and half full, beside full ones alone, and
   sentence-transformers' on the same texts (`--peer` batch sizes);
-- oom: the time lost, and the bytes, when the card runs out of memory at 20 random batches.
+- oom: the time lost, and the bytes, when the card runs out of memory at 20 random batches;
+- small: the token budget that calibration finds when this process may take a few GiB alone, and the bytes.
 
 Prints one JSON line each. Results with hardware and date: LOG.md.
 """
@@ -29,7 +30,7 @@ from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine.encoder import Encoder
 from embed_corpus.engine.padded import run_padded, stock_attention
-from embed_corpus.engine.ready import fp8_loss
+from embed_corpus.engine.ready import fp8_loss, get_ready
 from embed_corpus.engine.selftest import self_test
 from embed_corpus.job.bench import Ids, embed, measure, pack, seconds
 from embed_corpus.job.reproduce import digest_of, in_order
@@ -78,6 +79,7 @@ def mixed(encoder: Encoder, full_texts: list[str], budget: int, sizes: list[int]
             theirs = peer(encoder, texts, len(cut.input_ids), sizes)
             rates |= {f"sentence-transformers, batch {size}": round(rate) for size, rate in theirs.items()}
         seen[name] = rates
+        print(f"  {name}: {rates}", flush=True)
     return seen | {"ratio": round(seen["mixed"]["ours"] / seen["full"]["ours"], 3)}
 
 
@@ -115,6 +117,22 @@ def out_of_memory(encoder: Encoder, chunks: Ids, budget: int) -> dict[str, Any]:
     }
 
 
+def small(encoder: Encoder, chunks: Ids) -> dict[str, Any]:
+    """Calibrate and embed as on smaller cards: this process's share of the card is cut down."""
+    total = torch.cuda.mem_get_info()[1]
+    seen: dict[str, Any] = {}
+    for gib in (141, 24, 8, 4):
+        torch.cuda.empty_cache()
+        torch.cuda.set_per_process_memory_fraction(min(1.0, gib * 2**30 / total))
+        begin = time.perf_counter()
+        notes = get_ready(encoder)
+        taken = time.perf_counter() - begin
+        digest = digest_of(in_order(encoder, chunks, budget=encoder.token_budget))
+        seen[f"{gib} GiB"] = [encoder.token_budget, digest, round(taken, 1), *notes]
+    torch.cuda.set_per_process_memory_fraction(1.0)
+    return seen
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -148,6 +166,8 @@ def main() -> None:
                 row["mixed"] = mixed(encoder, long[: options.rows], options.budgets[0], options.peer)
             if "oom" in options.checks:
                 row["oom"] = out_of_memory(encoder, chunks, options.budgets[0])
+            if "small" in options.checks:
+                row["small"] = small(encoder, chunks)
             if "fp8" in options.checks:
                 row["fp8"] = fp8_loss(encoder, chunks[:1000])
             if "parity" in options.checks:  # last: it makes the model fp32

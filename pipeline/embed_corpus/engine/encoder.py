@@ -267,7 +267,7 @@ def numerics(encoder: Encoder) -> dict[str, Any]:
         "cuda": str(torch.version.cuda) if cuda else "",
         "device": device,
         "machine": platform.machine(),
-        "threads": torch.get_num_threads(),
+        "threads": 0 if cuda else torch.get_num_threads(),
         "layers": encoder.forward.name,
         "kernels": ops.has_kernels(encoder.device),
     }

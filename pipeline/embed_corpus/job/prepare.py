@@ -103,7 +103,7 @@ def prepare(config: JobConfig) -> Job:
         },
         facts.normalize,
     )
-    _note_run(layout, config, facts, plan)
+    _note_run(layout, config, facts, plan, devices)
     return Job(config, facts, layout, plan, form, chunk_tokens, precision, devices, todo, stale)
 
 
@@ -181,7 +181,7 @@ def _check_space(layout: Layout, dim: int, vector_type: str, plan: Plan) -> None
         )
 
 
-def _note_run(layout: Layout, config: JobConfig, facts: ModelFacts, plan: Plan) -> None:
+def _note_run(layout: Layout, config: JobConfig, facts: ModelFacts, plan: Plan, devices: tuple[str, ...]) -> None:
     """Note what later commands need of this machine: where model and input lie, and which plan is current."""
     local = config.model is not None and Path(config.model).expanduser().is_dir()
     facts_of_run = {
@@ -190,5 +190,6 @@ def _note_run(layout: Layout, config: JobConfig, facts: ModelFacts, plan: Plan) 
         "model": str(facts.folder) if local else config.model,
         "revision": config.revision,
         "query_prompt": facts.query_prompt,
+        "devices": devices,
     }
     replace_json(layout.current_run, facts_of_run, layout.tmp)

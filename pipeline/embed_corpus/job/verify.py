@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.errors import DataError, EmbedCorpusError, OutputError
-from embed_corpus.feed.packing import make_batch
+from embed_corpus.feed.packing import pack_all
 from embed_corpus.index.build import read_manifest
-from embed_corpus.job.devices import threads_each
+from embed_corpus.job.devices import resolve_devices, threads_each
 from embed_corpus.job.fingerprint import digest
 from embed_corpus.sink.readback import check_part, part_stats, vectors_of
 from embed_corpus.sink.rejects import read_rejects
@@ -40,7 +40,7 @@ __all__ = ["Check", "verify"]
 _COSINE = 0.999
 """Least cosine where other hardware or versions may change bits."""
 _COSINE_FP8 = 0.9
-"""The same for vectors made in fp8, which are embedded again in bf16."""
+"""The same for vectors made in fp8, which are embedded again in bf16 where there is no GPU."""
 _PARTS_SAMPLED = 4
 
 
@@ -132,6 +132,11 @@ def _index(opened: Opened, snapshot: Snapshot) -> str:
     return f"{manifest['rows']:,} vectors, sha256 holds"
 
 
+def _device(used: list[str]) -> str:
+    """Return the device to embed on again: a GPU if the run had one and this machine has, else the CPU."""
+    return resolve_devices("all")[0] if used[0] != "cpu" else "cpu"
+
+
 def _sha256(file: Path) -> str:
     try:
         with file.open("rb") as stream:
@@ -157,8 +162,9 @@ class _Sample:
         from embed_corpus.engine.encoder import Encoder, numerics
         from embed_corpus.engine.ready import get_ready
 
-        torch.set_num_threads(threads_each(1))
         fields, opened = self._opened.fields, self._opened
+        device = _device(opened.noted.get("devices", ["cpu"]))
+        torch.set_num_threads(threads_each(1))
         chunker = Chunker(
             WordTokenizer(facts.folder),
             fields["chunk_tokens"],
@@ -166,8 +172,8 @@ class _Sample:
             facts.document_prompt,
             truncate=fields["long"] == "truncate",
         )
-        precision = "bf16" if fields["precision"] == "fp8" else fields["precision"]
-        encoder = Encoder(facts, "cpu", precision, fields["chunk_tokens"])
+        precision = "bf16" if fields["precision"] == "fp8" and device == "cpu" else fields["precision"]
+        encoder = Encoder(facts, device, precision, fields["chunk_tokens"])
         get_ready(encoder)
         here = digest(numerics(encoder))
         shards = {shard.part_name: shard for shard in opened.located().values()}
@@ -225,6 +231,7 @@ def _embed_one(encoder: Encoder, chunks: Chunks, expected: dict[str, Any], where
     if found != expected:
         raise DataError(f"{where}: chunk {index} is cut otherwise now, or its source changed since the run.")
     end = int(chunks.n_tokens[: index + 1].sum())
-    length = chunks.n_tokens[index : index + 1]
-    vector: NDArray[np.float32] = encoder.encode(make_batch(chunks.input_ids[end - int(length[0]) : end], length))[0]
+    ids = chunks.input_ids[end - int(chunks.n_tokens[index]) : end]
+    (batch,) = pack_all(encoder.packer(), [ids])
+    vector: NDArray[np.float32] = encoder.encode(batch)[0]
     return vector

@@ -26,16 +26,18 @@ __all__ = ["flash_attention", "make_tiles", "tile_rows"]
 LONG = 2048
 """Texts that may be longer than this are tiled for many keys, others for few."""
 
-_SHORT = {16: (64, 32, 4, 3), 32: (64, 32, 4, 3), 64: (64, 32, 4, 3), 128: (64, 32, 4, 3), 256: (64, 32, 8, 2)}
+_SHORT = {16: (64, 32, 4, 3), 32: (64, 32, 4, 3), 64: (128, 64, 8, 3), 128: (64, 32, 4, 3), 256: (64, 32, 8, 2)}
 _MANY = {16: (64, 64, 4, 3), 32: (64, 64, 4, 3), 64: (128, 64, 8, 3), 128: (128, 64, 8, 3), 256: (64, 32, 8, 2)}
 """Head size → (rows of a tile, keys a step, warps, pipeline stages): the fastest of those tried on an
 H200 (benchmarks/LOG.md; 16 and 256 untried). The choice hangs on the longest text a job may have, not on
 the batch, so that a text has the same bits in any batch."""
+_SMALL = (64, 32, 4, 2)
+"""For cards with little shared memory."""
 
 
 def _shape(head_size: int, longest: int) -> tuple[int, int, int, int]:
     shape = (_MANY if longest > LONG else _SHORT)[head_size]
-    return shape if _shared_bytes(head_size, shape) <= _shared_memory() else _SHORT[head_size]
+    return shape if _shared_bytes(head_size, shape) <= _shared_memory() else _SMALL
 
 
 def _shared_bytes(head_size: int, shape: tuple[int, int, int, int]) -> int:
@@ -57,7 +59,7 @@ def tile_rows(heads: int, key_heads: int, head_size: int, longest: int) -> int |
     """Return the tokens of one tile, or None if the kernel does not fit such heads."""
     if head_size not in _SHORT or heads % key_heads:
         return None
-    if _shared_bytes(head_size, _SHORT[head_size]) > _shared_memory():
+    if _shared_bytes(head_size, _SMALL) > _shared_memory():
         return None
     return _shape(head_size, longest)[0] // _pack(heads // key_heads)
 
