@@ -34,6 +34,7 @@ def device(monkeypatch: pytest.MonkeyPatch, table: Table) -> Counter[int]:
         return table[tokens]
 
     monkeypatch.setattr(calibrate, "_measure", measured)
+    monkeypatch.setattr(calibrate, "matrix_rate", lambda _: 1e12)
     return asked
 
 
@@ -114,11 +115,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_measured_once(encoder: Encoder, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     """The budget is measured once and read ever after, as long as its peak fits."""
     asked = device(monkeypatch, rates(1, 2, 2))
-    assert [calibrate.calibrate(encoder) for _ in range(3)] == [8192] * 3
+    assert [calibrate.calibrate(encoder).budget for _ in range(3)] == [8192] * 3
     assert set(asked.values()) == {1}
     assert sorted(p.suffix for p in cache.parent.iterdir()) == [".json", ".lock"]
     monkeypatch.setattr(calibrate, "_free_memory", lambda _: 2 * GIB)
-    assert calibrate.calibrate(encoder) == 4096
+    assert calibrate.calibrate(encoder).budget == 4096
     assert asked[4096] == 2
 
 
@@ -127,12 +128,12 @@ def test_lowered_budget_is_remembered(encoder: Encoder, monkeypatch: pytest.Monk
     asked = device(monkeypatch, rates(1, 2, 2))
     calibrate.calibrate(encoder)
     calibrate.remember(encoder, 1234)
-    assert calibrate._recall(cache, 64) == {"budget": 1234, "peak": 0}
-    assert calibrate.calibrate(encoder) == 1234
+    assert calibrate._recall(cache, 64) == calibrate.Calibration(1234)
+    assert calibrate.calibrate(encoder).budget == 1234
     assert asked[4096] == 1
     tomorrow = calibrate.time.time() + 90_000
     monkeypatch.setattr(calibrate.time, "time", lambda: tomorrow)
-    assert calibrate.calibrate(encoder) == 8192  # forgotten after a day
+    assert calibrate.calibrate(encoder).budget == 8192  # forgotten after a day
 
 
 DAMAGED = ["", "{", "null", "0", "[1]", "7", '{"budget": 5}', '{"budget": "x", "peak": 0}', "é"]
@@ -145,14 +146,14 @@ def test_damaged_cache(encoder: Encoder, monkeypatch: pytest.MonkeyPatch, cache:
     cache.parent.mkdir()
     cache.write_text(content)
     device(monkeypatch, rates(1, 2, 2))
-    assert calibrate.calibrate(encoder) == 8192
-    assert calibrate._recall(cache, 64) == {"budget": 8192, "peak": 2 * GIB}
+    assert calibrate.calibrate(encoder).budget == 8192
+    assert calibrate._recall(cache, 64) == calibrate.Calibration(8192, 2 * GIB, 2000.0, 1e12)
 
 
 def test_no_place_for_a_cache(encoder: Encoder, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     """Without a place to write, the budget is measured each time and nothing else is different."""
     cache.parent.write_text("no folder")
     asked = device(monkeypatch, rates(1, 2, 2))
-    assert [calibrate.calibrate(encoder) for _ in range(2)] == [8192] * 2
+    assert [calibrate.calibrate(encoder).budget for _ in range(2)] == [8192] * 2
     calibrate.remember(encoder, 1234)
     assert asked[4096] == 2

@@ -9,6 +9,7 @@ import math
 import os
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import torch
 
 from embed_corpus import __version__
 from embed_corpus.engine.cache import cache_folder
+from embed_corpus.engine.ceiling import matrix_rate
 from embed_corpus.errors import ModelError
 from embed_corpus.feed.packing import make_batch
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from embed_corpus.data import Batch
     from embed_corpus.engine.encoder import Encoder
 
-__all__ = ["calibrate", "remember"]
+__all__ = ["Calibration", "calibrate", "remember"]
 
 log = logging.getLogger("embed_corpus")
 
@@ -38,8 +40,25 @@ _SHARE = 0.9
 """Share of the device's free memory that a batch may take."""
 
 
-def calibrate(encoder: Encoder) -> int:
-    """Return the token budget for an encoder on a GPU: remembered, else measured in a few seconds.
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What was measured of an encoder on its device.
+
+    Attributes:
+        budget: tokens of a batch.
+        peak: bytes that such a batch takes beside the model.
+        rate: tokens/s of such batches; 0 if unknown.
+        matrix_rate: FLOP/s of a large matrix product there; 0 if unknown.
+    """
+
+    budget: int
+    peak: int = 0
+    rate: float = 0.0
+    matrix_rate: float = 0.0
+
+
+def calibrate(encoder: Encoder) -> Calibration:
+    """Find the token budget for an encoder on a GPU: remembered, else measured in a few seconds.
 
     The budget doubles from 4,096 (or the longest text) until that gains less than 2 %, or until
     the line through the measured peaks says that the next step passes 90 % of the free memory.
@@ -50,8 +69,8 @@ def calibrate(encoder: Encoder) -> int:
     with _locked(_cache_file(encoder)) as file:  # one calibration a job, not one a worker
         known = _recall(file, encoder.longest)
         free = _free_memory(encoder)
-        if known is not None and known["peak"] <= _SHARE * free:
-            return int(known["budget"])
+        if known is not None and known.peak <= _SHARE * free:
+            return known
         begin = time.perf_counter()
         budget, peak, rates = _search(encoder, free)
         log.info(
@@ -62,8 +81,9 @@ def calibrate(encoder: Encoder) -> int:
             time.perf_counter() - begin,
             ", ".join(f"{tokens:,}: {rate:,.0f}" for tokens, rate in rates.items()),
         )
-        _write(file, {"budget": budget, "peak": peak})
-        return budget
+        found = Calibration(budget, peak, rates[budget], matrix_rate(encoder.device))
+        _write(file, asdict(found))
+        return found
 
 
 def remember(encoder: Encoder, budget: int) -> None:
@@ -176,16 +196,17 @@ def _locked(file: Path) -> Iterator[Path | None]:
         yield file
 
 
-def _recall(file: Path | None, longest: int) -> dict[str, int] | None:
+def _recall(file: Path | None, longest: int) -> Calibration | None:
     """Return what is noted, unless it makes no sense or had to be lowered more than a day ago."""
     try:
         known = json.loads(file.read_text(encoding="ascii")) if file else None
-        if known is None or known.get("until", math.inf) < time.time():
+        if known is None or known.pop("until", math.inf) < time.time():
             return None
-        budget, peak = int(known["budget"]), int(known["peak"])
+        rates = (float(known.get(name, 0.0)) for name in ("rate", "matrix_rate"))
+        found = Calibration(int(known["budget"]), int(known["peak"]), *rates)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
-    return {"budget": budget, "peak": peak} if longest <= budget <= max(LAST, longest) and peak >= 0 else None
+    return found if longest <= found.budget <= max(LAST, longest) and found.peak >= 0 else None
 
 
 def _write(file: Path | None, content: dict[str, float]) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embed_corpus.data import Batch
+    from embed_corpus.engine.calibrate import Calibration
     from embed_corpus.engine.facts import ModelFacts
 
 __all__ = ["Encoder", "Pending", "numerics"]
@@ -75,6 +76,7 @@ class Encoder:
         padded: that is the padded path.
         token_budget: tokens of a batch that fit; lowered when memory runs out.
         measured: the token budget was measured, not asked for.
+        calibration: what was measured with it.
         redone: texts whose vectors were not finite and were computed again in fp32.
     """
 
@@ -105,6 +107,7 @@ class Encoder:
         self.longest = longest or facts.max_tokens
         self.token_budget = max(token_budget, self.longest)
         self.measured = False
+        self.calibration: Calibration | None = None
         self.redone = 0
         self.model: Any = load_model(facts, DTYPES[precision], self.device) if model is None else model
         self._offset = position_offset(self.model)

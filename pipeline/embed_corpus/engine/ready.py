@@ -51,7 +51,8 @@ def get_ready(encoder: Encoder, token_budget: int | None = None) -> list[str]:
     test = self_test(encoder, shape)
     encoder.measured = token_budget is None and cuda and not test.problem
     if encoder.measured:
-        token_budget = calibrate(encoder)
+        encoder.calibration = calibrate(encoder)
+        token_budget = encoder.calibration.budget
     encoder.token_budget = max(token_budget or (PADDED_BUDGET if cuda else CPU_BUDGET), encoder.longest)
     if test.problem:
         encoder.use_padded()
