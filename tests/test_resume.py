@@ -25,10 +25,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(corpus: Path, out: Path, model: Path) -> subprocess.Popen[str]:
+def start(corpus: Path, out: Path, model: Path, *options: str) -> subprocess.Popen[str]:
     """Start the command as the leader of a process group of its own."""
-    command = [sys.executable, "-m", "embed_corpus", "run", str(corpus), str(out), "--model", str(model)]
-    return subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "embed_corpus", "run", str(corpus), str(out), "--model", str(model), *options]
+    return subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def parts(out: Path) -> dict[str, tuple[int, int, bytes]]:
@@ -85,16 +85,56 @@ def test_a_signal_ends_the_run_with_75_and_no_orphan(
     assert not psutil.wait_procs(children, timeout=10)[1]
 
 
-def test_a_killed_worker_ends_the_run_at_once(corpus: Path, tiny_model: Path, tmp_path: Path) -> None:
-    """A worker that dies takes the run down with a clear message: the parent never hangs."""
-    process = start(corpus, tmp_path / "out", tiny_model)
+def spawned(process: psutil.Process) -> list[psutil.Process]:
+    """The processes that another has spawned, not the trackers of multiprocessing."""
+    return [c for c in process.children() if "spawn_main" in " ".join(c.cmdline())]
+
+
+def test_a_killed_worker_is_replaced(embed_corpus: Command, corpus: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """A worker that dies costs its open shards' time: another does them, and the result is the same bytes."""
+    process = start(corpus, tmp_path / "out", tiny_model, "--devices", "cpu,cpu", "--loader-workers", "1")
     wait_for_parts(tmp_path / "out", 1, process)
-    workers = [c for c in psutil.Process(process.pid).children() if "spawn_main" in " ".join(c.cmdline())]
+    workers = spawned(psutil.Process(process.pid))
+    assert len(workers) == 2
+    loaders = spawned(workers[0])
     workers[0].kill()
-    _, stderr = process.communicate(timeout=30)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert "died (exit code -9" in stderr
+    assert "4,200 rows: 4,188 documents" in stdout
+    assert not psutil.wait_procs(loaders, timeout=10)[1]
+    assert embed_corpus("run", corpus, tmp_path / "clean", "--model", tiny_model).returncode == 0
+    after, wanted = parts(tmp_path / "out"), parts(tmp_path / "clean")
+    assert {name: p[2] for name, p in after.items()} == {name: p[2] for name, p in wanted.items()}
+
+
+def test_workers_that_die_again_and_again_end_the_run(corpus: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """After three deaths the run ends with a clear message: the parent never hangs."""
+    process = start(corpus, tmp_path / "out", tiny_model)
+    killed: set[int] = set()
+    while len(killed) < 3 and process.poll() is None:
+        wait_for_parts(tmp_path / "out", len(killed) + 1, process)
+        for worker in spawned(psutil.Process(process.pid)):
+            if worker.pid not in killed:
+                worker.kill()
+                killed.add(worker.pid)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "worker embed-cpu died" in stderr
-    assert "run the same line again" in stderr
+    assert stderr.count("another takes its place") == 2
+    assert "Finished parts are safe: run the same line again" in stderr
+
+
+def test_a_killed_loader_is_replaced(corpus: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """The rows of a loader process that dies are chunked again."""
+    process = start(corpus, tmp_path / "out", tiny_model, "--loader-workers", "1")
+    wait_for_parts(tmp_path / "out", 1, process)
+    (worker,) = spawned(psutil.Process(process.pid))
+    (loader,) = spawned(worker)
+    loader.kill()
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert "a loader process died" in stderr
+    assert "4,200 rows: 4,188 documents" in stdout
 
 
 def test_a_second_run_does_nothing(embed_corpus: Command, corpus: Path, tiny_model: Path, tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow.dataset as ds
+import pytest
 
 from tiny import CORPUS, Command
 
@@ -30,3 +32,23 @@ def test_ids_in_two_shards_are_reported_or_refused(embed_corpus: Command, tiny_m
     assert reported.returncode == 0
     assert "'same'" in reported.stderr
     assert embed_corpus(*line, "--on-duplicate", "error").returncode == 4
+
+
+@pytest.mark.parametrize("options", [("--loader-workers", "2"), ("--devices", "cpu,cpu", "--loader-workers", "1")])
+def test_same_bytes_however_many_workers_and_loaders(
+    embed_corpus: Command, tiny_model: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """Parts are the same bytes with loader processes or none, and with one worker or two."""
+    parts = []
+    for name, more in (("plain", ()), ("other", options)):
+        line = ("run", CORPUS, tmp_path / name, "--model", tiny_model, "--keep-text", "--limit", "700")
+        done = embed_corpus(*line, *more)
+        assert done.returncode == 0, done.stderr
+        parts.append({p.name: p.read_bytes() for p in (tmp_path / name / "data").iterdir()})
+    assert len(parts[0]) == 2
+    assert parts[0] == parts[1]
+    report = json.loads(next((tmp_path / "other" / "_embed" / "runs").iterdir()).read_text())
+    assert len(report["workers"]) == len(options) // 2
+    stages = {stage for worker in report["workers"] for stage in worker["seconds"]}
+    assert stages == {"read", "chunk", "wait", "encode", "held", "write", "commit"}
+    assert report["verdict"]

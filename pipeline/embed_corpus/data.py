@@ -178,6 +178,18 @@ class Counts:
             dict(sorted(reasons.items())),
         )
 
+    def __neg__(self) -> Counts:
+        """Return what takes these counts away again."""
+        return Counts(
+            -self.rows,
+            -self.documents,
+            -self.chunks,
+            -self.tokens,
+            -self.truncated,
+            -self.cut_words,
+            {reason: -n for reason, n in self.rejects.items()},
+        )
+
     @property
     def rejected(self) -> int:
         """Rows rejected, for whatever reason."""

@@ -34,7 +34,7 @@ from source_files import (
 def test_row_groups_are_joined_and_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Row groups share a shard up to its limit; a larger one is split evenly; each row is read once."""
     monkeypatch.setattr(inspect, "SHARD_ROWS", 10)
-    monkeypatch.setattr(read, "BLOCK_ROWS", 3)
+    monkeypatch.setattr(read, "SMALL", read.BlockSize(3, 1 << 17))
     sizes = [4, 4, 4, 25, 1]
     write_parquet(tmp_path / "a.parquet", *(texts(sum(sizes[:i]), n) for i, n in enumerate(sizes)))
     cuts = [(shard.first_row, shard.n_rows) for shard in plan_of(tmp_path).shards]

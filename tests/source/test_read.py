@@ -125,10 +125,10 @@ def test_number_ids_may_be_kept(tmp_path: Path) -> None:
 
 def test_huge_row_groups_come_in_small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks are bounded by rows and by bytes of text, whatever the row groups."""
-    monkeypatch.setattr(read, "BLOCK_ROWS", 4)
+    monkeypatch.setattr(read, "SMALL", read.BlockSize(4, 1 << 17))
     write_parquet(tmp_path / "p" / "a.parquet", texts(0, 10))
     assert [len(rows.table) for rows in blocks_of(tmp_path / "p")] == [4, 4, 2]
-    monkeypatch.setattr(read, "BLOCK_BYTES", 2)
+    monkeypatch.setattr(read, "SMALL", read.BlockSize(64, 2))
     write_jsonl(tmp_path / "j" / "a.jsonl", *({"text": "x"} for _ in range(3)))
     assert [len(rows.table) for rows in blocks_of(tmp_path / "j")] == [1, 1, 1]
     assert documents(blocks_of(tmp_path / "p")) == [(i, f"row {i}") for i in range(10)]
@@ -252,7 +252,7 @@ def test_every_line_is_a_document_or_a_reject(
     write_jsonl(folder / f"a.jsonl{packed}", GOOD, *(line for _, line in rows))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inspect, "SHARD_ROWS", shard_rows)
-        patch.setattr(read, "BLOCK_ROWS", 4)
+        patch.setattr(read, "SMALL", read.BlockSize(4, 1 << 17))
         blocks = blocks_of(folder)
     good = [(0, "fine")] + [(i, json.loads(line)["text"]) for i, (fine, line) in enumerate(rows, 1) if fine]
     assert documents(blocks) == good

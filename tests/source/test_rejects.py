@@ -70,7 +70,7 @@ def test_only_bad_lines(tmp_path: Path, line: bytes) -> None:
 
 def test_bad_lines_at_a_blocks_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bad lines that remain after the last full block are still accounted for."""
-    monkeypatch.setattr(read, "BLOCK_ROWS", 2)
+    monkeypatch.setattr(read, "SMALL", read.BlockSize(2, 1 << 17))
     write_jsonl(tmp_path / "a.jsonl", GOOD, GOOD, b"{bad", b"{bad")
     blocks = blocks_of(tmp_path)
     assert ([row for row, _ in documents(blocks)], rejects(blocks)) == ([0, 1], [(2, "bad_json"), (3, "bad_json")])
@@ -131,7 +131,7 @@ def test_overlong_line_is_passed_over(tmp_path: Path, packed: str) -> None:
 
 def test_duplicates_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first good row of an id counts in the whole shard; a rejected row does not take its id."""
-    monkeypatch.setattr(read, "BLOCK_ROWS", 2)
+    monkeypatch.setattr(read, "SMALL", read.BlockSize(2, 1 << 17))
     ids = ["a", "b", "c", "a", "d", "b"]
     write_jsonl(tmp_path / "a.jsonl", *({"id": i, "text": "" if n == 1 else "x"} for n, i in enumerate(ids)))
     blocks = blocks_of(tmp_path, Columns(("text",), "id"))

@@ -121,7 +121,7 @@ def _paths(ctx: click.Context, paths: tuple[str, ...]) -> tuple[tuple[str, ...],
     default="all",
     show_default=True,
     metavar="all|cpu|0,1",
-    help="Where to run: every GPU (else the CPU), the CPU, or these GPUs.",
+    help="Where to run: every GPU (else the CPU), the CPU, or these GPUs. cpu,cpu: two workers that divide the cores.",
 )
 @click.option(
     "--precision",
@@ -137,6 +137,12 @@ def _paths(ctx: click.Context, paths: tuple[str, ...]) -> tuple[tuple[str, ...],
     type=int,
     metavar="N",
     help="Tokens of a batch.  [default: measured once for model and GPU; 1024 on a CPU]",
+)
+@click.option(
+    "--loader-workers",
+    type=int,
+    metavar="N",
+    help="Processes a GPU that read ahead and tokenise; 0: none.  [default: as many as it needs; none for a CPU]",
 )
 @click.option(
     "--compile/--no-compile", default=True, help="Fuse or compile the model's layers; without, for debugging."

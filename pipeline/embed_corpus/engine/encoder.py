@@ -44,20 +44,22 @@ class Pending:
     """Vectors on their way from the device.
 
     Attributes:
-        pieces: float32[n, dim] on the host each, and the event after which it may be read (None: now).
-        finish: what is still to be done to the joined vectors.
+        pieces: float32[n, dim] on the host each, and the GPU's time from begin to end of it (None: it is there).
+        finish: what is still to be done to the joined vectors; it is told the GPU's seconds.
     """
 
-    pieces: list[tuple[torch.Tensor, torch.cuda.Event | None]]
-    finish: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    pieces: list[tuple[torch.Tensor, tuple[torch.cuda.Event, torch.cuda.Event] | None]]
+    finish: Callable[[NDArray[np.float32], float], NDArray[np.float32]]
 
     def result(self) -> NDArray[np.float32]:
         """Wait for the vectors, float32[n_chunks, dim]."""
-        for _, done in self.pieces:
-            if done is not None:
-                done.synchronize()
+        busy = 0.0
+        for _, times in self.pieces:
+            if times is not None:
+                times[1].synchronize()
+                busy += times[0].elapsed_time(times[1]) / 1000
         vectors = [piece.numpy() for piece, _ in self.pieces]
-        return self.finish(vectors[0] if len(vectors) == 1 else np.concatenate(vectors))
+        return self.finish(vectors[0] if len(vectors) == 1 else np.concatenate(vectors), busy)
 
 
 class Encoder:
@@ -78,6 +80,7 @@ class Encoder:
         measured: the token budget was measured, not asked for.
         calibration: what was measured with it.
         redone: texts whose vectors were not finite and were computed again in fp32.
+        busy: seconds that the GPU worked on batches whose vectors were taken; 0 on a CPU.
     """
 
     def __init__(
@@ -109,6 +112,7 @@ class Encoder:
         self.measured = False
         self.calibration: Calibration | None = None
         self.redone = 0
+        self.busy = 0.0
         self.model: Any = load_model(facts, DTYPES[precision], self.device) if model is None else model
         self._offset = position_offset(self.model)
         self.config: Any = self.model.config
@@ -160,13 +164,18 @@ class Encoder:
         Raises:
             ModelError: the device's memory cannot hold even the longest text.
         """
-        return Pending(self._send(batch), lambda vectors: self._mend(batch, vectors))
 
-    def _send(self, batch: Batch) -> list[tuple[torch.Tensor, torch.cuda.Event | None]]:
+        def finish(vectors: NDArray[np.float32], busy: float) -> NDArray[np.float32]:
+            self.busy += busy
+            return self._mend(batch, vectors)
+
+        return Pending(self._send(batch), finish)
+
+    def _send(self, batch: Batch) -> list[tuple[torch.Tensor, tuple[torch.cuda.Event, torch.cuda.Event] | None]]:
         # Each try ends before the next begins: a caught error keeps the tensors of its frames alive.
         for _ in range(2):
             try:
-                return [self._copy_back(self.run(batch, self.forward))]
+                return [self._through(batch)]
             except torch.OutOfMemoryError:
                 pass
             torch.cuda.empty_cache()
@@ -229,14 +238,17 @@ class Encoder:
         longest = self.longest if self.device.type == "cuda" else batch.max_length
         return Packed(max_length=longest, cu_seqlens=batch.cu_seqlens, **parts)
 
-    def _copy_back(self, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event | None]:
+    def _through(self, batch: Batch) -> tuple[torch.Tensor, tuple[torch.cuda.Event, torch.cuda.Event] | None]:
+        """Run a batch and set the copy of its vectors to the host going."""
         if self.device.type == "cpu":
-            return vectors, None
+            return self.run(batch, self.forward), None
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        begin.record()
+        vectors = self.run(batch, self.forward)
         host = torch.empty(vectors.shape, dtype=torch.float32, pin_memory=True)
         host.copy_(vectors, non_blocking=True)
-        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        done.record()
-        return host, done
+        end.record()
+        return host, (begin, end)
 
     def _mend(self, batch: Batch, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute the vectors that are not finite again, each text alone, in fp32."""

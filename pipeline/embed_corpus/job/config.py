@@ -42,6 +42,7 @@ class JobConfig:
     precision: Precision = "auto"
     force_fp8: bool = False
     batch_tokens: int | None = None
+    loader_workers: int | None = None
     compile: bool = True
     vector_type: VectorType = "float32"
     limit: int | None = None
@@ -62,7 +63,13 @@ class JobConfig:
             raise UsageError("no INPUT: name files, folders or globs to read.")
         if not self.text_column:
             raise UsageError("no text column: name at least one with --text-column.")
-        for name, minimum in (("chunk_tokens", 1), ("chunk_overlap", 0), ("limit", 1), ("batch_tokens", 1)):
+        for name, minimum in (
+            ("chunk_tokens", 1),
+            ("chunk_overlap", 0),
+            ("limit", 1),
+            ("batch_tokens", 1),
+            ("loader_workers", 0),
+        ):
             value = getattr(self, name)
             if value is not None and value < minimum:
                 raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least {minimum}.")

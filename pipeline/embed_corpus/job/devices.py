@@ -9,21 +9,30 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from embed_corpus.errors import UsageError
 
-__all__ = ["resolve_devices", "resolve_precision", "threads_each"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["cores_of", "resolve_devices", "resolve_precision"]
+
+
+_PCI = Path("/sys/bus/pci/devices")
 
 
 def resolve_devices(text: str) -> tuple[str, ...]:
     """Turn `--devices` into torch device names: "all" is every visible GPU, else the CPU.
 
+    "cpu,cpu" is two workers that divide the cores.
+
     Raises:
         UsageError: neither "all", "cpu" nor GPU numbers, or a GPU that is not there.
     """
-    if text == "cpu":
-        return ("cpu",)
-    n_gpus = len(_capabilities())
+    if set(parts := text.split(",")) == {"cpu"}:
+        return tuple(parts)
+    n_gpus = len(_gpus())
     if text == "all":
         return tuple(f"cuda:{i}" for i in range(n_gpus)) or ("cpu",)
     numbers = text.removeprefix("cuda:").split(",")
@@ -46,12 +55,20 @@ if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0:
         for attribute in (75, 76):  # compute capability, major and minor
             driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
             print(value.value, end=" ")
+        bus = ctypes.create_string_buffer(32)
+        driver.cuDeviceGetPCIBusId(bus, 32, device)
+        print(bus.value.decode().lower() or "-", end=" ")
 """
 
 
+class _Gpu(NamedTuple):
+    capability: tuple[int, int]
+    bus: str
+
+
 @cache
-def _capabilities() -> tuple[tuple[int, int], ...]:
-    """Return the compute capability of each visible GPU, in torch's order.
+def _gpus() -> tuple[_Gpu, ...]:
+    """Return the compute capability and the place on the PCI bus of each visible GPU, in torch's order.
 
     A process of its own asks the driver, so that the parent stays free of CUDA; it does without
     torch, whose import would cost seconds.
@@ -61,10 +78,11 @@ def _capabilities() -> tuple[tuple[int, int], ...]:
         return ()
     command = [sys.executable, "-I", "-c", _ASK_DRIVER]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own interpreter
-    known, *numbers = map(int, answer.stdout.split()) if answer.returncode == 0 and answer.stdout else (0,)
-    if known < built_for:
+    known, *seen = answer.stdout.split() if answer.returncode == 0 and answer.stdout else ("0",)
+    if int(known) < built_for:
         return ()  # no driver, or one too old for this torch
-    return tuple(zip(numbers[::2], numbers[1::2], strict=True))
+    each = zip(seen[::3], seen[1::3], seen[2::3], strict=True)
+    return tuple(_Gpu((int(major), int(minor)), bus) for major, minor, bus in each)
 
 
 def _torch_cuda() -> int:
@@ -77,7 +95,7 @@ def _torch_cuda() -> int:
 
 
 def _capability(device: str) -> tuple[int, int]:
-    return _capabilities()[int(device.removeprefix("cuda:"))]
+    return _gpus()[int(device.removeprefix("cuda:"))].capability
 
 
 _BERT_LIKE = {"bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "ernie", "albert", "modernbert"}
@@ -101,6 +119,28 @@ def resolve_precision(asked: str, device: str, family: str) -> str:
     return "fp16" if family in _BERT_LIKE or _capability(device) < (8, 0) else "bf16"
 
 
-def threads_each(n_workers: int) -> int:
-    """Return the threads of one worker: the cores this process may use, divided."""
-    return max(1, len(os.sched_getaffinity(0)) // n_workers)
+def cores_of(devices: Sequence[str]) -> list[frozenset[int]]:
+    """Divide the cores that this process may use among devices; a GPU gets those of its own NUMA node.
+
+    One device gets all: it may need more than its node has.
+    """
+    mine = tuple(sorted(os.sched_getaffinity(0)))
+    if len(devices) == 1:
+        return [frozenset(mine)]
+    near = [tuple(core for core in mine if core in _near(device)) or mine for device in devices]
+    return [
+        frozenset(own[near[:i].count(own) :: near.count(own)] or own)  # each takes its turn among those beside it
+        for i, own in enumerate(near)
+    ]
+
+
+def _near(device: str) -> set[int]:
+    """Return the cores of a GPU's NUMA node; empty if the machine does not say."""
+    if device == "cpu":
+        return set()
+    file = _PCI / _gpus()[int(device.removeprefix("cuda:"))].bus / "local_cpulist"
+    try:
+        ranges = [part.split("-") for part in file.read_text().strip().split(",")]
+        return {core for ends in ranges for core in range(int(ends[0]), int(ends[-1]) + 1)}
+    except (OSError, ValueError):
+        return set()

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embed_corpus.data import Block, Counts
-from embed_corpus.errors import DataError
+from embed_corpus.feed.ahead import behind
 from embed_corpus.sink.parts import PartWriter
-from embed_corpus.source.read import read_shard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from numpy.typing import NDArray
 
-    from embed_corpus.chunk.windows import Chunker
-    from embed_corpus.data import Batch, Rows, Shard
+    from embed_corpus.data import Batch, Block, Counts, Shard
     from embed_corpus.engine.encoder import Encoder, Pending
+    from embed_corpus.job.loader import Loader
     from embed_corpus.sink.layout import Layout
     from embed_corpus.sink.parts import PartFormat
-    from embed_corpus.source.inspect import Columns
 
-__all__ = ["Committed", "Embedded", "Failed", "Stages", "embed_blocks", "embed_shards", "first_chunks"]
+__all__ = ["Committed", "Embedded", "Event", "Failed", "Stages", "embed_blocks", "embed_shards"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,116 +54,133 @@ class Failed:
 class Stages:
     """The stages of one worker, and the seconds spent in each."""
 
-    columns: Columns
-    chunker: Chunker
+    loader: Loader
     encoder: Encoder
     form: PartFormat
     layout: Layout
     numerics: str
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("read", "chunk", "encode", "write"), 0.0))
+    seconds: dict[str, float] = field(default_factory=dict)
+    flops: float = 0.0
+    begin: float = 0.0
+
+    def add(self, stage: str, begin: float) -> None:
+        """Count the time since `begin` to a stage."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begin
 
 
-def embed_shards(shards: Iterable[Shard], stages: Stages) -> Iterator[Embedded | Committed | Failed]:
+Event = Embedded | Committed | Failed
+_WAITING_VECTORS = 64 << 20
+"""Bytes of vectors that may wait for the writer."""
+
+
+def embed_shards(shards: Iterable[Shard], stages: Stages, emit: Callable[[Event], None]) -> None:
     """Embed shards one after the other and commit each as soon as its last vector is there.
+
+    Where the loader has processes of its own, writing has a thread of its own; `emit` is called there.
 
     Raises:
         OutputError: a part cannot be written; StoreError: or not be published.
     """
-    writer: PartWriter | None = None
+    stages.begin = time.perf_counter()
+    sink = _Sink(stages, emit)
     try:
-        for block, vectors in embed_blocks(_blocks(shards, stages), stages):
-            begin = time.perf_counter()
-            writer = writer or PartWriter(block.shard, stages.form, stages.layout, stages.numerics)
-            event: Embedded | Committed | Failed
-            if block.rows is not None:
-                event = Embedded(writer.append(block, vectors))
-            elif block.error:
-                writer.close()
-                writer, event = None, Failed(block.shard, block.error)
-            else:
-                event = Committed(block.shard, writer.commit())
-                writer = None
-            stages.seconds["write"] += time.perf_counter() - begin
-            yield event
+        with closing(embed_blocks(stages.loader.blocks(shards), stages)) as encoded:
+            if not stages.loader.workers:
+                for item in encoded:
+                    sink.take(item)
+                return
+            with behind(sink.take, _WAITING_VECTORS, lambda item: item[1].nbytes) as put:
+                for item in encoded:
+                    begin = time.perf_counter()
+                    put(item)
+                    stages.add("held", begin)
     finally:
-        if writer is not None:
-            writer.close()
+        sink.close()
 
 
-def _blocks(shards: Iterable[Shard], stages: Stages) -> Iterator[Block]:
-    """Read and chunk shards block by block; a block without rows ends each shard."""
-    for shard in shards:
-        rows = _timed(read_shard(shard, stages.columns, stages.form.keep_types), stages.seconds, "read")
-        try:
-            for number in rows:
-                yield _chunked(shard, number, stages)
-        except DataError as error:
-            yield Block(shard, error=str(error))
-            continue
-        yield Block(shard)
+class _Sink:
+    """Writes blocks and their vectors into parts."""
+
+    def __init__(self, stages: Stages, emit: Callable[[Event], None]) -> None:
+        self._stages, self._emit = stages, emit
+        self._writer: PartWriter | None = None
+
+    def take(self, item: tuple[Block, NDArray[np.float32]]) -> None:
+        block, vectors = item
+        stages, begin = self._stages, time.perf_counter()
+        writer = self._writer or PartWriter(block.shard, stages.form, stages.layout, stages.numerics)
+        self._writer = writer
+        if block.rows is not None:
+            event: Event = Embedded(writer.append(block, vectors))
+            stages.add("write", begin)
+        elif block.error:
+            self.close()
+            event = Failed(block.shard, block.error)
+        else:
+            event = Committed(block.shard, writer.commit())
+            self._writer = None
+            stages.add("commit", begin)
+        self._emit(event)
+
+    def close(self) -> None:
+        """Drop what is unfinished."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
 
-def _chunked(shard: Shard, rows: Rows, stages: Stages) -> Block:
-    begin = time.perf_counter()
-    chunks = stages.chunker(rows.table["text"].to_pylist())
-    stages.seconds["chunk"] += time.perf_counter() - begin
-    return Block(shard, rows, chunks)
+_AHEAD = 3
+"""Batches that a GPU has before it."""
 
 
-def first_chunks(shard: Shard, stages: Stages, n: int) -> list[NDArray[np.int32]]:
-    """Return the ids of the first n chunks of a shard, or of all if it has fewer."""
-    found: list[NDArray[np.int32]] = []
-    for block in _blocks([shard], stages):
-        if block.chunks is not None:
-            found += block.chunks.ids()
-        if len(found) >= n:
-            break
-    return found[:n]
-
-
-def _timed(items: Iterator[Rows], seconds: dict[str, float], stage: str) -> Iterator[Rows]:
-    """Pass items on and add the time it takes to get each to a stage's seconds."""
-    while True:
-        begin = time.perf_counter()
-        item = next(items, None)
-        seconds[stage] += time.perf_counter() - begin
-        if item is None:
-            return
-        yield item
-
-
-def embed_blocks(blocks: Iterable[Block], stages: Stages) -> Iterator[tuple[Block, NDArray[np.float32]]]:
+def embed_blocks(
+    blocks: Generator[Block, None, None], stages: Stages
+) -> Generator[tuple[Block, NDArray[np.float32]], None, None]:
     """Pack the blocks' chunks, encode the batches, and give each block its vectors back, in order.
 
     Batches pay no heed to where a block or a shard ends; only the blocks of a few batches wait. A
-    GPU always has two batches before it, so that it never waits for this process.
+    GPU always has some batches before it, so that it never waits for this process.
     """
+    from embed_corpus.engine.ceiling import flops
+
     encoder = stages.encoder
     packer = encoder.packer()
-    ahead = 2 if encoder.device.type == "cuda" else 0
+    n_ahead = _AHEAD if encoder.device.type == "cuda" else 0
     flying: deque[Pending] = deque()
     waiting: deque[Block] = deque()
     ready: list[NDArray[np.float32]] = []  # joined when a block is complete: a huge document has many batches
     n_ready = 0
 
-    def encoded(batches: Iterable[Batch], ahead: int) -> Iterator[tuple[Block, NDArray[np.float32]]]:
-        nonlocal ready, n_ready
+    def encode(batches: Iterable[Batch], n_ahead: int) -> None:
+        """Set batches going, and take in the vectors of all but the last few."""
+        nonlocal n_ready
         for batch in batches:
             begin = time.perf_counter()
             flying.append(encoder.submit(batch))
             packer.budget = encoder.batch_tokens  # lowered, if memory ran out
-            stages.seconds["encode"] += time.perf_counter() - begin
-        while len(flying) > ahead:
-            begin = time.perf_counter()
-            ready.append(flying.popleft().result())
-            n_ready += len(ready[-1])
-            stages.seconds["encode"] += time.perf_counter() - begin
+            stages.flops += flops(encoder, np.diff(batch.cu_seqlens))
+            while len(flying) > n_ahead:
+                ready.append(flying.popleft().result())
+                n_ready += len(ready[-1])
+            stages.add("encode", begin)
+
+    def done() -> Iterator[tuple[Block, NDArray[np.float32]]]:
+        nonlocal ready, n_ready
         while waiting and (n := len(waiting[0].chunks or ())) <= n_ready:
             vectors = np.concatenate(ready) if ready else np.empty((0, stages.form.dim), np.float32)
             ready, n_ready = [vectors[n:]], n_ready - n
             yield waiting.popleft(), vectors[:n]
 
-    for block in blocks:
-        waiting.append(block)
-        yield from encoded(packer.add(block.chunks) if block.chunks is not None else (), ahead)
-    yield from encoded(packer.flush(), 0)
+    with closing(blocks):
+        for block in blocks:
+            waiting.append(block)
+            if block.chunks is not None:
+                encode(packer.add(block.chunks), n_ahead)
+            yield from done()
+    encode(packer.flush(), 0)
+    begin = time.perf_counter()
+    while flying:
+        ready.append(flying.popleft().result())
+        n_ready += len(ready[-1])
+    stages.add("encode", begin)
+    yield from done()

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 from embed_corpus.data import Counts
 from embed_corpus.errors import BudgetError, DataError, EmbedCorpusError
 from embed_corpus.index.build import build_flat
-from embed_corpus.job.devices import threads_each
+from embed_corpus.job.devices import cores_of
 from embed_corpus.job.fingerprint import digest
+from embed_corpus.job.loader import Chunking
 from embed_corpus.job.pipeline import Committed, Embedded, Failed
 from embed_corpus.job.prepare import Job, prepare
-from embed_corpus.job.workers import Ended, Ready, WorkerSpec, run_workers
+from embed_corpus.job.workers import Ended, Lost, Ready, WorkerSpec, run_workers
 from embed_corpus.report.progress import Progress
 from embed_corpus.report.summary import RunReport
 from embed_corpus.sink.commit import replace_json
@@ -25,6 +26,7 @@ from embed_corpus.sink.snapshot import PartEntry, Snapshot, entries, latest_snap
 
 if TYPE_CHECKING:
     from embed_corpus.job.config import JobConfig
+    from embed_corpus.report.stats import WorkerStats
 
 __all__ = ["run"]
 
@@ -36,7 +38,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self.counts = Counts()
-        self.seconds: dict[str, float] = {}
+        self.workers: list[WorkerStats] = []
         self.numerics: dict[str, Any] = {}
         self.notes: set[str] = set()
         self.parts = 0
@@ -52,16 +54,14 @@ class _Tally:
                 self.notes.update(notes)
                 self.begin = self.begin if self.numerics else time.perf_counter()
                 self.numerics = numerics | {"token_budget": budget}
-            case Embedded(counts):
-                self.counts += counts
-            case Committed():
+            case Committed(_, stats):
+                self.counts += Counts(**stats["counts"])
                 self.parts += 1
             case Failed(_, reason):
                 self.failed.append(reason)
                 log.error("%s", reason)
-            case Ended(seconds):
-                names = self.seconds | seconds
-                self.seconds = {n: self.seconds.get(n, 0.0) + seconds.get(n, 0.0) for n in names}
+            case Ended(stats):
+                self.workers.append(stats)
         self.end = time.perf_counter()
 
 
@@ -95,7 +95,7 @@ def run(config: JobConfig, progress: TextIO | None = None) -> RunReport:
         fresh_parts=tally.parts,
         planned=len(names),
         elapsed=tally.end - tally.begin,
-        seconds=tally.seconds,
+        workers=tuple(tally.workers),
         numerics=tally.numerics,
         snapshot=snapshot.number if snapshot else None,
         index=indexed,
@@ -119,16 +119,18 @@ def _embed(job: Job, stream: TextIO | None) -> _Tally:
         log.info("going on: %d of %d parts are there already", done, len(job.plan.shards))
     devices = job.devices[: len(job.todo)]
     log.info("loading the model on %s", ", ".join(devices))
-    specs = [_spec(job, device, len(devices)) for device in devices]
+    specs = [_spec(job, device, cores) for device, cores in zip(devices, cores_of(devices), strict=True)]
     todo_rows = sum(shard.n_rows for shard in job.todo)
-    with closing(run_workers(specs, job.todo)) as events, Progress(todo_rows, stream) as bar:
+    # Several devices end together if the largest shards do not come last.
+    todo = sorted(job.todo, key=lambda shard: -shard.n_rows) if len(devices) > 1 else job.todo
+    with closing(run_workers(specs, todo)) as events, Progress(todo_rows, stream) as bar:
         for event in events:
             if isinstance(event, Ready) and not tally.numerics:
                 _warn_of_others(job, event)
             tally.take(event)
             if isinstance(event, Ready):
                 bar.restart()
-            elif isinstance(event, Embedded):
+            elif isinstance(event, Embedded | Lost):
                 bar.add(event.counts)
     return tally
 
@@ -146,19 +148,25 @@ def _warn_of_others(job: Job, ready: Ready) -> None:
         )
 
 
-def _spec(job: Job, device: str, n_workers: int) -> WorkerSpec:
+def _spec(job: Job, device: str, cores: frozenset[int]) -> WorkerSpec:
+    config = job.config
     return WorkerSpec(
         device=device,
-        threads=threads_each(n_workers),
+        cores=cores,
+        loader_workers=config.loader_workers,
         facts=job.facts,
-        columns=job.config.columns,
-        chunk_tokens=job.chunk_tokens,
-        chunk_overlap=job.config.chunk_overlap,
-        truncate=job.config.long == "truncate",
+        columns=config.columns,
+        chunking=Chunking(
+            job.facts.folder,
+            job.chunk_tokens,
+            config.chunk_overlap,
+            job.facts.document_prompt,
+            truncate=config.long == "truncate",
+        ),
         precision=job.precision,
-        token_budget=job.config.batch_tokens,
-        compiled=job.config.compile,
-        force_fp8=job.config.force_fp8,
+        token_budget=config.batch_tokens,
+        compiled=config.compile,
+        force_fp8=config.force_fp8,
         sample=job.todo[0],
         form=job.form,
         layout=job.layout,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from collections import defaultdict
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from embed_corpus.chunk.windows import Chunker
 from embed_corpus.errors import DataError, EmbedCorpusError, OutputError
 from embed_corpus.feed.packing import pack_all
 from embed_corpus.index.build import read_manifest
-from embed_corpus.job.devices import resolve_devices, threads_each
+from embed_corpus.job.devices import resolve_devices
 from embed_corpus.job.fingerprint import digest
 from embed_corpus.sink.readback import check_part, part_stats, vectors_of
 from embed_corpus.sink.rejects import read_rejects
@@ -164,7 +165,7 @@ class _Sample:
 
         fields, opened = self._opened.fields, self._opened
         device = _device(opened.noted.get("devices", ["cpu"]))
-        torch.set_num_threads(threads_each(1))
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
         chunker = Chunker(
             WordTokenizer(facts.folder),
             fields["chunk_tokens"],

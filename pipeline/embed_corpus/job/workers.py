@@ -3,45 +3,47 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
-import os
-import signal
-import sys
-import traceback
+from collections import deque
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
-from embed_corpus.engine.cache import keep_kernels
-from embed_corpus.errors import EmbedCorpusError, OutputError, error_named
-from embed_corpus.job.fingerprint import digest
+from embed_corpus.data import Counts
+from embed_corpus.errors import EmbedCorpusError, error_named
 from embed_corpus.job.pipeline import Committed, Embedded, Failed
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Generator, Iterable
     from multiprocessing.connection import Connection
-    from multiprocessing.process import BaseProcess
 
     from embed_corpus.data import Shard
     from embed_corpus.engine.facts import ModelFacts
+    from embed_corpus.job.loader import Chunking
+    from embed_corpus.report.stats import WorkerStats
     from embed_corpus.sink.layout import Layout
     from embed_corpus.sink.parts import PartFormat
     from embed_corpus.source.inspect import Columns
 
-__all__ = ["Ended", "Ready", "WorkerSpec", "run_workers"]
+__all__ = ["Broken", "Ended", "Event", "Lost", "Next", "Ready", "WorkerSpec", "run_workers"]
+
+log = logging.getLogger("embed_corpus")
 
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """Everything a worker needs, as plain values: it crosses the process boundary once."""
+    """Everything a worker needs, as plain values: it crosses the process boundary once.
+
+    `cores` are those it may use; `loader_workers` None: as many as its device needs.
+    """
 
     device: str
-    threads: int
+    cores: frozenset[int]
+    loader_workers: int | None
     facts: ModelFacts
     columns: Columns
-    chunk_tokens: int
-    chunk_overlap: int
-    truncate: bool
+    chunking: Chunking
     precision: str
     token_budget: int | None
     compiled: bool
@@ -62,145 +64,141 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A worker has no shard left; seconds it spent by stage."""
+    """A worker has no shard left."""
 
-    seconds: dict[str, float]
+    stats: WorkerStats
 
 
 @dataclass(frozen=True, slots=True)
-class _Next:
+class Lost:
+    """A worker died: rows that were embedded and must be again, as negative counts."""
+
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
     """A worker asks for a shard."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Broken:
+class Broken:
     """A worker cannot go on: an error of `errors.py` by name, or a traceback."""
 
     kind: str
     text: str
 
 
-_FP8_SAMPLE = 512
-"""Chunks, about, on which fp8 is judged."""
+Event = Ready | Embedded | Committed | Failed | Lost | Ended
 
-Event = Ready | Embedded | Committed | Failed | Ended
+_LIVES = 3
+"""Processes that a worker's place gets, one after the other; then its device is given up."""
+
+
+class _Running:
+    """One worker process, and what it holds that is not committed yet."""
+
+    def __init__(self, spec: WorkerSpec, lives: int = _LIVES) -> None:
+        from embed_corpus.job.worker import work
+
+        context = multiprocessing.get_context("spawn")
+        self.spec, self.lives, self.ready = spec, lives, False
+        self.shards: list[Shard] = []
+        self.counts = Counts()
+        self.connection, theirs = context.Pipe()
+        # No daemon: it may have loader processes of its own. Workers end with this process all the same.
+        self.process = context.Process(target=work, args=(theirs, spec), name=f"embed-{spec.device}", daemon=False)
+        self.process.start()
+        theirs.close()
+
+    def take(self, event: Event) -> None:
+        """Keep the account of what would be lost with this process."""
+        match event:
+            case Ready():
+                self.ready = True
+            case Embedded(counts):
+                self.counts += counts
+            case Committed(shard) | Failed(shard):
+                self.shards = [s for s in self.shards if s.id != shard.id]
+                self.counts = Counts()
+
+    def end(self) -> None:
+        """Stop the process, whatever it is doing."""
+        self.process.terminate()
+        self.process.join(5)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
 
 
 def run_workers(specs: Iterable[WorkerSpec], shards: Iterable[Shard]) -> Generator[Event, None, None]:
     """Embed shards on one process per spec, each taking the next shard when it is free.
 
-    Yields the workers' events as they come. Whatever ends this, no process is left behind.
+    Yields the workers' events as they come. A worker that dies is replaced and its shards are done
+    again; a device whose workers die again and again is given up. Whatever ends this, no process
+    is left behind.
 
     Raises:
-        EmbedCorpusError: a worker reported an error, or died.
+        EmbedCorpusError: a worker reported an error, or the last one died.
     """
-    context = multiprocessing.get_context("spawn")
-    todo = iter(shards)
-    running: dict[Connection, BaseProcess] = {}
-    ready: set[Connection] = set()
+    todo = deque(shards)
+    running: dict[Connection, _Running] = {}
     try:
         for spec in specs:
-            ours, theirs = context.Pipe()
-            process: BaseProcess = context.Process(
-                target=_worker, args=(theirs, spec), name=f"embed-{spec.device}", daemon=True
-            )
-            process.start()
-            theirs.close()
-            running[ours] = process
+            worker = _Running(spec)
+            running[worker.connection] = worker
         while running:
             for connection in wait(list(running)):
-                assert isinstance(connection, multiprocessing.connection.Connection)
-                event = _received(connection, running[connection], ready=connection in ready)
-                if isinstance(event, _Next):
+                worker = running[connection]  # type: ignore[index]  # only connections were waited for
+                event = _received(worker)
+                if event is None:
+                    running.pop(worker.connection)
+                    todo.extendleft(reversed(worker.shards))
+                    yield Lost(-worker.counts)
+                    if (heir := _heir(worker, others=bool(running))) is not None:
+                        running[heir.connection] = heir
+                elif isinstance(event, Next):
+                    shard = todo.popleft() if todo else None
+                    worker.shards += [shard] if shard else []
                     with contextlib.suppress(OSError):  # if it has died meanwhile, receiving from it will tell
-                        connection.send(next(todo, None))
-                    continue
-                yield event
-                if isinstance(event, Ready):
-                    ready.add(connection)
-                if isinstance(event, Ended):
-                    running.pop(connection).join()
+                        worker.connection.send(shard)
+                else:
+                    worker.take(event)
+                    yield event
+                    if isinstance(event, Ended):
+                        running.pop(worker.connection).process.join()
+        if todo:
+            raise EmbedCorpusError("the last worker ended before all was done: run the same line again.")
     finally:
-        for process in running.values():
-            process.terminate()
-        for process in running.values():
-            process.join(5)
-            if process.is_alive():
-                process.kill()
-                process.join()
+        for worker in running.values():
+            worker.end()
 
 
-def _received(connection: Connection, process: BaseProcess, *, ready: bool) -> Event | _Next:
+def _received(worker: _Running) -> Event | Next | None:
+    """Return a worker's next event; None if it has died."""
     try:
-        event: Event | _Next | _Broken = connection.recv()
+        event: Event | Next | Broken = worker.connection.recv()
     except (EOFError, ConnectionError):
-        process.join(5)
-        hint = "" if ready else ' Called from Python, run() must stand under if __name__ == "__main__".'
-        raise EmbedCorpusError(
-            f"worker {process.name} died (exit code {process.exitcode}; -9 is often the kernel short of memory). "
-            f"Finished parts are safe: run the same line again.{hint}"
-        ) from None
-    if isinstance(event, _Broken):
+        worker.process.join(5)
+        return None
+    if isinstance(event, Broken):
         raise error_named(event.kind, event.text)
     return event
 
 
-def _worker(connection: Connection, spec: WorkerSpec) -> None:
-    """Run one worker to its end; errors travel as text, never as objects."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    try:
-        for event in _embed(connection, spec):
-            connection.send(event)
-    except (BrokenPipeError, EOFError, ConnectionError):
-        os._exit(1)  # the parent is gone: nobody to report to, nothing half-done is visible
-    except EmbedCorpusError as error:
-        _report(connection, type(error).__name__, str(error))
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        _report(connection, OutputError.__name__, f"{where}{error.strerror or error}. Run the same line again.")
-    except BaseException:  # noqa: BLE001  # the last stop before the process ends: all of it is told
-        _report(connection, EmbedCorpusError.__name__, f"worker on {spec.device}:\n{traceback.format_exc()}")
+def _heir(dead: _Running, *, others: bool) -> _Running | None:
+    """Start a worker in a dead one's place, or, if its device is given up, leave its shards to the others.
 
-
-def _report(connection: Connection, kind: str, text: str) -> None:
-    with contextlib.suppress(OSError):
-        connection.send(_Broken(kind, text))
-    sys.exit(1)
-
-
-def _embed(connection: Connection, spec: WorkerSpec) -> Iterator[Event]:
-    # Read when torch's OpenMP is loaded: threads that wait shall sleep, not spin. On a machine with
-    # other work to do, spinning costs up to 5x (measured), because it takes the cores from whoever
-    # is being waited for.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    keep_kernels()
-    import torch
-
-    from embed_corpus.chunk.tokenizer import WordTokenizer
-    from embed_corpus.chunk.windows import Chunker
-    from embed_corpus.engine.encoder import Encoder, numerics
-    from embed_corpus.engine.ready import check_fp8, get_ready
-    from embed_corpus.job.pipeline import Stages, embed_shards, first_chunks
-
-    torch.set_num_threads(spec.threads)
-    tokenizer = WordTokenizer(spec.facts.folder)
-    prompt = spec.facts.document_prompt
-    chunker = Chunker(tokenizer, spec.chunk_tokens, spec.chunk_overlap, prompt, truncate=spec.truncate)
-    encoder = Encoder(spec.facts, spec.device, spec.precision, spec.chunk_tokens, compiled=spec.compiled)
-    notes = get_ready(encoder, spec.token_budget)
-    stages = Stages(spec.columns, chunker, encoder, spec.form, spec.layout, digest(numerics(encoder)))
-    if spec.precision == "fp8":
-        notes.append(check_fp8(encoder, first_chunks(spec.sample, stages, _FP8_SAMPLE), forced=spec.force_fp8))
-    encoder.release()
-    yield Ready(numerics(encoder), encoder.token_budget, tuple(notes))
-    yield from embed_shards(_handed_out(connection), stages)
-    yield Ended(stages.seconds)
-
-
-def _handed_out(connection: Connection) -> Iterator[Shard]:
-    while True:
-        connection.send(_Next())
-        shard: Shard | None = connection.recv()
-        if shard is None:
-            return
-        yield shard
+    Raises:
+        EmbedCorpusError: there is no other, or it never came to begin.
+    """
+    code = dead.process.exitcode
+    text = f"worker {dead.process.name} died (exit code {code}; -9 is often the kernel short of memory)"
+    if dead.ready and dead.lives > 1:
+        log.warning("%s; another takes its place and does its open shards again", text)
+        return _Running(dead.spec, dead.lives - 1)
+    if dead.ready and others:
+        log.warning("%s, the third in its place: %s is given up, the others go on", text, dead.spec.device)
+        return None
+    hint = "" if dead.ready else ' Called from Python, run() must stand under if __name__ == "__main__".'
+    raise EmbedCorpusError(f"{text}. Finished parts are safe: run the same line again.{hint}")

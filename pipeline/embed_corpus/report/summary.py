@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from embed_corpus.report.stats import WorkerStats, verdict
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -24,7 +26,7 @@ class RunReport:
         parts, fresh_parts: parts of the plan that are there, and those this run committed.
         planned: shards of the plan.
         elapsed: seconds from the first shard handed out to the last commit.
-        seconds: seconds by stage, added up over workers.
+        workers: what each worker spent its time on.
         numerics: what can change a vector's bits.
         snapshot: number of the snapshot; None if none was published.
         index: vectors in the index; None without one.
@@ -38,7 +40,7 @@ class RunReport:
     fresh_parts: int
     planned: int
     elapsed: float
-    seconds: dict[str, float]
+    workers: tuple[WorkerStats, ...]
     numerics: dict[str, Any]
     snapshot: int | None = None
     index: int | None = None
@@ -46,7 +48,7 @@ class RunReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of the run report under OUT."""
-        return asdict(self) | {"output": str(self.output)}
+        return asdict(self) | {"output": str(self.output), "verdict": verdict(list(self.workers))}
 
     def lines(self) -> list[str]:
         """Return the closing lines of the command."""
@@ -55,10 +57,12 @@ class RunReport:
     def _speed_lines(self) -> list[str]:
         if not self.fresh_parts:
             return [f"nothing to do: all {self.parts} parts were there already"] if not self.problems else []
-        stages = ", ".join(f"{name} {value:.1f}" for name, value in self.seconds.items())
+        names = dict.fromkeys(name for worker in self.workers for name in worker.seconds)
+        stages = ", ".join(f"{n} {sum(w.seconds.get(n, 0.0) for w in self.workers):.1f}" for n in names)
         rate = self.fresh.tokens / max(self.elapsed, 1e-9)
         speed = f"{rate:,.0f} tokens/s, {self.fresh.documents / max(self.elapsed, 1e-9):,.1f} documents/s"
-        return [f"{speed} over {self.elapsed:.1f} s (seconds by stage: {stages})"]
+        lines = [f"{speed} over {self.elapsed:.1f} s (seconds by stage: {stages})"]
+        return [*lines, *(worker.line() for worker in self.workers), *filter(None, [verdict(list(self.workers))])]
 
     def _result_line(self) -> str:
         where = f"result: {self.output / 'data'}: {self.parts} of {self.planned} parts, {self.fresh_parts} of them new"

@@ -26,12 +26,21 @@ if TYPE_CHECKING:
     from embed_corpus.data import Shard
     from embed_corpus.source.inspect import Columns
 
-__all__ = ["MAX_DOC_BYTES", "read_shard"]
+__all__ = ["LARGE", "MAX_DOC_BYTES", "SMALL", "BlockSize", "read_shard"]
 
-BLOCK_ROWS = 64
-BLOCK_BYTES = 128 << 10
-"""Rows, and bytes of text, that go through the stages together: little, so that progress shows and
-memory stays flat; one huge row makes a block of its own."""
+
+@dataclass(frozen=True, slots=True)
+class BlockSize:
+    """Rows, and bytes of text, that go through the stages together; one huge row makes a block of its own."""
+
+    n_rows: int
+    n_bytes: int
+
+
+SMALL = BlockSize(64, 128 << 10)
+"""For a device that embeds some thousand tokens a second: progress shows and memory stays flat."""
+LARGE = BlockSize(8192, 1 << 20)
+"""For a GPU: a block costs as much overhead as a batch, and feeds several."""
 MAX_DOC_BYTES = 256 << 20
 """Documents above are rejects: their ids and offsets would not fit in memory."""
 
@@ -45,8 +54,10 @@ class _Raw:
     rejects: list[Reject]
 
 
-def read_shard(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataType]) -> Iterator[Rows]:
-    """Yield a shard's documents in source order, at most `BLOCK_ROWS` together.
+def read_shard(
+    shard: Shard, columns: Columns, keep_types: dict[str, pa.DataType], size: BlockSize | None = None
+) -> Iterator[Rows]:
+    """Yield a shard's documents in source order, in blocks of a size (None: small).
 
     Every row of the range comes out once: as a document, or as a reject (`empty`,
     `invalid_utf8`, `bad_json`, `wrong_type`, `no_id`, `duplicate_id`, `too_large`).
@@ -58,7 +69,7 @@ def read_shard(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataType
     seen: set[str] = set()
     n_rows = 0
     try:
-        for raw in raw_blocks(shard, columns, keep_types):
+        for raw in raw_blocks(shard, columns, keep_types, size or SMALL):
             n_rows += len(raw.rows) + len(raw.rejects)
             yield _screen(raw, shard, columns, seen)
         changed = shard.mtime_ns and Path(shard.path).stat().st_mtime_ns != shard.mtime_ns
@@ -73,7 +84,9 @@ def read_shard(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataType
         )
 
 
-def _parquet_rows(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataType]) -> Iterator[_Raw]:
+def _parquet_rows(
+    shard: Shard, columns: Columns, keep_types: dict[str, pa.DataType], size: BlockSize
+) -> Iterator[_Raw]:
     """Yield the range's rows; only the needed columns, and only the row groups that hold it."""
     stop = shard.first_row + shard.n_rows
     with pq.ParquetFile(shard.path, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True) as file:
@@ -83,8 +96,8 @@ def _parquet_rows(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataT
             row, group_first = group_first, group_first + group.num_rows
             if row >= stop or group_first <= shard.first_row:
                 continue
-            size = max(1, min(BLOCK_ROWS, BLOCK_BYTES * group.num_rows // max(group.total_byte_size, 1)))
-            for batch in file.iter_batches(size, row_groups=[number], columns=columns.all, use_threads=False):
+            n_rows = max(1, min(size.n_rows, size.n_bytes * group.num_rows // max(group.total_byte_size, 1)))
+            for batch in file.iter_batches(n_rows, row_groups=[number], columns=columns.all, use_threads=False):
                 begin, end = max(row, shard.first_row), min(row + len(batch), stop)
                 if begin < end:
                     part = batch.slice(begin - row, end - begin)
@@ -94,7 +107,7 @@ def _parquet_rows(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataT
                 row += len(batch)
 
 
-def _jsonl_rows(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataType]) -> Iterator[_Raw]:
+def _jsonl_rows(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataType], limit: BlockSize) -> Iterator[_Raw]:
     """Yield the range's lines, parsed one by one so that a bad line costs only itself."""
     values: list[list[Any]] = []
     rows: list[int] = []
@@ -121,7 +134,7 @@ def _jsonl_rows(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataTyp
             values.append(fitted)
             rows.append(row)
             size += n_bytes
-            if len(values) == BLOCK_ROWS or size >= BLOCK_BYTES:
+            if len(values) == limit.n_rows or size >= limit.n_bytes:
                 yield raw()
                 values, rows, rejects, size = [], [], [], 0
     if rows or rejects:

@@ -1,0 +1,196 @@
+"""Read and chunk ahead of the encoder: shards in, blocks with their chunks out, in order.
+
+A thread reads; processes of its own chunk, because Hugging Face's tokenizers give a Python object
+a token, and those hold the interpreter that launches the GPU's kernels. Arrays cross the border
+through pipes, so no /dev/shm is needed. The processes import neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import time
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import dataclass, replace
+from threading import Lock, Thread
+from typing import TYPE_CHECKING
+
+from embed_corpus.chunk.tokenizer import WordTokenizer
+from embed_corpus.chunk.windows import Chunker
+from embed_corpus.data import Block, Chunks
+from embed_corpus.errors import DataError, EmbedCorpusError
+from embed_corpus.feed.ahead import ahead
+from embed_corpus.source.read import LARGE, SMALL, read_shard
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from embed_corpus.data import Rows, Shard
+    from embed_corpus.source.inspect import Columns
+
+__all__ = ["Chunking", "Loader", "end_with_parent"]
+
+log = logging.getLogger("embed_corpus")
+
+_EACH = 2
+"""Large blocks that wait for each loader process: one under way and one to go on with."""
+
+
+@dataclass(frozen=True)
+class Chunking:
+    """How documents become chunks, as plain values: it crosses to the loader processes."""
+
+    folder: Path
+    chunk_tokens: int
+    overlap: int
+    prompt: str
+    truncate: bool
+
+    def chunker(self) -> Chunker:
+        """Load the tokenizer."""
+        tokenizer = WordTokenizer(self.folder)
+        return Chunker(tokenizer, self.chunk_tokens, self.overlap, self.prompt, truncate=self.truncate)
+
+
+class Loader:
+    """Reads and chunks shards, in this process or (`workers` > 0) ahead of it.
+
+    Attributes:
+        workers: processes that chunk; 0: this one does, when it is asked for the next block.
+        seconds: spent reading, chunking (over all processes), and waited for the next block.
+    """
+
+    def __init__(self, chunking: Chunking, columns: Columns, keep_types: dict[str, pa.DataType], workers: int) -> None:
+        self.workers = workers
+        self.seconds = {"read": 0.0, "chunk": 0.0} | ({"wait": 0.0} if workers else {})
+        self._chunking, self._columns, self._keep_types = chunking, columns, keep_types
+        self._chunker = None if workers else chunking.chunker()
+        self._lock = Lock()
+        self._pool = self._new_pool() if workers else None
+
+    def blocks(self, shards: Iterable[Shard]) -> Generator[Block, None, None]:
+        """Yield the shards' blocks in order, chunked; a block without rows ends each shard.
+
+        Raises:
+            EmbedCorpusError: a loader process died twice over the same rows.
+        """
+        if not self.workers:
+            yield from (self._here(block) for block in self._read(shards))
+            return
+        limit = self.workers * _EACH * LARGE.n_bytes
+        sent = ahead(((block, self._send(block)) for block in self._read(shards)), limit, _weight)
+        with closing(sent):
+            while True:
+                begin = time.perf_counter()
+                block, future = next(sent, (None, None))
+                if block is not None:
+                    block = self._received(block, future)
+                self.seconds["wait"] += time.perf_counter() - begin
+                if block is None:
+                    return
+                yield block
+
+    def close(self) -> None:
+        """Let the loader processes end, and wait for that: left to itself, a queue may be shut before they are told."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def _read(self, shards: Iterable[Shard]) -> Iterator[Block]:
+        for shard in shards:
+            found = read_shard(shard, self._columns, self._keep_types, LARGE if self.workers else SMALL)
+            begin = time.perf_counter()
+            try:
+                for rows in found:
+                    self.seconds["read"] += time.perf_counter() - begin
+                    yield Block(shard, rows)
+                    begin = time.perf_counter()
+            except DataError as error:
+                yield Block(shard, error=str(error))
+                continue
+            yield Block(shard)
+
+    def _here(self, block: Block) -> Block:
+        if block.rows is None or self._chunker is None:
+            return block
+        begin = time.perf_counter()
+        chunks = self._chunker(block.rows.table["text"].to_pylist())
+        self.seconds["chunk"] += time.perf_counter() - begin
+        return replace(block, chunks=chunks)
+
+    def _send(self, block: Block) -> Future[tuple[Chunks, float]] | None:
+        return None if block.rows is None else self._submit(block.rows)
+
+    def _submit(self, rows: Rows) -> Future[tuple[Chunks, float]]:
+        with self._lock:
+            assert self._pool is not None
+            try:
+                return self._pool.submit(_chunk, rows.table["text"])
+            except BrokenProcessPool:
+                self._pool = self._new_pool()
+                return self._pool.submit(_chunk, rows.table["text"])
+
+    def _received(self, block: Block, future: Future[tuple[Chunks, float]] | None) -> Block:
+        if future is None or block.rows is None:
+            return block
+        try:
+            chunks, taken = future.result()
+        except BrokenProcessPool:
+            log.warning("a loader process died (the kernel short of memory?); its rows are chunked again")
+            try:
+                chunks, taken = self._submit(block.rows).result()
+            except BrokenProcessPool as error:
+                first, last = block.rows.rows[[0, -1]].tolist() if len(block.rows.rows) else (0, 0)
+                raise EmbedCorpusError(
+                    f"loader processes die over rows {first} to {last} of {block.shard.source}. Finished parts are "
+                    "safe: run the same line again with fewer --loader-workers."
+                ) from error
+        self.seconds["chunk"] += taken
+        return replace(block, chunks=chunks)
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self.workers, context, _begin, (self._chunking,))
+
+
+def _weight(item: tuple[Block, object]) -> int:
+    rows = item[0].rows
+    return 0 if rows is None else int(rows.table.nbytes)
+
+
+_chunker: Chunker | None = None
+"""A loader process's own."""
+
+
+def _begin(chunking: Chunking) -> None:
+    """Set a loader process up: one thread, no signals of the terminal, and an end with its parent."""
+    global _chunker  # noqa: PLW0603  # an executor's initializer has no other place
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+    os.environ |= {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}
+    _chunker = chunking.chunker()
+
+
+def _chunk(texts: pa.StringArray) -> tuple[Chunks, float]:
+    begin = time.perf_counter()
+    assert _chunker is not None
+    chunks = _chunker(texts.to_pylist())
+    return chunks, time.perf_counter() - begin
+
+
+def end_with_parent() -> None:
+    """Let this process end when the one that started it is gone, however that ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=watch, name="watch-parent", daemon=True).start()

@@ -1,0 +1,155 @@
+"""One worker process: a device, its loader, its writer."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import sys
+import time
+import traceback
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from embed_corpus.engine.cache import keep_kernels
+from embed_corpus.errors import EmbedCorpusError, OutputError
+from embed_corpus.job.fingerprint import digest
+from embed_corpus.job.loader import Loader, end_with_parent
+from embed_corpus.job.workers import Broken, Ended, Next, Ready
+from embed_corpus.report.stats import WorkerStats
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from multiprocessing.connection import Connection
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from embed_corpus.data import Shard
+    from embed_corpus.engine.encoder import Encoder
+    from embed_corpus.job.pipeline import Stages
+    from embed_corpus.job.workers import WorkerSpec
+
+__all__ = ["work"]
+
+_SAMPLE = 512
+"""Chunks, about, on which fp8 and the speed of the tokenizer are judged."""
+
+
+def work(connection: Connection, spec: WorkerSpec) -> None:
+    """Run one worker to its end; errors travel as text, never as objects."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    end_with_parent()
+    os.sched_setaffinity(0, spec.cores)
+    # Read when torch's OpenMP is loaded: threads that wait shall sleep, not spin. On a machine with
+    # other work to do, spinning costs up to 5x (measured), because it takes the cores from whoever
+    # is being waited for.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_kernels()
+    parent = _Parent(connection)
+    try:
+        _embed(parent, spec)
+    except (BrokenPipeError, EOFError, ConnectionError):
+        os._exit(1)  # the parent is gone: nobody to report to, nothing half-done is visible
+    except EmbedCorpusError as error:
+        _report(parent, type(error).__name__, str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _report(parent, OutputError.__name__, f"{where}{error.strerror or error}. Run the same line again.")
+    except BaseException:  # noqa: BLE001  # the last stop before the process ends: all of it is told
+        _report(parent, EmbedCorpusError.__name__, f"worker on {spec.device}:\n{traceback.format_exc()}")
+
+
+def _report(parent: _Parent, kind: str, text: str) -> None:
+    with contextlib.suppress(OSError):
+        parent.send(Broken(kind, text))
+    sys.exit(1)
+
+
+class _Parent:
+    """The connection to the parent: the writer's thread tells it events, the reader's asks it for shards."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self._lock = connection, Lock()
+
+    def send(self, event: object) -> None:
+        with self._lock:
+            self._connection.send(event)
+
+    def shards(self) -> Iterator[Shard]:
+        while True:
+            self.send(Next())
+            shard: Shard | None = self._connection.recv()
+            if shard is None:
+                return
+            yield shard
+
+
+def _embed(parent: _Parent, spec: WorkerSpec) -> None:
+    import torch
+
+    from embed_corpus.engine.encoder import Encoder, numerics
+    from embed_corpus.engine.ready import check_fp8, get_ready
+    from embed_corpus.job.pipeline import Stages, embed_shards
+
+    cuda = spec.device != "cpu"
+    torch.set_num_threads(min(len(spec.cores), 4) if cuda else len(spec.cores))
+    encoder = Encoder(spec.facts, spec.device, spec.precision, spec.chunking.chunk_tokens, compiled=spec.compiled)
+    notes = get_ready(encoder, spec.token_budget)
+    sample, rate = _first_chunks(spec) if cuda else ([], 0.0)
+    if spec.precision == "fp8":
+        notes.append(check_fp8(encoder, sample, forced=spec.force_fp8))
+    encoder.release()
+    parent.send(Ready(numerics(encoder), encoder.token_budget, tuple(notes)))
+    loader = Loader(spec.chunking, spec.columns, spec.form.keep_types, _loader_workers(spec, encoder, rate))
+    stages = Stages(loader, encoder, spec.form, spec.layout, digest(numerics(encoder)))
+    if loader.workers:
+        sys.setswitchinterval(0.0005)  # kernels are launched from here: other threads shall not hold it up for long
+    try:
+        embed_shards(parent.shards(), stages, parent.send)
+        parent.send(Ended(_stats(spec, stages)))
+    finally:
+        loader.close()
+
+
+def _first_chunks(spec: WorkerSpec) -> tuple[list[NDArray[np.int32]], float]:
+    """Return the ids of the first chunks of a shard, and how many tokens/s this process made of its text."""
+    loader = Loader(spec.chunking, spec.columns, spec.form.keep_types, workers=0)
+    found: list[NDArray[np.int32]] = []
+    for block in loader.blocks([spec.sample]):
+        found += block.chunks.ids() if block.chunks is not None else []
+        if len(found) >= _SAMPLE:
+            break
+    return found[:_SAMPLE], sum(map(len, found)) / max(loader.seconds["chunk"], 1e-9)
+
+
+def _loader_workers(spec: WorkerSpec, encoder: Encoder, rate: float) -> int:
+    """Return how many processes shall chunk: those asked for, else what the device eats and half as much again.
+
+    A CPU gets none, as its threads would have to share the cores with them; a GPU leaves two cores to the
+    threads that launch and write. `rate`: tokens/s of one process.
+    """
+    if spec.loader_workers is not None:
+        return spec.loader_workers
+    if spec.device == "cpu":
+        return 0
+    most = max(1, len(spec.cores) - 2)
+    wanted = encoder.calibration.rate if encoder.calibration else 0.0
+    return min(most, math.ceil(1.5 * wanted / rate)) if wanted and rate else most
+
+
+def _stats(spec: WorkerSpec, stages: Stages) -> WorkerStats:
+    elapsed = time.perf_counter() - stages.begin
+    calibration = stages.encoder.calibration
+    seconds: dict[str, Any] = stages.loader.seconds | stages.seconds
+    return WorkerStats(
+        device=spec.device,
+        elapsed=elapsed,
+        seconds={stage: round(value, 3) for stage, value in seconds.items()},
+        busy=stages.encoder.busy,
+        flops_per_s=stages.flops / max(elapsed, 1e-9),
+        matrix_rate=calibration.matrix_rate if calibration else 0.0,
+        loaders=stages.loader.workers,
+        cores=len(spec.cores),
+    )
