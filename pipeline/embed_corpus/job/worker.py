@@ -13,6 +13,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.engine.cache import keep_kernels
+from embed_corpus.engine.utilization import Utilization
 from embed_corpus.errors import EmbedCorpusError, OutputError
 from embed_corpus.job.fingerprint import digest
 from embed_corpus.job.loader import Loader, end_with_parent
@@ -106,9 +107,10 @@ def _embed(parent: _Parent, spec: WorkerSpec) -> None:
     stages = Stages(loader, encoder, spec.form, spec.layout, digest(numerics(encoder)))
     if loader.workers:
         sys.setswitchinterval(0.0005)  # kernels are launched from here: other threads shall not hold it up for long
+    utilization = Utilization(f"GPU-{torch.cuda.get_device_properties(encoder.device).uuid}") if cuda else None
     try:
         embed_shards(parent.shards(), stages, parent.send)
-        parent.send(Ended(_stats(spec, stages)))
+        parent.send(Ended(_stats(spec, stages, utilization.mean() if utilization else None)))
     finally:
         loader.close()
 
@@ -139,7 +141,7 @@ def _loader_workers(spec: WorkerSpec, encoder: Encoder, rate: float) -> int:
     return min(most, math.ceil(1.5 * wanted / rate)) if wanted and rate else most
 
 
-def _stats(spec: WorkerSpec, stages: Stages) -> WorkerStats:
+def _stats(spec: WorkerSpec, stages: Stages, utilization: float | None) -> WorkerStats:
     elapsed = time.perf_counter() - stages.begin
     calibration = stages.encoder.calibration
     seconds: dict[str, Any] = stages.loader.seconds | stages.seconds
@@ -150,6 +152,7 @@ def _stats(spec: WorkerSpec, stages: Stages) -> WorkerStats:
         busy=stages.encoder.busy,
         flops_per_s=stages.flops / max(elapsed, 1e-9),
         matrix_rate=calibration.matrix_rate if calibration else 0.0,
+        utilization=utilization,
         loaders=stages.loader.workers,
         cores=len(spec.cores),
     )
