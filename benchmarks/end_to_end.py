@@ -119,13 +119,13 @@ def end_to_end(name: str, model: Path, options: argparse.Namespace, root: Path) 
         "before_s": round(seen["wall"] - seen["elapsed"], 1),
         "busy": [round(w["busy"] / w["elapsed"], 3) for w in workers],
         "driver": [w["utilization"] for w in workers],
-        "of_matrix_rate": [round(w["flops_per_s"] / w["matrix_rate"], 3) if w["matrix_rate"] else None for w in workers],
+        "of_matrix_rate": [w["matrix_rate"] and round(w["flops_per_s"] / w["matrix_rate"], 3) for w in workers],
         "stages": [w["seconds"] for w in workers], "loaders": [w["loaders"] for w in workers],
         "lane": workers[0]["lane"], "mib": seen["mib"], "verdict": seen["verdict"], "out": str(out),
     }  # fmt: skip
 
 
-def engine_alone(model: Path, out: Path, options: argparse.Namespace) -> float:
+def engine_alone(model: Path, options: argparse.Namespace) -> float:
     """Return tokens/s of the encoder on chunks of the corpus, ids in host memory to vectors in host memory."""
     command = [sys.executable, "-m", "embed_corpus", "bench", options.corpus, "--model", model, "--json"]
     command += ["--devices", options.devices.split(",")[0], "--tokens", str(options.tokens), *options.run]
@@ -203,7 +203,7 @@ if __name__ == "__main__":
     begin = time.perf_counter()
     table = ds.dataset(source).to_table(columns=["doc_id", "text"])
     texts = table["text"].to_pylist()
-    vectors = theirs.encode(texts, batch_size=int(size), pool=pool) if pool else theirs.encode(texts, batch_size=int(size))
+    vectors = theirs.encode(texts, batch_size=int(size), pool=pool)
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.astype("float32").reshape(-1)), vectors.shape[1])
     pq.write_table(pa.table({"doc_id": table["doc_id"], "embedding": column}), out)
     print(json.dumps(time.perf_counter() - begin))
@@ -218,6 +218,8 @@ def peer(model: Path, out: Path, options: argparse.Namespace, root: Path) -> dic
     precision = json.loads((out / "_embed" / "job.json").read_text())["fields"]["precision"]
     numbers = [d if d == "cpu" else f"cuda:{d}" for d in options.devices.split(",")]
     devices = ",".join(numbers) if options.devices != "all" else "cuda:0"
+    script = root / "peer.py"  # a file: its pool's processes import it again
+    script.write_text(PEER)
     rates = {}
     for size in options.peer:
         command = [
@@ -244,7 +246,7 @@ def main() -> None:
     parser.add_argument("--configs", type=Path, help="folder of the Qwen3-Embedding configurations")
     parser.add_argument("--minilm", type=Path, help="folder of MiniLM  [default: the demo extra's]")
     parser.add_argument("--devices", default="0", help="as of `run`: 0, or 0,1, or cpu")
-    parser.add_argument("--seconds", type=float, default=30.0, help="how long the run shall last at least")
+    parser.add_argument("--seconds", type=float, default=30.0, help="how long the run lasts at least")
     parser.add_argument(
         "--copies", type=int, default=1, help="copies of the corpus to begin with; more than 1: as many"
     )
@@ -273,7 +275,7 @@ def main() -> None:
             model = model_of(name, options, root)
             row = end_to_end(name, model, options, root)
             if not options.no_engine:
-                row["engine"] = round(engine_alone(model, Path(row["out"]), options))
+                row["engine"] = round(engine_alone(model, options))
                 row["ratio"] = round(row["tokens_per_s"] / row["engine"] / row["devices"], 3)
             row |= {f"without_{kind}": round(isolated(kind, model, options, root)) for kind in options.isolate}
             if options.peer:
@@ -287,8 +289,8 @@ def main() -> None:
     for r in rows:
         share = r["of_matrix_rate"][0]
         print(
-            f"{r['model']:<10}{r['devices']:>5}{r['tokens_per_s']:>12,}{r.get('ratio', 0):>11.1%}{min(r['busy']):>7.0%}"
-            f"{share or 0:>8.0%}{r['mib']['worker']:>12,}  {r['verdict']}"
+            f"{r['model']:<10}{r['devices']:>5}{r['tokens_per_s']:>12,}{r.get('ratio', 0):>11.1%}"
+            f"{min(r['busy']):>7.0%}{share or 0:>8.0%}{r['mib']['worker']:>12,}  {r['verdict']}"
         )
 
 
