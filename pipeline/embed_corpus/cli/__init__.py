@@ -17,6 +17,7 @@ __all__ = ["cli", "main"]
 
 _COMMANDS = {
     "run": "Embed a corpus: Parquet and JSONL in, vectors and an index out.",
+    "plan": "Say what a run would take: documents, tokens, bytes, batches, time.",
     "search": "Ask the index a question.",
     "status": "Tell how far a result is: parts, rows, rejects.",
     "bench": "Measure the model on this machine; prove its bits.",

@@ -6,7 +6,6 @@ import fcntl
 import json
 import logging
 import math
-import os
 import time
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 
 from embed_corpus import __version__
-from embed_corpus.engine.cache import cache_folder
+from embed_corpus.engine.cache import cache_folder, keep
 from embed_corpus.errors import ModelError
 from embed_corpus.feed.packing import make_batch
 
@@ -189,9 +188,5 @@ def _recall(file: Path | None, longest: int) -> dict[str, int] | None:
 
 
 def _write(file: Path | None, content: dict[str, float]) -> None:
-    if file is None:
-        return
-    fresh = file.with_suffix(f".{os.getpid()}")
-    with suppress(OSError):  # a cache that cannot be written costs seconds, not the run
-        fresh.write_text(json.dumps(content), encoding="ascii")
-        fresh.replace(file)
+    if file is not None:
+        keep(file, json.dumps(content))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from embed_corpus.errors import UsageError
 
-__all__ = ["resolve_devices", "resolve_precision", "threads_each"]
+__all__ = ["device_kind", "resolve_devices", "resolve_precision", "threads_each"]
 
 
 def resolve_devices(text: str) -> tuple[str, ...]:
@@ -78,6 +78,14 @@ def _torch_cuda() -> int:
 
 def _capability(device: str) -> tuple[int, int]:
     return _capabilities()[int(device.removeprefix("cuda:"))]
+
+
+def device_kind(device: str) -> str:
+    """Name what a device's speed hangs on: "cuda 9.0" by compute capability, or "cpu, 8 cores"."""
+    if device == "cpu":
+        return f"cpu, {threads_each(1)} cores"
+    major, minor = _capability(device)
+    return f"cuda {major}.{minor}"
 
 
 _BERT_LIKE = {"bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "ernie", "albert", "modernbert"}
