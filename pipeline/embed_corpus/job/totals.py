@@ -33,7 +33,7 @@ def measured_total(places: Places, at: NDArray[np.int64], values: NDArray[np.flo
     no document count 0.
     """
     means = np.bincount(at, values, len(places.rows)) / places.sizes
-    return _total(places, means, within=0.0)
+    return _total(places, means, int(places.sizes.sum()), within=0.0)
 
 
 def fitted_totals(
@@ -61,7 +61,6 @@ def fitted_totals(
     factors, *_ = np.linalg.lstsq(features_second / scale, values, rcond=None)
     expected = (features / scale) @ factors
     left = values - (features_second / scale) @ factors
-    left[np.abs(left) < 1e-9 * np.abs(values).max()] = 0  # a perfect fit, but for rounding
     n = len(places.rows)
     totals = []
     for predicted, over in zip(expected.T, left.T, strict=True):
@@ -69,18 +68,21 @@ def fitted_totals(
         n_taken = int(taken.sum())
         spread = float((over**2).sum()) / max(n_taken - features.shape[1], 1)
         unseen = 1 - n_taken / int(places.sizes.sum())
-        totals.append(_total(places, means, within=unseen * spread / n_taken))
+        totals.append(_total(places, means, n_taken, within=unseen * spread / n_taken))
     return totals
 
 
-def _total(places: Places, means: NDArray[np.float64], *, within: float) -> Estimate:
-    """Add up the strata from their means a row; `within` is the variance of the mean inside the places."""
+def _total(places: Places, means: NDArray[np.float64], n: int, *, within: float) -> Estimate:
+    """Add up the strata from their means a row; `within` is the variance of the mean inside the places.
+
+    Of `n` rows that are all alike the next may still differ: the error is that of one mean row at least.
+    """
     strata = np.diff(places.edges)
     rows = int(strata.sum())
     share = int(places.sizes.sum()) / rows
     between = float((np.diff(means) ** 2).sum()) / (2 * max(len(means) - 1, 1)) / len(means)
-    variance = (1 - share) * between + share * within
     value = float((strata * means).sum())
-    if share == 1 and not within:
+    if n == rows:
         return Estimate(float(round(value)))
+    variance = max((1 - share) * between + share * within, (1 - n / rows) * (value / rows / n) ** 2)
     return Estimate(value, rows * variance**0.5)

@@ -31,7 +31,10 @@ class Estimate:
     @property
     def margin(self) -> str:
         """Two standard errors, as a share: in 19 of 20 samples the truth lies inside."""
-        return f"± {_percent(2 * self.error / self.value)}" if self.error and self.value else ""
+        if not self.error or not self.value:
+            return ""
+        share = 2 * self.error / self.value
+        return f"± {_percent(share)}" if share >= 0.001 else "± under 0.1 %"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +186,8 @@ def _chart(title: str, bins: tuple[Bin, ...]) -> list[str]:
     for b in bins:
         eighths = max(round(8 * _BAR * b.count / most), 1 if b.count else 0)
         bar = "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
-        lines.append(f"≤ {b.most:>{width},} {bar:<{_BAR}} {_percent(b.count / total) if b.count else '':>6}".rstrip())
+        share = _percent(b.count / total) if b.count else ""
+        lines.append(f"≤ {b.most:>{width},} {bar:<{_BAR}} {share:>6}")
     return lines
 
 
