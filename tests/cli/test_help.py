@@ -46,7 +46,9 @@ def test_every_option_has_help(name: str) -> None:
     assert module.command.help
 
 
-@pytest.mark.parametrize("args", [["--help"], ["--version"], ["run", "--help"], ["search", "--help"]])
+@pytest.mark.parametrize(
+    "args", [["--help"], ["--version"], ["run", "--help"], ["plan", "--help"], ["search", "--help"]]
+)
 def test_help_is_light(args: list[str]) -> None:
     """What only tells does so without the heavy libraries."""
     script = (
@@ -71,7 +73,7 @@ def test_help_is_quick() -> None:
     assert min(seconds() for _ in range(3)) < 1
 
 
-@pytest.mark.parametrize("name", ["run", "search", "status", "verify"])
+@pytest.mark.parametrize("name", ["run", "plan", "search", "status", "verify"])
 def test_readme_names_every_command_and_option(name: str) -> None:
     """What the command line offers, the README tells."""
     readme = (Path(__file__).parents[2] / "README.md").read_text()

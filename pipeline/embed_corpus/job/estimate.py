@@ -170,7 +170,8 @@ def _survey(config: JobConfig) -> _Survey:
     row_bytes = max(sum(source.size for source in sources) / max(rows, 1), 1.0)
     form = PartFormat(1, config.vector_type, keep_types, config.keep_text, {}, normalized=False)
     files = len({shard.path for shard in plan.shards})
-    return _Survey(config, facts, chunker, precision, devices[: len(plan.shards)], plan, files, row_bytes, form)
+    devices = devices[: max(len(plan.shards), 1)]  # a run starts no more workers than there are shards
+    return _Survey(config, facts, chunker, precision, devices, plan, files, row_bytes, form)
 
 
 def _look(survey: _Survey, sample: int, dice: np.random.Generator) -> _Sample:
@@ -207,6 +208,8 @@ def _look(survey: _Survey, sample: int, dice: np.random.Generator) -> _Sample:
 def _every_nth(rows: NDArray[np.int64], n: int, dice: np.random.Generator) -> NDArray[np.int64]:
     """Choose n rows, evenly spaced from a random one on; all if there are no more."""
     n = min(n, len(rows))
+    if not n:
+        return rows
     return rows[((np.arange(n) + dice.random()) * len(rows) / n).astype(np.int64)]
 
 

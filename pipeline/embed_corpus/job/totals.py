@@ -32,7 +32,7 @@ def measured_total(places: Places, at: NDArray[np.int64], values: NDArray[np.flo
     `at` int64[n] and `values` float64[n] are each document's place and number; rows that are
     no document count 0.
     """
-    means = np.bincount(at, values, len(places.rows)) / places.sizes
+    means = np.bincount(at, values, len(places.rows)) / np.maximum(places.sizes, 1)
     return _total(places, means, int(places.sizes.sum()), within=0.0)
 
 
@@ -79,10 +79,10 @@ def _total(places: Places, means: NDArray[np.float64], n: int, *, within: float)
     """
     strata = np.diff(places.edges)
     rows = int(strata.sum())
-    share = int(places.sizes.sum()) / rows
-    between = float((np.diff(means) ** 2).sum()) / (2 * max(len(means) - 1, 1)) / len(means)
     value = float((strata * means).sum())
     if n == rows:
         return Estimate(float(round(value)))
+    share = int(places.sizes.sum()) / rows
+    between = float((np.diff(means) ** 2).sum()) / (2 * max(len(means) - 1, 1)) / len(means)
     variance = max((1 - share) * between + share * within, (1 - n / rows) * (value / rows / n) ** 2)
     return Estimate(value, rows * variance**0.5)

@@ -169,7 +169,7 @@ class PlanReport:
         lines = ["every row was tokenised: the counts are exact"]
         if not self.exact:
             lines = [
-                f"estimated from {self.tokenised:,} documents tokenised and {self.read:,} measured, all over the input;",
+                f"estimated from {self.tokenised:,} documents tokenised, {self.read:,} measured;",
                 "± is two standard errors, what has none was counted",
             ]
         if self.seconds is None:

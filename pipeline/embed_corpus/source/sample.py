@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from embed_corpus.data import Rows
 from embed_corpus.source.discover import kind_of
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from embed_corpus.source.plan import Plan
 
 __all__ = ["Places", "read_places", "spread"]
+
+_Part = tuple["Shard", int, "NDArray[np.int64]"]
+"""A shard, its first row counted over the plan, and the rows wanted of it, counted from its first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ def spread(n_rows: int, n_places: int, rows_each: int, dice: np.random.Generator
     for first, size in zip(edges[:-1].tolist(), np.diff(edges).tolist(), strict=True):
         taken = min(size, rows_each)
         begin = int(dice.integers(size)) if taken < size else 0
-        rows.append(first + (begin + np.arange(taken, dtype=np.int64)) % size)
+        rows.append(first + (begin + np.arange(taken, dtype=np.int64)) % max(size, 1))
     return Places(edges, tuple(rows))
 
 
@@ -72,7 +76,7 @@ def read_places(
     wanted = np.sort(np.concatenate(places.rows))
     firsts = np.cumsum([0, *(shard.n_rows for shard in plan.shards)])
     cuts = np.searchsorted(wanted, firsts)
-    chosen: dict[str, list[tuple[Shard, int, NDArray[np.int64]]]] = defaultdict(list)
+    chosen: dict[str, list[_Part]] = defaultdict(list)
     for shard, first, begin, end in zip(plan.shards, firsts.tolist(), cuts[:-1], cuts[1:], strict=False):
         if begin < end:
             chosen[shard.path].append((shard, first, wanted[begin:end] - first))
@@ -84,25 +88,35 @@ def read_places(
             yield from _read_lines(parts, columns, keep_types)
 
 
-_Part = tuple["Shard", int, "NDArray[np.int64]"]
-"""A shard, its first row counted over the plan, and the rows wanted of it, counted from its first."""
-
-
 def _read_between(
     parts: Sequence[_Part], columns: Columns, keep_types: dict[str, pa.DataType]
 ) -> Iterator[tuple[NDArray[np.int64], Rows]]:
-    """Read each shard from the first wanted row to the last, and drop what lies between."""
-    for shard, first, wanted in parts:
+    """Read from the first wanted row of a row group to the last, and drop what lies between."""
+    for shard, first, wanted in _by_row_group(parts):
         begin, end = int(wanted[0]), int(wanted[-1]) + 1
         narrow = replace(shard, first_row=shard.first_row + begin, n_rows=end - begin)
         left = narrow.n_rows
         for rows in read_shard(narrow, columns, keep_types):
             left -= len(rows.rows) + len(rows.rejects)
             local = rows.rows - shard.first_row
-            good = np.flatnonzero(np.isin(local, wanted))
-            yield first + local[good], Rows(rows.table.take(pa.array(good)), rows.rows[good], ())
+            near = np.searchsorted(wanted, local)  # np.isin sorts both each time: half of the time, measured
+            good = np.flatnonzero(wanted[near] == local)
+            if len(good):
+                yield first + local[good], Rows(rows.table.take(pa.array(good)), rows.rows[good], ())
             if not left:
                 break  # what is behind in the same row group need not be decoded
+
+
+def _by_row_group(parts: Sequence[_Part]) -> Iterator[_Part]:
+    """Divide shards that are not wanted as a whole; row groups without a wanted row are not read at all."""
+    for shard, first, wanted in parts:
+        if len(wanted) == shard.n_rows:
+            yield shard, first, wanted
+            continue
+        footer = pq.read_metadata(shard.path)
+        ends = np.cumsum([footer.row_group(i).num_rows for i in range(footer.num_row_groups)])
+        group = np.searchsorted(ends, shard.first_row + wanted, "right")
+        yield from ((shard, first, rows) for rows in np.split(wanted, np.flatnonzero(np.diff(group)) + 1))
 
 
 def _read_lines(
