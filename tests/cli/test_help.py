@@ -56,7 +56,7 @@ def test_help_is_light(args: list[str]) -> None:
         "try: main()\n"
         "finally: print(','.join({m.split('.')[0] for m in sys.modules}), file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", script, *args], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script, *args.split()], capture_output=True, text=True, check=True)
     loaded = set(done.stderr.strip().split(","))
     assert "click" in loaded
     assert loaded & HEAVY == set()

@@ -115,6 +115,8 @@ def estimate(config: JobConfig, sample: int | None = None, seed: int = 0) -> Pla
     documents, chunks, tokens, truncated = fitted_totals(seen.places, seen.taken, (at, features), second)
     lengths = np.concatenate([c.n_tokens for c in seen.chunks]) if seen.chunks else np.empty(0, np.int32)
     seen_documents = seen.values[seen.values[:, 0] > 0]
+    vector = survey.facts.dim * np.dtype(config.vector_type).itemsize
+    empty, other = _column_bytes(survey, seen)
     budget = _token_budget(survey)
     return PlanReport(
         model=config.model,
@@ -136,8 +138,9 @@ def estimate(config: JobConfig, sample: int | None = None, seed: int = 0) -> Pla
         truncated=truncated,
         document_tokens=_bins(seen_documents[:, 2], documents.value),
         chunk_tokens_seen=_bins(lengths, chunks.value),
-        vector_bytes=survey.facts.dim * np.dtype(config.vector_type).itemsize,
-        output_bytes=_output_bytes(survey, seen, chunks),
+        vector_bytes=vector,
+        other_bytes=other,
+        output_bytes=chunks.value * (vector + other) + len(survey.plan.shards) * empty,
         token_budget=budget,
         batches=_batches(tokens, lengths, budget) if budget else None,
         **_speeds(survey, tokens.value),
@@ -242,15 +245,14 @@ def _bins(lengths: NDArray[Any], total: float) -> tuple[Bin, ...]:
     return tuple(Bin(low, top, count * factor) for low, top, count in zip(floors, tops, counts, strict=True))
 
 
-def _output_bytes(survey: _Survey, seen: _Sample, chunks: Estimate) -> Estimate:
-    """Estimate the bytes of all parts: vectors as they are, other columns as the sample's take when written."""
-    dim, width = survey.facts.dim, np.dtype(survey.config.vector_type).itemsize
-    empty = _written(survey.form.schema.empty_table())
-    if not seen.tables:
-        return Estimate(float(empty * len(survey.plan.shards)))
-    table = pa.concat_tables(seen.tables)
-    other = (_written(table) - empty) / max(len(table), 1) - width  # the sample's vectors are of one number
-    return chunks.scaled(dim * width + other, empty * len(survey.plan.shards))
+def _column_bytes(survey: _Survey, seen: _Sample) -> tuple[int, float]:
+    """Return the bytes of a part without rows, and those of a chunk beside its vector: the sample's are written."""
+    empty = survey.form.schema.empty_table()
+    table = pa.concat_tables([empty, *seen.tables])
+    if not len(table):
+        return _written(empty), 0.0
+    one_number = np.dtype(survey.config.vector_type).itemsize  # the sample's vectors are no longer
+    return _written(empty), (_written(table) - _written(empty)) / len(table) - one_number
 
 
 def _written(table: pa.Table) -> int:

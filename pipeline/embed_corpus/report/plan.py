@@ -19,9 +19,9 @@ class Estimate:
     value: float
     error: float = 0.0
 
-    def scaled(self, factor: float, constant: float = 0.0) -> Estimate:
-        """Return the estimate of `factor` times the number, plus a constant."""
-        return Estimate(self.value * factor + constant, self.error * factor)
+    def scaled(self, factor: float) -> Estimate:
+        """Return the estimate of `factor` times the number."""
+        return Estimate(self.value * factor, self.error * factor)
 
     def __str__(self) -> str:
         if not self.error:
@@ -70,8 +70,8 @@ class PlanReport:
         tokens: that the model will see: special tokens and prompt included, padding not.
         truncated: documents that --long truncate cuts off.
         document_tokens, chunk_tokens_seen: how long documents and chunks are, in tokens.
-        vector_bytes: of one chunk.
-        output_bytes: of all parts.
+        vector_bytes, other_bytes: of one chunk's vector, and of its other columns as they are stored.
+        output_bytes: of all parts, about: how well columns compress is seen on the sample alone.
         token_budget, batches: None where the budget is not known before a run has measured it.
         speeds: one entry a kind of device that a run would use.
         seconds: of all devices together; None if the speed of one is not known.
@@ -98,7 +98,8 @@ class PlanReport:
     document_tokens: tuple[Bin, ...]
     chunk_tokens_seen: tuple[Bin, ...]
     vector_bytes: int
-    output_bytes: Estimate
+    other_bytes: float
+    output_bytes: float
     token_budget: int | None
     batches: Estimate | None
     speeds: tuple[Speed, ...]
@@ -119,7 +120,9 @@ class PlanReport:
         table = [*self._input_lines(), *self._work_lines(), *self._time_lines()]
         width = max(len(value) for _, value, _ in table)
         rows = [f"{name:<10} {value:<{width}}  {note}".rstrip() for name, value, note in table]
-        return [*rows, "", *self._charts(), "", *self._basis()]
+        charts = ["", *self._charts()] if self.chunks.value else []
+        head = f"{self.model or 'the bundled MiniLM'} in {self.precision}: vectors of {self.dim} dimensions"
+        return [head, *rows, *charts, "", *self._basis()]
 
     def _input_lines(self) -> list[tuple[str, str, str]]:
         where = f"{_counted(self.files, 'file')}, {_counted(self.shards, 'shard')}"
@@ -129,12 +132,11 @@ class PlanReport:
         ]
 
     def _work_lines(self) -> list[tuple[str, str, str]]:
-        other = (self.output_bytes.value / max(self.chunks.value, 1)) - self.vector_bytes
-        columns = f"{self.vector_bytes:,} bytes of {self.vector_type} and {other:,.0f} of other columns a chunk"
+        columns = f"a chunk: {self.vector_bytes:,} bytes of {self.vector_type}, {self.other_bytes:,.0f} of the rest"
         lines = [
             ("chunks", str(self.chunks), f"of {self.chunk_tokens} tokens at most"),
             ("tokens", str(self.tokens), "special ones included"),
-            ("output", f"about {_bytes(self.output_bytes.value)}", columns),
+            ("output", f"about {_bytes(self.output_bytes)}", columns),
         ]
         if self.truncated.value:
             share = _percent(self.truncated.value / self.documents.value)
@@ -148,9 +150,9 @@ class PlanReport:
         for speed in self.speeds:
             if speed.tokens_per_s is None or speed.seconds is None:
                 continue
-            how = "an earlier run" if speed.whole_run else "bench: the model alone"
-            note = f"on one {speed.kind}" if len(self.speeds) > 1 or len(speed.devices) > 1 else f"on {speed.kind}"
-            lines.append(("time", _time(speed.seconds), f"{note}, {speed.tokens_per_s:,.0f} tokens/s ({how})"))
+            how = "whole run" if speed.whole_run else "model alone"
+            where = f"one {speed.kind}" if len(self.speeds) > 1 or len(speed.devices) > 1 else speed.kind
+            lines.append(("time", _time(speed.seconds), f"at {speed.tokens_per_s:,.0f} tokens/s on {where} ({how})"))
         n_devices = sum(len(speed.devices) for speed in self.speeds)
         if self.seconds is not None and n_devices > 1:
             lines.append(("", _time(self.seconds), f"on all {n_devices} devices together"))
