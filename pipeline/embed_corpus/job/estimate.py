@@ -27,12 +27,12 @@ from embed_corpus.job.devices import device_kind, resolve_devices, resolve_preci
 from embed_corpus.job.fingerprint import weight_files
 from embed_corpus.job.prepare import resolve_chunk_tokens
 from embed_corpus.job.rates import known_rate, predicted_seconds
-from embed_corpus.job.totals import fitted_totals, measured_total
-from embed_corpus.report.plan import Bin, Estimate, PlanReport, Speed
+from embed_corpus.job.totals import fitted_totals, length_bins, measured_total
+from embed_corpus.report.plan import Estimate, PlanReport, Speed
 from embed_corpus.sink.parts import PartFormat, open_writer
 from embed_corpus.source.discover import discover
 from embed_corpus.source.plan import Plan, inspect_all, kept_types, make_plan
-from embed_corpus.source.sample import Places, read_places, spread
+from embed_corpus.source.sample import Places, every_nth, read_places, spread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,7 +53,6 @@ _PLACES = 64
 _READ_RATIO = 16
 _READ_BYTES = 64 << 20
 """Documents measured for each one tokenised, and bytes of files that this may take: a second or two."""
-_BINS = 10
 _PACKED = 30
 """Batches that are packed to tell how full they are."""
 
@@ -136,8 +135,8 @@ def estimate(config: JobConfig, sample: int | None = None, seed: int = 0) -> Pla
         chunks=chunks,
         tokens=tokens,
         truncated=truncated,
-        document_tokens=_bins(seen_documents[:, 2], documents.value),
-        chunk_tokens_seen=_bins(lengths, chunks.value),
+        document_tokens=length_bins(seen_documents[:, 2], documents.value),
+        chunk_tokens_seen=length_bins(lengths, chunks.value),
         vector_bytes=vector,
         other_bytes=other,
         output_bytes=chunks.value * (vector + other) + len(survey.plan.shards) * empty,
@@ -185,7 +184,7 @@ def _look(survey: _Survey, sample: int, dice: np.random.Generator) -> _Sample:
     places = spread(n_rows, sample // each, n_rows if n_rows <= sample else rows, dice)
     if n_rows <= sample:
         each = n_rows
-    chosen_rows = [_every_nth(rows, each, dice) for rows in places.rows]
+    chosen_rows = [every_nth(rows, each, dice) for rows in places.rows]
     tokenised = np.concatenate(chosen_rows)
     measured, features, values = [np.empty((0, 4))], [np.empty((0, 3))], [np.empty((0, 4))]
     chunks, tables = [], []
@@ -208,14 +207,6 @@ def _look(survey: _Survey, sample: int, dice: np.random.Generator) -> _Sample:
     return _Sample(places, taken, *arrays, tuple(chunks), tuple(tables))
 
 
-def _every_nth(rows: NDArray[np.int64], n: int, dice: np.random.Generator) -> NDArray[np.int64]:
-    """Choose n rows, evenly spaced from a random one on; all if there are no more."""
-    n = min(n, len(rows))
-    if not n:
-        return rows
-    return rows[((np.arange(n) + dice.random()) * len(rows) / n).astype(np.int64)]
-
-
 def _values(chunks: Chunks, characters: NDArray[np.float64]) -> NDArray[np.float64]:
     """Tell of each document: 1 if it has a chunk, its chunks, their tokens, 1 if its end is in none."""
     n = len(characters)
@@ -224,25 +215,6 @@ def _values(chunks: Chunks, characters: NDArray[np.float64]) -> NDArray[np.float
     has = np.bincount(chunks.doc, minlength=n)
     tokens = np.bincount(chunks.doc, chunks.n_tokens, n)
     return np.stack([has > 0, has, tokens, (has > 0) & (reached < characters)], axis=1).astype(np.float64)
-
-
-def _bins(lengths: NDArray[Any], total: float) -> tuple[Bin, ...]:
-    """Count lengths by powers of two and scale the counts up to `total`; the emptier ends are joined to ten bins."""
-    if not len(lengths):
-        return ()
-    power = np.ceil(np.log2(np.maximum(lengths, 1))).astype(int)
-    first, last = int(power.min()), int(power.max())
-    counts = np.bincount(power - first, minlength=last - first + 1).tolist()
-    least = 1 if first == 0 else 2 ** (first - 1) + 1
-    while len(counts) > _BINS:
-        if counts[0] <= counts[-1]:
-            counts[:2], first = [counts[0] + counts[1]], first + 1
-        else:
-            counts[-2:] = [counts[-2] + counts[-1]]
-    factor = total / len(lengths)
-    tops = [2 ** (first + i) for i in range(len(counts) - 1)] + [2**last]
-    floors = [least] + [top + 1 for top in tops[:-1]]
-    return tuple(Bin(low, top, count * factor) for low, top, count in zip(floors, tops, counts, strict=True))
 
 
 def _column_bytes(survey: _Survey, seen: _Sample) -> tuple[int, float]:

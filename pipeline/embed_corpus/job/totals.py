@@ -12,18 +12,20 @@ successive differences (Wolter, Introduction to Variance Estimation (2007), sect
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embed_corpus.report.plan import Estimate
+from embed_corpus.report.plan import Bin, Estimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embed_corpus.source.sample import Places
 
-__all__ = ["fitted_totals", "measured_total"]
+__all__ = ["fitted_totals", "length_bins", "measured_total"]
+
+_BINS = 10
 
 
 def measured_total(places: Places, at: NDArray[np.int64], values: NDArray[np.float64]) -> Estimate:
@@ -57,16 +59,20 @@ def fitted_totals(
     at_second, features_second, values = second
     if not len(values):
         return [Estimate(0.0)] * values.shape[1]
-    scale = np.maximum(np.abs(features_second).max(axis=0), 1e-9)
-    factors, *_ = np.linalg.lstsq(features_second / scale, values, rcond=None)
-    expected = (features / scale) @ factors
-    left = values - (features_second / scale) @ factors
+    # A document twice as large may be twice as far off: without weights the few largest would decide the line.
+    root = np.sqrt(features_second.sum(axis=1, keepdims=True))
+    basis, triangle = np.linalg.qr(features_second / root)
+    factors = np.linalg.pinv(triangle) @ basis.T @ (values / root)
+    left = values - features_second @ factors
+    # The line follows a large document, which hides how far off it is: MacKinnon and White (1985), HC3.
+    bare = left / np.maximum(1 - (basis**2).sum(axis=1, keepdims=True), 0.1)
+    expected = features @ factors
     n = len(places.rows)
     totals = []
-    for predicted, over in zip(expected.T, left.T, strict=True):
+    for predicted, over, alone in zip(expected.T, left.T, bare.T, strict=True):
         means = np.bincount(at, predicted, n) / places.sizes + np.bincount(at_second, over, n) / taken
         n_taken = int(taken.sum())
-        spread = float((over**2).sum()) / max(n_taken - features.shape[1], 1)
+        spread = float((alone**2).sum()) / n_taken
         unseen = 1 - n_taken / int(places.sizes.sum())
         totals.append(_total(places, means, n_taken, within=unseen * spread / n_taken))
     return totals
@@ -86,3 +92,22 @@ def _total(places: Places, means: NDArray[np.float64], n: int, *, within: float)
     between = float((np.diff(means) ** 2).sum()) / (2 * max(len(means) - 1, 1)) / len(means)
     variance = max((1 - share) * between + share * within, (1 - n / rows) * (value / rows / n) ** 2)
     return Estimate(value, rows * variance**0.5)
+
+
+def length_bins(lengths: NDArray[Any], total: float) -> tuple[Bin, ...]:
+    """Count lengths by powers of two and scale the counts up to `total`; the emptier ends are joined to ten bins."""
+    if not len(lengths):
+        return ()
+    power = np.ceil(np.log2(np.maximum(lengths, 1))).astype(int)
+    first, last = int(power.min()), int(power.max())
+    counts = np.bincount(power - first, minlength=last - first + 1).tolist()
+    least = 1 if first == 0 else 2 ** (first - 1) + 1
+    while len(counts) > _BINS:
+        if counts[0] <= counts[-1]:
+            counts[:2], first = [counts[0] + counts[1]], first + 1
+        else:
+            counts[-2:] = [counts[-2] + counts[-1]]
+    factor = total / len(lengths)
+    tops = [2 ** (first + i) for i in range(len(counts) - 1)] + [2**last]
+    floors = [least] + [top + 1 for top in tops[:-1]]
+    return tuple(Bin(low, top, count * factor) for low, top, count in zip(floors, tops, counts, strict=True))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from embed_corpus.source.inspect import Columns
     from embed_corpus.source.plan import Plan
 
-__all__ = ["Places", "read_places", "spread"]
+__all__ = ["Places", "every_nth", "read_places", "spread"]
 
 _Part = tuple["Shard", int, "NDArray[np.int64]"]
 """A shard, its first row counted over the plan, and the rows wanted of it, counted from its first."""
@@ -63,6 +63,14 @@ def spread(n_rows: int, n_places: int, rows_each: int, dice: np.random.Generator
         begin = int(dice.integers(size)) if taken < size else 0
         rows.append(first + (begin + np.arange(taken, dtype=np.int64)) % max(size, 1))
     return Places(edges, tuple(rows))
+
+
+def every_nth(rows: NDArray[np.int64], n: int, dice: np.random.Generator) -> NDArray[np.int64]:
+    """Choose n rows, evenly spaced from a random one on; all if there are no more."""
+    n = min(n, len(rows))
+    if not n:
+        return rows
+    return rows[((np.arange(n) + dice.random()) * len(rows) / n).astype(np.int64)]
 
 
 def read_places(
