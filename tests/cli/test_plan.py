@@ -71,9 +71,9 @@ def test_what_is_cut_off_is_counted(planned: Any) -> None:
 
 def test_text_says_what_json_says(call: Call, planned: Any, tiny_model: Path) -> None:
     """The numbers on the terminal are those of --json, and the same each time."""
-    line = ("plan", CORPUS, "--model", tiny_model, "--devices", "cpu", "--sample", 100)
+    line = ("plan", CORPUS, "--model", tiny_model, "--devices", "cpu", "--sample", 1000)
     ended = call(*line)
-    plan = planned(CORPUS, "--sample", 100)
+    plan = planned(CORPUS, "--sample", 1000)
     assert call(*line).out == ended.out
     assert f"of {plan['rows']:,} rows in 5 files, 5 shards" in ended.out
     assert f"{plan['characters']['value']:,.0f} characters" in ended.out

@@ -48,6 +48,7 @@ def cli() -> None:
     """Turn a corpus into embedding vectors and a searchable index.
 
     \b
+    embed-corpus plan corpus/                      what it would take
     embed-corpus run corpus/ out/ --index flat     embed; stop it any time, run the same line again
     embed-corpus search out/ "how do I …?"         ask
     embed-corpus verify out/                       check
