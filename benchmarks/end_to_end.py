@@ -283,9 +283,8 @@ def main() -> None:
             print(json.dumps(row), flush=True)
             rows.append(row)
             shutil.rmtree(row["out"])
-    print(
-        f"\n{'model':<10}{'GPUs':>5}{'tokens/s':>12}{'of engine':>11}{'busy':>7}{'matrix':>8}{'worker MiB':>12}  verdict"
-    )
+    heads = {"GPUs": 5, "tokens/s": 12, "of engine": 11, "busy": 7, "matrix": 8, "worker MiB": 12}
+    print(f"\n{'model':<10}" + "".join(f"{head:>{width}}" for head, width in heads.items()) + "  verdict")
     for r in rows:
         share = r["of_matrix_rate"][0]
         print(

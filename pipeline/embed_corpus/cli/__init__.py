@@ -17,6 +17,7 @@ __all__ = ["cli", "main"]
 
 _COMMANDS = {
     "run": "Embed a corpus: Parquet and JSONL in, vectors and an index out.",
+    "plan": "Say what a run would take: documents, tokens, bytes, batches, time.",
     "search": "Ask the index a question.",
     "status": "Tell how far a result is: parts, rows, rejects.",
     "bench": "Measure the model on this machine; prove its bits.",
@@ -47,6 +48,7 @@ def cli() -> None:
     """Turn a corpus into embedding vectors and a searchable index.
 
     \b
+    embed-corpus plan corpus/                      what it would take
     embed-corpus run corpus/ out/ --index flat     embed; stop it any time, run the same line again
     embed-corpus search out/ "how do I …?"         ask
     embed-corpus verify out/                       check

@@ -49,6 +49,7 @@ def command(inputs: tuple[str, ...], *, rounds: int, check_reproducible: bool, a
     """
     begin = time.perf_counter()
     from embed_corpus.job.bench import measure, pack, prepare_bench
+    from embed_corpus.job.rates import note_rate
     from embed_corpus.job.reproduce import digest_of, in_order
 
     encoder, chunks, notes = prepare_bench(inputs, **options)
@@ -64,7 +65,11 @@ def command(inputs: tuple[str, ...], *, rounds: int, check_reproducible: bool, a
         "digest": digest_of(in_order(encoder, chunks)),
     }
     if rounds:
-        result |= measure(encoder, batches, rounds).to_json()
+        measured = measure(encoder, batches, rounds)
+        result |= measured.to_json()
+        if options["compile"] and options["batch_tokens"] is None:  # as a run does it: `plan` may go by it
+            how = encoder.precision, str(encoder.device), encoder.longest
+            note_rate(encoder.facts, *how, measured.tokens_per_s, encoder.token_budget)
     if not as_json:
         click.echo("\n".join(_lines(result)))
     differ = _check(encoder, chunks, result, quiet=as_json) if check_reproducible else []

@@ -1,12 +1,13 @@
-"""The user's cache folder: kernels, token budgets and weight hashes are kept there between runs."""
+"""The user's cache folder: kernels, token budgets, speeds and weight hashes are kept there between runs."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["cache_folder", "keep_kernels"]
+__all__ = ["cache_folder", "keep", "keep_kernels"]
 
 
 def cache_folder() -> Path:
@@ -16,6 +17,15 @@ def cache_folder() -> Path:
     except RuntimeError:
         base = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
     return base / "embed-corpus"
+
+
+def keep(file: Path, content: str) -> None:
+    """Write a file of the cache, ASCII, whole or not at all; one that cannot be written costs seconds, not the run."""
+    fresh = file.with_suffix(f".{os.getpid()}")
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(content, encoding="ascii")
+        fresh.replace(file)
 
 
 def keep_kernels() -> None:

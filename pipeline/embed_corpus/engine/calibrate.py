@@ -6,7 +6,6 @@ import fcntl
 import json
 import logging
 import math
-import os
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 
 from embed_corpus import __version__
-from embed_corpus.engine.cache import cache_folder
+from embed_corpus.engine.cache import cache_folder, keep
 from embed_corpus.engine.ceiling import matrix_rate
 from embed_corpus.errors import ModelError
 from embed_corpus.feed.packing import make_batch
@@ -210,9 +209,5 @@ def _recall(file: Path | None, longest: int) -> Calibration | None:
 
 
 def _write(file: Path | None, content: dict[str, float]) -> None:
-    if file is None:
-        return
-    fresh = file.with_suffix(f".{os.getpid()}")
-    with suppress(OSError):  # a cache that cannot be written costs seconds, not the run
-        fresh.write_text(json.dumps(content), encoding="ascii")
-        fresh.replace(file)
+    if file is not None:
+        keep(file, json.dumps(content))

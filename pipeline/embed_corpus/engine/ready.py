@@ -13,7 +13,7 @@ from embed_corpus.engine.calibrate import FIRST, calibrate
 from embed_corpus.engine.forward import ModelLayers, tile_rows_of
 from embed_corpus.engine.selftest import probe, self_test
 from embed_corpus.errors import ModelError
-from embed_corpus.feed.packing import MIN_TOKENS, Packer, pack_all
+from embed_corpus.feed.packing import CPU_BUDGET, MIN_TOKENS, Packer, pack_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +26,6 @@ __all__ = ["check_fp8", "fp8_loss", "get_ready"]
 
 log = logging.getLogger("embed_corpus")
 
-CPU_BUDGET = 1024
-"""On a CPU throughput is flat from 512 to 2,048 tokens and falls beyond (benchmarks/LOG.md)."""
 PADDED_BUDGET = 32_768
 """Tokens of a pass on a GPU where texts are padded."""
 FP8_COSINE, FP8_OVERLAP = 0.95, 0.8

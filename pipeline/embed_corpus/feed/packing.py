@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
     from embed_corpus.data import Chunks
 
-__all__ = ["MIN_TOKENS", "Packer", "make_batch", "pack_all", "split_batch"]
+__all__ = ["CPU_BUDGET", "MIN_TOKENS", "Packer", "make_batch", "pack_all", "split_batch"]
 
 MIN_TOKENS = 256
 """A shorter batch is filled up: below, the CPU's matrix kernels change the last bit of up to
 10 % of the vectors with the shape; from there on no vector differs (measured)."""
+CPU_BUDGET = 1024
+"""On a CPU throughput is flat from 512 to 2,048 tokens and falls beyond (benchmarks/LOG.md)."""
 
 
 class Packer:

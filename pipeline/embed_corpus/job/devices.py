@@ -16,8 +16,7 @@ from embed_corpus.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["cores_of", "resolve_devices", "resolve_precision"]
-
+__all__ = ["cores_of", "device_kind", "resolve_devices", "resolve_precision"]
 
 _PCI = Path("/sys/bus/pci/devices")
 
@@ -96,6 +95,14 @@ def _torch_cuda() -> int:
 
 def _capability(device: str) -> tuple[int, int]:
     return _gpus()[int(device.removeprefix("cuda:"))].capability
+
+
+def device_kind(device: str) -> str:
+    """Name what a device's speed hangs on: "cuda 9.0" by compute capability, or "cpu, 8 cores"."""
+    if device == "cpu":
+        return f"cpu, {len(os.sched_getaffinity(0))} cores"
+    major, minor = _capability(device)
+    return f"cuda {major}.{minor}"
 
 
 _BERT_LIKE = {"bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "ernie", "albert", "modernbert"}

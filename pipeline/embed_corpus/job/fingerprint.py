@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from embed_corpus.engine.cache import cache_folder
+from embed_corpus.engine.cache import cache_folder, keep
 from embed_corpus.errors import ModelError
 from embed_corpus.sink.parts import SCHEMA_VERSION
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from embed_corpus.engine.facts import ModelFacts
     from embed_corpus.job.config import JobConfig
 
-__all__ = ["differences", "digest", "job_fields", "space_fields"]
+__all__ = ["differences", "digest", "job_fields", "space_fields", "weight_files"]
 
 
 def digest(fields: dict[str, Any]) -> str:
@@ -29,8 +28,8 @@ def digest(fields: dict[str, Any]) -> str:
     return blake2b(json.dumps(fields, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def space_fields(facts: ModelFacts) -> dict[str, Any]:
-    """Return what decides whether vectors may be searched together; hashes every model file once.
+def weight_files(facts: ModelFacts) -> list[Path]:
+    """List a model's weights, sorted by name.
 
     Raises:
         ModelError: the folder holds no safetensors weights, or no tokenizer.json.
@@ -45,6 +44,16 @@ def space_fields(facts: ModelFacts) -> dict[str, Any]:
             f"model folder {facts.folder} lacks tokenizer.json: save its tokenizer as a fast one "
             "(AutoTokenizer.from_pretrained(…).save_pretrained(…))."
         )
+    return weights
+
+
+def space_fields(facts: ModelFacts) -> dict[str, Any]:
+    """Return what decides whether vectors may be searched together; hashes every model file once.
+
+    Raises:
+        ModelError: the folder holds no safetensors weights, or no tokenizer.json.
+    """
+    weights = weight_files(facts)
     return {
         "config": _file_hash(facts.folder / "config.json"),
         "weights": {file.name: _file_hash(file) for file in weights},
@@ -91,19 +100,13 @@ def _file_hash(file: Path) -> str:
     if len(real.name) == 64 and real.parent.name == "blobs":
         return real.name
     stat = real.stat()
-    cache = cache_folder() / "hashes"
-    entry = cache / blake2b(f"{real}\n{stat.st_size}\n{stat.st_mtime_ns}".encode(), digest_size=16).hexdigest()
+    name = blake2b(f"{real}\n{stat.st_size}\n{stat.st_mtime_ns}".encode(), digest_size=16).hexdigest()
+    entry = cache_folder() / "hashes" / name
     try:
         return entry.read_text(encoding="ascii")
     except OSError:
         pass
     with real.open("rb") as stream:
         value = hashlib.file_digest(stream, "sha256").hexdigest()
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        fresh = entry.with_suffix(f".{os.getpid()}")
-        fresh.write_text(value, encoding="ascii")
-        fresh.replace(entry)
-    except OSError:
-        pass  # no home to write to: the next run hashes again
+    keep(entry, value)
     return value

@@ -16,6 +16,7 @@ from embed_corpus.job.fingerprint import digest
 from embed_corpus.job.loader import Chunking
 from embed_corpus.job.pipeline import Committed, Embedded, Failed
 from embed_corpus.job.prepare import Job, prepare
+from embed_corpus.job.rates import note_rate, predicted_seconds
 from embed_corpus.job.workers import Ended, Lost, Ready, WorkerSpec, run_workers
 from embed_corpus.report.progress import Progress
 from embed_corpus.report.summary import RunReport
@@ -44,6 +45,11 @@ class _Tally:
         self.parts = 0
         self.failed: list[str] = []
         self.begin = self.end = time.perf_counter()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds from the first worker's readiness to the last event."""
+        return max(self.end - self.begin, 1e-9)
 
     def take(self, event: object) -> None:
         match event:
@@ -87,6 +93,7 @@ def run(config: JobConfig, progress: TextIO | None = None) -> RunReport:
     indexed = None
     if snapshot is not None and config.index != "none":
         indexed = build_flat(job.layout, snapshot, similarity=job.facts.similarity, normalized=job.facts.normalize)
+    predicted = _predict_and_note(job, tally)
     report = RunReport(
         output=config.output,
         total=sum((part.counts for part in parts), start=Counts()),
@@ -94,7 +101,8 @@ def run(config: JobConfig, progress: TextIO | None = None) -> RunReport:
         parts=len(parts),
         fresh_parts=tally.parts,
         planned=len(names),
-        elapsed=tally.end - tally.begin,
+        elapsed=tally.elapsed,
+        predicted=predicted,
         workers=tuple(tally.workers),
         numerics=tally.numerics,
         snapshot=snapshot.number if snapshot else None,
@@ -107,6 +115,20 @@ def run(config: JobConfig, progress: TextIO | None = None) -> RunReport:
         log.info("%s", "\n".join(report.lines()))
         raise problem
     return report
+
+
+def _predict_and_note(job: Job, tally: _Tally) -> float | None:
+    """Return the seconds that this run would have been given by the speed known before it, and note its own."""
+    if not tally.counts.tokens:
+        return None
+    devices = job.devices[: len(job.todo)]
+    known = (job.facts, job.precision)
+    predicted = predicted_seconds(tally.counts.tokens, *known, devices, job.chunk_tokens)
+    if job.config.compile and job.config.batch_tokens is None:
+        each = tally.counts.tokens / tally.elapsed / len(devices)
+        budget = tally.numerics["token_budget"]
+        note_rate(*known, devices[0], job.chunk_tokens, each, budget, run_seconds=tally.elapsed)
+    return predicted
 
 
 def _embed(job: Job, stream: TextIO | None) -> _Tally:

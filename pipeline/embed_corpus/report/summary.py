@@ -25,7 +25,8 @@ class RunReport:
         fresh: counts of what this run embedded itself.
         parts, fresh_parts: parts of the plan that are there, and those this run committed.
         planned: shards of the plan.
-        elapsed: seconds from the first shard handed out to the last commit.
+        elapsed: seconds from the first worker's readiness to the last commit.
+        predicted: seconds for as many tokens at the speed known before; None if none was.
         workers: what each worker spent its time on.
         numerics: what can change a vector's bits.
         snapshot: number of the snapshot; None if none was published.
@@ -42,6 +43,7 @@ class RunReport:
     elapsed: float
     workers: tuple[WorkerStats, ...]
     numerics: dict[str, Any]
+    predicted: float | None = None
     snapshot: int | None = None
     index: int | None = None
     problems: tuple[str, ...] = field(default=())
@@ -61,8 +63,12 @@ class RunReport:
         stages = ", ".join(f"{n} {sum(w.seconds.get(n, 0.0) for w in self.workers):.1f}" for n in names)
         rate = self.fresh.tokens / max(self.elapsed, 1e-9)
         speed = f"{rate:,.0f} tokens/s, {self.fresh.documents / max(self.elapsed, 1e-9):,.1f} documents/s"
-        lines = [f"{speed} over {self.elapsed:.1f} s (seconds by stage: {stages})"]
+        lines = [f"{speed} over {self.elapsed:.1f} s{self._against()} (seconds by stage: {stages})"]
         return [*lines, *(worker.line() for worker in self.workers), *filter(None, [verdict(list(self.workers))])]
+
+    def _against(self) -> str:
+        """Compare with what the speed known before would have taken."""
+        return f", {self.predicted:.1f} s at the speed known before" if self.predicted is not None else ""
 
     def _result_line(self) -> str:
         where = f"result: {self.output / 'data'}: {self.parts} of {self.planned} parts, {self.fresh_parts} of them new"

@@ -18,12 +18,14 @@ from embed_corpus.sink.readback import check_part, part_stats, stats_of
 from embed_corpus.sink.rejects import publish_rejects
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from embed_corpus.data import Block, Shard
     from embed_corpus.sink.layout import Layout
 
-__all__ = ["RESERVED", "SCHEMA_VERSION", "PartFormat", "PartWriter"]
+__all__ = ["RESERVED", "SCHEMA_VERSION", "PartFormat", "PartWriter", "open_writer"]
 
 SCHEMA_VERSION = 1
 """Part of the job hash: parts laid out differently never mix."""
@@ -101,6 +103,21 @@ class PartFormat:
         return pa.table([pa.array(columns[f.name], f.type) for f in self.schema], schema=self.schema)
 
 
+def open_writer(target: Path | pa.NativeFile, schema: pa.Schema) -> pq.ParquetWriter:
+    """Open a Parquet file for rows of a part."""
+    vector = "embedding.list.element"
+    others = [name for name in schema.names if name != "embedding"]
+    # Vectors do not compress; dictionary and statistics on them only cost time (3x, measured).
+    return pq.ParquetWriter(
+        target,
+        schema,
+        compression=dict.fromkeys(others, "zstd") | {vector: "none"},
+        use_dictionary=others,
+        write_statistics=others,
+        write_page_checksum=True,
+    )
+
+
 class PartWriter:
     """Writes one shard's part aside; `commit` checks and publishes it, `close` drops it.
 
@@ -118,17 +135,7 @@ class PartWriter:
         self._made = self._stack.enter_context(attempt(layout.tmp, shard.id))
         schema = form.schema
         facts = {b"embed_corpus.shard": json.dumps(shard.id).encode()}
-        vector = "embedding.list.element"
-        others = [name for name in schema.names if name != "embedding"]
-        # Vectors do not compress; dictionary and statistics on them only cost time (3x, measured).
-        self._writer = pq.ParquetWriter(
-            self._made,
-            schema.with_metadata((schema.metadata or {}) | facts),
-            compression=dict.fromkeys(others, "zstd") | {vector: "none"},
-            use_dictionary=others,
-            write_statistics=others,
-            write_page_checksum=True,
-        )
+        self._writer = open_writer(self._made, schema.with_metadata((schema.metadata or {}) | facts))
         self._group_rows = max(1, _GROUP_BYTES // (form.dim * np.dtype(form.vector_type).itemsize))
         self._waiting: list[pa.Table] = []
         self._rejects: list[Reject] = []
