@@ -25,9 +25,13 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(corpus: Path, out: Path, model: Path, *options: str) -> subprocess.Popen[str]:
+MAIN = "from embed_corpus.cli import main\nmain()"
+IMPATIENT = f"from embed_corpus.job import workers\nworkers._HANG = 4.0\n{MAIN}"
+
+
+def start(corpus: Path, out: Path, model: Path, *options: str, code: str = MAIN) -> subprocess.Popen[str]:
     """Start the command as the leader of a process group of its own."""
-    command = [sys.executable, "-m", "embed_corpus", "run", str(corpus), str(out), "--model", str(model), *options]
+    command = [sys.executable, "-c", code, "run", str(corpus), str(out), "--model", str(model), *options]
     return subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -106,6 +110,19 @@ def test_a_killed_worker_is_replaced(embed_corpus: Command, corpus: Path, tiny_m
     assert embed_corpus("run", corpus, tmp_path / "clean", "--model", tiny_model).returncode == 0
     after, wanted = parts(tmp_path / "out"), parts(tmp_path / "clean")
     assert {name: p[2] for name, p in after.items()} == {name: p[2] for name, p in wanted.items()}
+
+
+def test_a_worker_that_hangs_is_replaced(corpus: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """A worker that does not get on for too long is killed, and another does its shards."""
+    process = start(corpus, tmp_path / "out", tiny_model, code=IMPATIENT)
+    wait_for_parts(tmp_path / "out", 1, process)
+    (worker,) = spawned(psutil.Process(process.pid))
+    worker.suspend()
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert "hung for" in stderr
+    assert "4,200 rows: 4,188 documents" in stdout
+    assert not worker.is_running()
 
 
 def test_workers_that_die_again_and_again_end_the_run(corpus: Path, tiny_model: Path, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class Failed:
 
 @dataclass
 class Stages:
-    """The stages of one worker, and the seconds spent in each."""
+    """The stages of one worker, the seconds spent in each, and the batches and FLOPs done."""
 
     loader: Loader
     encoder: Encoder
@@ -61,6 +61,7 @@ class Stages:
     numerics: str
     seconds: dict[str, float] = field(default_factory=dict)
     flops: float = 0.0
+    n_batches: int = 0
     begin: float = 0.0
 
     def add(self, stage: str, begin: float) -> None:
@@ -162,6 +163,7 @@ def embed_blocks(
             while len(flying) > n_ahead:
                 ready.append(flying.popleft().result())
                 n_ready += len(ready[-1])
+            stages.n_batches += 1
             stages.add("encode", begin)
 
     def done() -> Iterator[tuple[Block, NDArray[np.float32]]]:

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import traceback
-from threading import Lock
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.engine.cache import keep_kernels
@@ -17,7 +17,7 @@ from embed_corpus.engine.utilization import Utilization
 from embed_corpus.errors import EmbedCorpusError, OutputError
 from embed_corpus.job.fingerprint import digest
 from embed_corpus.job.loader import Loader, end_with_parent
-from embed_corpus.job.workers import Broken, Ended, Next, Ready
+from embed_corpus.job.workers import Alive, Broken, Ended, Next, Ready
 from embed_corpus.report.stats import WorkerStats
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ __all__ = ["work"]
 
 _SAMPLE = 512
 """Chunks, about, on which fp8 and the speed of the tokenizer are judged."""
+_BEAT = 30.0
+"""Seconds between signs of life."""
 
 
 def work(connection: Connection, spec: WorkerSpec) -> None:
@@ -107,12 +109,24 @@ def _embed(parent: _Parent, spec: WorkerSpec) -> None:
     stages = Stages(loader, encoder, spec.form, spec.layout, digest(numerics(encoder)))
     if loader.workers:
         sys.setswitchinterval(0.0005)  # kernels are launched from here: other threads shall not hold it up for long
+    Thread(target=_beat, args=(parent, stages), daemon=True).start()
     utilization = Utilization(f"GPU-{torch.cuda.get_device_properties(encoder.device).uuid}") if cuda else None
     try:
         embed_shards(parent.shards(), stages, parent.send)
         parent.send(Ended(_stats(spec, stages, utilization.mean() if utilization else None)))
     finally:
         loader.close()
+
+
+def _beat(parent: _Parent, stages: Stages) -> None:
+    """Tell the parent now and then that there is progress; a worker that hangs falls silent."""
+    last = -1
+    while True:
+        time.sleep(_BEAT)
+        if stages.n_batches != last:
+            last = stages.n_batches
+            with contextlib.suppress(OSError):
+                parent.send(Alive())
 
 
 def _first_chunks(spec: WorkerSpec) -> tuple[list[NDArray[np.int32]], float]:

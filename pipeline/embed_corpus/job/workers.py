@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
+import time
 from collections import deque
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from embed_corpus.sink.parts import PartFormat
     from embed_corpus.source.inspect import Columns
 
-__all__ = ["Broken", "Ended", "Event", "Lost", "Next", "Ready", "WorkerSpec", "run_workers"]
+__all__ = ["Alive", "Broken", "Ended", "Event", "Lost", "Next", "Ready", "WorkerSpec", "run_workers"]
 
 log = logging.getLogger("embed_corpus")
 
@@ -77,6 +78,11 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class Alive:
+    """A worker has got on since it last said so; it says so by this where nothing else comes of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Next:
     """A worker asks for a shard."""
 
@@ -91,6 +97,9 @@ class Broken:
 
 Event = Ready | Embedded | Committed | Failed | Lost | Ended
 
+_HANG = 1800.0
+"""Seconds without any progress after which a worker is taken for hung: a batch of the largest model on a CPU,
+or a document of the greatest size, takes some minutes."""
 _LIVES = 3
 """Processes that a worker's place gets, one after the other; then its device is given up."""
 
@@ -102,9 +111,11 @@ class _Running:
         from embed_corpus.job.worker import work
 
         context = multiprocessing.get_context("spawn")
-        self.spec, self.lives, self.ready = spec, lives, False
+        self.spec, self.lives = spec, lives
+        self.ready = self.dead = False
         self.shards: list[Shard] = []
         self.counts = Counts()
+        self.heard = time.monotonic()
         self.connection, theirs = context.Pipe()
         # No daemon: it may have loader processes of its own. Workers end with this process all the same.
         self.process = context.Process(target=work, args=(theirs, spec), name=f"embed-{spec.device}", daemon=False)
@@ -122,6 +133,10 @@ class _Running:
                 self.shards = [s for s in self.shards if s.id != shard.id]
                 self.counts = Counts()
 
+    def hangs(self) -> bool:
+        """Tell whether a worker that had begun has not got on for too long."""
+        return self.ready and time.monotonic() - self.heard > _HANG
+
     def end(self) -> None:
         """Stop the process, whatever it is doing."""
         self.process.terminate()
@@ -134,8 +149,8 @@ class _Running:
 def run_workers(specs: Iterable[WorkerSpec], shards: Iterable[Shard]) -> Generator[Event, None, None]:
     """Embed shards on one process per spec, each taking the next shard when it is free.
 
-    Yields the workers' events as they come. A worker that dies is replaced and its shards are done
-    again; a device whose workers die again and again is given up. Whatever ends this, no process
+    Yields the workers' events as they come. A worker that dies or hangs is replaced and its shards
+    are done again; a device whose workers die again and again is given up. Whatever ends this, no process
     is left behind.
 
     Raises:
@@ -148,25 +163,28 @@ def run_workers(specs: Iterable[WorkerSpec], shards: Iterable[Shard]) -> Generat
             worker = _Running(spec)
             running[worker.connection] = worker
         while running:
-            for connection in wait(list(running)):
-                worker = running[connection]  # type: ignore[index]  # only connections were waited for
+            for connection in _waited(running):
+                worker = running[connection]
                 event = _received(worker)
-                if event is None:
-                    running.pop(worker.connection)
-                    todo.extendleft(reversed(worker.shards))
-                    yield Lost(-worker.counts)
-                    if (heir := _heir(worker, others=bool(running))) is not None:
-                        running[heir.connection] = heir
-                elif isinstance(event, Next):
+                if isinstance(event, Next):
                     shard = todo.popleft() if todo else None
                     worker.shards += [shard] if shard else []
                     with contextlib.suppress(OSError):  # if it has died meanwhile, receiving from it will tell
                         worker.connection.send(shard)
-                else:
+                elif event is None:
+                    worker.dead = True
+                elif not isinstance(event, Alive):
                     worker.take(event)
                     yield event
-                    if isinstance(event, Ended):
-                        running.pop(worker.connection).process.join()
+                if isinstance(event, Ended):
+                    running.pop(worker.connection).process.join()
+            for worker in [worker for worker in running.values() if worker.dead or worker.hangs()]:
+                worker.end()
+                running.pop(worker.connection)
+                todo.extendleft(reversed(worker.shards))
+                yield Lost(-worker.counts)
+                if (heir := _heir(worker, others=bool(running))) is not None:
+                    running[heir.connection] = heir
         if todo:
             raise EmbedCorpusError("the last worker ended before all was done: run the same line again.")
     finally:
@@ -174,13 +192,24 @@ def run_workers(specs: Iterable[WorkerSpec], shards: Iterable[Shard]) -> Generat
             worker.end()
 
 
-def _received(worker: _Running) -> Event | Next | None:
+def _waited(running: dict[Connection, _Running]) -> list[Connection]:
+    """Wait for events, for some time; if this process itself was stopped meanwhile, no worker is to blame."""
+    begin = time.monotonic()
+    found: list[Connection] = wait(list(running), timeout=_HANG / 4)  # type: ignore[assignment]  # no other was given
+    if time.monotonic() - begin > _HANG / 2:
+        for worker in running.values():
+            worker.heard = time.monotonic()
+    return found
+
+
+def _received(worker: _Running) -> Event | Next | Alive | None:
     """Return a worker's next event; None if it has died."""
     try:
-        event: Event | Next | Broken = worker.connection.recv()
+        event: Event | Next | Alive | Broken = worker.connection.recv()
     except (EOFError, ConnectionError):
         worker.process.join(5)
         return None
+    worker.heard = time.monotonic()
     if isinstance(event, Broken):
         raise error_named(event.kind, event.text)
     return event
@@ -192,8 +221,10 @@ def _heir(dead: _Running, *, others: bool) -> _Running | None:
     Raises:
         EmbedCorpusError: there is no other, or it never came to begin.
     """
-    code = dead.process.exitcode
-    text = f"worker {dead.process.name} died (exit code {code}; -9 is often the kernel short of memory)"
+    text = f"worker {dead.process.name} hung for {_HANG / 60:.0f} minutes"
+    if dead.dead:
+        code = dead.process.exitcode
+        text = f"worker {dead.process.name} died (exit code {code}; -9 is often the kernel short of memory)"
     if dead.ready and dead.lives > 1:
         log.warning("%s; another takes its place and does its open shards again", text)
         return _Running(dead.spec, dead.lives - 1)
