@@ -1,0 +1,204 @@
+"""Fast lanes: libraries that give the same ids as Hugging Face's, without spans, far faster.
+
+Spans follow from the lengths of the tokens, so a lane takes only texts that its tokens cover
+without a gap; it names those it did not take. Which lane a tokenizer may have is a matter of its
+parts (`open_lane`); whether it is right is for the caller to prove.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from tokenizers import pre_tokenizers
+
+from embed_corpus.chunk.tokens import Encoded, LaneDiffersError, Tokens
+from embed_corpus.chunk.wordpiece import PieceLane
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from embed_corpus.chunk.slow import SlowLane
+
+__all__ = ["ByteLane", "Lane", "open_lane"]
+
+
+class Lane(Protocol):
+    """A faster way to a text's tokens."""
+
+    name: str
+
+    def encode(self, texts: Sequence[str]) -> tuple[Encoded, NDArray[np.bool_]]:
+        """Tokenise texts.
+
+        Returns:
+            The tokens, and bool[n], whether the lane took the text; the tokens of one that it did
+            not take mean nothing.
+        """
+        ...
+
+
+def open_lane(file: Path, slow: SlowLane) -> Lane | None:
+    """Return the fast lane for a tokenizer.json; None if there is none, or its package is not installed."""
+    spec = json.loads(slow.tokenizer.to_str())
+    added = [token["content"] for token in spec["added_tokens"]]
+    if not all(content.isascii() and content.isprintable() for content in added):
+        return None  # then its normalised form would have to be looked for as well
+    try:
+        if _is_byte_bpe(spec):
+            import fastokens
+
+            return ByteLane(fastokens.Tokenizer.from_json_str(slow.tokenizer.to_str()), spec, slow)
+        if _is_bert(spec):
+            import tokie
+
+            return PieceLane(tokie.Tokenizer.from_json(str(file)), spec, finder(added), slow)
+    except Exception:  # noqa: BLE001  # not installed, or it cannot read this one: either way there is no lane
+        return None
+    return None
+
+
+def _is_byte_bpe(spec: dict[str, Any]) -> bool:
+    """Whether the tokens' bytes laid end to end are the text's, in NFC."""
+    model, steps = spec["model"], spec["pre_tokenizer"] or {}
+    steps = steps.get("pretokenizers", [steps])
+    return (
+        model["type"] == "BPE"
+        and not any(
+            model.get(k) for k in ("dropout", "byte_fallback", "continuing_subword_prefix", "end_of_word_suffix")
+        )
+        and (spec["normalizer"] or {"type": "NFC"})["type"] == "NFC"
+        and [step["type"] for step in steps[:-1]] == ["Split"] * (len(steps) - 1)
+        and steps[-1].get("type") == "ByteLevel"
+        and not steps[-1]["add_prefix_space"]
+        and set(pre_tokenizers.ByteLevel.alphabet()) <= model["vocab"].keys()
+    )
+
+
+def _is_bert(spec: dict[str, Any]) -> bool:
+    """Whether words end at white space, and tokens cover a printable ASCII text but for its spaces."""
+    kinds = [(spec[part] or {}).get("type") for part in ("model", "normalizer", "pre_tokenizer")]
+    plain = not any(token["normalized"] for token in spec["added_tokens"])
+    return plain and kinds == ["WordPiece", "BertNormalizer", "BertPreTokenizer"]
+
+
+def finder(contents: Sequence[str]) -> re.Pattern[str]:
+    """Return a pattern that finds any of these strings; it finds nothing if there are none."""
+    by_first = defaultdict(list)
+    for content in filter(None, contents):
+        by_first[content[0]].append(re.escape(content[1:]))
+    # A pattern that begins with a plain character is searched for at the speed of memory.
+    return re.compile("|".join(f"{re.escape(c)}(?:{'|'.join(rest)})" for c, rest in by_first.items()) or r"(?!)")
+
+
+class ByteLane:
+    """fastokens, for byte-level BPE.
+
+    A token's characters follow from its number of bytes, where normalisation leaves the text as
+    it is and no added token is in it.
+    """
+
+    name = "fastokens"
+
+    def __init__(self, tokenizer: Any, spec: dict[str, Any], slow: SlowLane) -> None:
+        self._tokenizer = tokenizer
+        self._slow = slow
+        self._added = finder([token["content"] for token in spec["added_tokens"]])
+        self._nfc = spec["normalizer"] is not None
+        vocabulary = spec["model"]["vocab"]
+        ids = [*vocabulary.values(), *(token["id"] for token in spec["added_tokens"])]
+        self._bytes = np.zeros(max(ids) + 1, np.int32)  # the byte alphabet writes a byte as one character
+        self._bytes[list(vocabulary.values())] = list(map(len, vocabulary))
+
+    def encode(self, texts: Sequence[str]) -> tuple[Encoded, NDArray[np.bool_]]:
+        """Tokenise texts; see `Lane`."""
+        asked = [text if self._takes(text) else "" for text in texts]
+        raw, offsets = self._tokenizer.encode_batch_flat(asked, add_special_tokens=False)
+        ids, edges = np.frombuffer(raw, np.int32), np.frombuffer(offsets, np.int64)
+        ends = np.concatenate([[0], np.cumsum(self._bytes[ids], dtype=np.int64)])[edges]
+        taken = np.diff(ends) == [len(t) if t.isascii() else len(t.encode()) for t in texts]
+        return Encoded(texts, ids, edges, lambda i: self._tokens(texts[i], ids[edges[i] : edges[i + 1]])), taken
+
+    def _takes(self, text: str) -> bool:
+        normal = not self._nfc or text.isascii() or unicodedata.is_normalized("NFC", text)
+        return normal and not self._added.search(text)
+
+    def _tokens(self, text: str, ids: NDArray[np.int32]) -> Tokens:
+        n_bytes = self._bytes[ids]
+        starts = np.cumsum(n_bytes, dtype=np.int64) - n_bytes
+        char_edge = np.ones(len(ids), bool)
+        if not text.isascii():
+            leads = (np.frombuffer(text.encode(), np.uint8) & 0xC0) != 0x80
+            char_edge = leads[starts]
+            starts = (np.cumsum(leads) - 1)[starts]
+        return Tokens(starts, char_edge, _LazyWords(text, ids, starts, self._slow))
+
+
+class _LazyWords:
+    """Word edges of byte-level BPE, found where they are asked for.
+
+    Every safe place is one. Those between two safe places come from the slow lane, which is given
+    the few words between them; its ids are compared with ours on the way.
+    """
+
+    def __init__(self, text: str, ids: NDArray[np.int32], starts: NDArray[np.int64], slow: SlowLane) -> None:
+        self._text = text
+        self._ids = ids
+        self._starts = starts
+        self._slow = slow
+        self._begin = self._end = 0
+        self._edges = np.empty(0, np.int64)
+
+    def before(self, at: int) -> int:
+        """Return the last word edge at or before token `at`."""
+        if at in (0, len(self._ids)) or _is_safe(self._text, int(self._starts[at])):
+            return at
+        self._look_around(at)
+        return int(self._edges[np.searchsorted(self._edges, at, "right") - 1])
+
+    def after(self, at: int) -> int:
+        """Return the first word edge at or after token `at`."""
+        if at in (0, len(self._ids)) or _is_safe(self._text, int(self._starts[at])):
+            return at
+        self._look_around(at)
+        return int(self._edges[np.searchsorted(self._edges, at)])
+
+    def _look_around(self, at: int) -> None:
+        """Find all word edges from the safe place before token `at` to the one behind it."""
+        if self._begin <= at < self._end:
+            return
+        char = int(self._starts[at])
+        first, last = _safe_before(self._text, char), _safe_after(self._text, char)
+        begin, end = np.searchsorted(self._starts, [first, last]).tolist()
+        found = self._slow.encode([self._text[first:last]])
+        tokens = found.tokens(0)
+        same = np.array_equal(found.ids, self._ids[begin:end])
+        if not same or not np.array_equal(tokens.starts + first, self._starts[begin:end]):
+            raise LaneDiffersError(f"other tokens of {self._text[first:last][:80]!r}")
+        self._begin, self._end, self._edges = begin, end, tokens.words.edges + begin
+
+
+def _is_safe(text: str, at: int) -> bool:
+    """Whether character `at` is a single space between two letters or digits; see `tokenizer.SAFE_CUT`."""
+    return text[at] == " " and at > 0 and text[at - 1].isalnum() and text[at + 1 : at + 2].isalnum()
+
+
+def _safe_before(text: str, at: int) -> int:
+    while (at := text.rfind(" ", 0, at)) > 0:
+        if _is_safe(text, at):
+            return at
+    return 0
+
+
+def _safe_after(text: str, at: int) -> int:
+    while (at := text.find(" ", at + 1)) >= 0:
+        if _is_safe(text, at):
+            return at
+    return len(text)

@@ -1,0 +1,191 @@
+"""The fast lane for WordPiece as BERT's."""
+
+from __future__ import annotations
+
+import string
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from embed_corpus.chunk.slow import code_points, marked
+from embed_corpus.chunk.tokens import Encoded, KnownWords, Tokens, stretches
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from embed_corpus.chunk.slow import SlowLane
+
+__all__ = ["PieceLane"]
+
+_PUNCTUATION = np.isin(np.arange(128), [ord(c) for c in string.punctuation])
+_MOST_ODD = 8
+"""A text of which more than one character in so many is odd is faster in the slow lane."""
+_REMEMBERED = 1 << 16
+
+
+class _OddWord(NamedTuple):
+    """An odd word's tokens, as those of a text; word_edge bool[n]."""
+
+    ids: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    char_edge: NDArray[np.bool_]
+    word_edge: NDArray[np.bool_]
+
+
+class PieceLane:
+    """tokie, for WordPiece with BERT's normaliser and pre-tokenizer.
+
+    It is used for printable ASCII alone. Nothing looks across white space, so the odd words, those with
+    any other character, are left to the slow lane, and remembered.
+    """
+
+    name = "tokie"
+
+    def __init__(self, tokenizer: Any, spec: dict[str, Any], added: re.Pattern[str], slow: SlowLane) -> None:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._tokenizer = tokenizer
+        self._slow = slow
+        self._added = added
+        self._odd: dict[str, _OddWord] = {}
+        model, prefix = spec["model"], spec["model"]["continuing_subword_prefix"]
+        ids = [*model["vocab"].values(), *(token["id"] for token in spec["added_tokens"])]
+        self._chars = np.zeros(max(ids) + 1, np.int32)
+        self._chars[list(model["vocab"].values())] = [len(piece.removeprefix(prefix)) for piece in model["vocab"]]
+        # These stand for characters of any number: with none to their name, the text's count is not reached.
+        self._chars[[model["vocab"][model["unk_token"]], *(token["id"] for token in spec["added_tokens"])]] = 0
+
+    def encode(self, texts: Sequence[str]) -> tuple[Encoded, NDArray[np.bool_]]:
+        """Tokenise texts; see `Lane`."""
+        cleaned = [_spaced(text) for text in texts]
+        spans = [None if self._added.search(text) else _odd_words(text) for text in cleaned]
+        odd = [text[a:b] for text, words in zip(cleaned, spans, strict=True) for a, b in words or ()]
+        plain: list[str] = []  # the texts without their odd words
+        n_before: list[int] = []  # of a text's plain characters but spaces: up to each odd word and to its end
+        for text, words in zip(cleaned, spans, strict=True):
+            edges = [0, *(at for span in words or () for at in span), 0 if words is None else len(text)]
+            pieces = [text[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
+            n_before += accumulate(len(piece) - piece.count(" ") for piece in pieces)
+            plain.append("".join(pieces))
+        raw, lengths = self._tokenizer.encode_batch_flat(plain, add_special_tokens=False)
+        ids, edges = raw.astype(np.int32), np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        covered = np.concatenate([[0], np.cumsum(self._chars[ids], dtype=np.int64)])
+        n_odd = np.array([len(words or ()) for words in spans], np.int64)
+        last = np.cumsum(n_odd + 1) - 1  # each text's last entry in `n_before`
+        counts = np.array(n_before, np.int64)
+        taken = np.diff(covered[edges]) == counts[last]
+        taken &= [words is not None for words in spans]
+        base, end = np.repeat(edges[:-1], n_odd + 1), np.repeat(edges[1:], n_odd + 1)
+        stops = np.searchsorted(covered, counts + covered[base]).clip(base, end)
+        stops[last] = edges[1:]
+        known = self._look_up(odd)
+        ids, edges, begins = _merged(ids, stops, last, [known[word].ids for word in odd])
+        firsts = np.concatenate([[0], np.cumsum(n_odd)])
+
+        def tokens(i: int) -> Tokens:
+            own = [known[word] for word in odd[firsts[i] : firsts[i + 1]]]
+            at = begins[firsts[i] : firsts[i + 1]] - edges[i]
+            return self._tokens(cleaned[i], ids[edges[i] : edges[i + 1]], spans[i] or [], own, at)
+
+        return Encoded(texts, ids, edges, tokens), taken
+
+    def _look_up(self, words: Sequence[str]) -> dict[str, _OddWord]:
+        """Return each distinct odd word's tokens."""
+        distinct = dict.fromkeys(words)
+        new = [word for word in distinct if word not in self._odd]
+        if len(self._odd) + len(new) > _REMEMBERED:
+            self._odd.clear()
+            new = list(distinct)
+        encoded = self._slow.encode(new)
+        for i, word in enumerate(new):
+            tokens = encoded.tokens(i)
+            is_edge = np.zeros(len(tokens) + 1, bool)
+            is_edge[tokens.words.edges] = True
+            ids = encoded.ids[encoded.edges[i] : encoded.edges[i + 1]].copy()
+            self._odd[word] = _OddWord(ids, tokens.starts, tokens.char_edge, is_edge[:-1])
+        return {word: self._odd[word] for word in distinct}
+
+    def _tokens(
+        self,
+        text: str,
+        ids: NDArray[np.int32],
+        spans: list[tuple[int, int]],
+        odd: list[_OddWord],
+        begins: NDArray[np.int64],
+    ) -> Tokens:
+        """Return where a text's tokens lie; `odd` are its odd words, at these spans, from these tokens on."""
+        points = code_points(text)
+        filled = points != ord(" ")
+        for first, last in spans:
+            filled[first:last] = False
+        sizes = np.array([len(word.ids) for word in odd], np.int64)
+        own = stretches(begins, sizes)
+        n_chars = self._chars[ids]
+        n_chars[own] = 0
+        # Odd tokens take the place of the plain one behind them until they get their own.
+        starts = np.append(np.flatnonzero(filled), 0)[np.cumsum(n_chars, dtype=np.int64) - n_chars]
+        here, behind = points[starts] & 127, points[starts - 1] & 127
+        word_edge = (behind == ord(" ")) | _PUNCTUATION[here] | _PUNCTUATION[behind]
+        char_edge = np.ones(len(ids), bool)
+        if odd:
+            starts[own] = np.concatenate([word.starts for word in odd])
+            starts[own] += np.repeat([first for first, _ in spans], sizes)
+            char_edge[own] = np.concatenate([word.char_edge for word in odd])
+            word_edge[own] = np.concatenate([word.word_edge for word in odd])
+            word_edge &= ~marked(text)[starts]
+        word_edge[:1] = True
+        return Tokens(starts, char_edge, KnownWords(word_edge))
+
+
+def _merged(
+    ids: NDArray[np.int32], stops: NDArray[np.int64], last: NDArray[np.int64], odd: list[NDArray[np.int32]]
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
+    """Put the tokens of odd words among the plain ones.
+
+    Args:
+        ids: the plain tokens of all texts.
+        stops: int64[n_odd + n_texts], the plain token before which each odd word and each text's end comes.
+        last: int64[n_texts], which of the stops are texts' ends.
+        odd: ids of each odd word.
+
+    Returns:
+        All ids, the edges of the texts among them, and the first token of each odd word.
+    """
+    is_odd = np.ones(len(stops), bool)
+    is_odd[last] = False
+    begins, lengths = np.zeros((len(stops), 2), np.int64), np.zeros((len(stops), 2), np.int64)
+    begins[1:, 0], lengths[:, 0] = stops[:-1], np.diff(stops, prepend=0)
+    lengths[is_odd, 1] = [len(word) for word in odd]
+    begins[:, 1] = len(ids) + np.cumsum(lengths[:, 1]) - lengths[:, 1]
+    ends = np.cumsum(lengths.sum(axis=1))
+    merged = np.concatenate([ids, *odd])[stretches(begins.ravel(), lengths.ravel())] if odd else ids
+    return merged, np.concatenate([[0], ends[last]]), (ends - lengths[:, 1])[is_odd]
+
+
+def _spaced(text: str) -> str:
+    """Return the text with other common white space as spaces: to BERT they are the same."""
+    return text.replace("\n", " ").replace("\t", " ").replace("\r", " ")
+
+
+def _odd_words(text: str) -> list[tuple[int, int]] | None:
+    """Return begin and end of each word that holds more than printable ASCII; None to leave the text alone.
+
+    A control character joins or parts words by rules of its own.
+    """
+    if text.isascii():
+        return [] if text.isprintable() else None
+    points = code_points(text)
+    odd = np.flatnonzero((points < 0x20) | (points > 0x7E))
+    if len(odd) * _MOST_ODD > len(text) or (points[odd] < 0xA0).any():
+        return None
+    words, last = [], 0
+    for at in odd.tolist():
+        if at >= last:
+            last = text.find(" ", at)
+            last = len(text) if last < 0 else last
+            words.append((text.rfind(" ", 0, at) + 1, last))
+    return words
