@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from tokenizers import pre_tokenizers
 
+from embed_corpus.chunk.slow import SAFE_CUT
 from embed_corpus.chunk.tokens import Encoded, LaneDiffersError, Tokens
 from embed_corpus.chunk.wordpiece import PieceLane
 
@@ -28,6 +29,19 @@ if TYPE_CHECKING:
     from embed_corpus.chunk.slow import SlowLane
 
 __all__ = ["ByteLane", "Lane", "open_lane"]
+
+
+_KNOWN_WORDS = [
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
+    + numbers
+    + r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    for numbers in (r"\p{N}", r"\p{N}{1,3}")
+]
+"""Patterns of Qwen and of Llama 3. Like GPT-2's, they let no letter, digit or mark be followed by a space within a
+word, nor a letter or digit by a mark, and what follows such a place does not depend on what is before it."""
+
+_CUT_BEHIND_WORDS = re.compile(r"(?<=[^\W_])[ .,;:!?)。、，；：！？）]|(?<=[.,;:!?)]) ")  # noqa: RUF001
+"""Where the known patterns end a word: there are more such places than `SAFE_CUT` has, also in Chinese."""
 
 
 class Lane(Protocol):
@@ -89,6 +103,14 @@ def _is_bert(spec: dict[str, Any]) -> bool:
     return plain and kinds == ["WordPiece", "BertNormalizer", "BertPreTokenizer"]
 
 
+def _has_known_words(pre_tokenizer: dict[str, Any]) -> bool:
+    """Whether a byte-level tokenizer's words are GPT-2's, Llama 3's or Qwen's."""
+    steps = pre_tokenizer.get("pretokenizers", [pre_tokenizer])
+    splits = [(step["pattern"].get("Regex"), step["behavior"], step["invert"]) for step in steps[:-1]]
+    by_itself = steps[-1]["use_regex"]
+    return (by_itself and not splits) or (not by_itself and splits in [[(p, "Isolated", False)] for p in _KNOWN_WORDS])
+
+
 def finder(contents: Sequence[str]) -> re.Pattern[str]:
     """Return a pattern that finds any of these strings; it finds nothing if there are none."""
     by_first = defaultdict(list)
@@ -110,6 +132,7 @@ class ByteLane:
     def __init__(self, tokenizer: Any, spec: dict[str, Any], slow: SlowLane) -> None:
         self._tokenizer = tokenizer
         self._slow = slow
+        self._safe = _CUT_BEHIND_WORDS if _has_known_words(spec["pre_tokenizer"]) else SAFE_CUT
         self._added = finder([token["content"] for token in spec["added_tokens"]])
         self._nfc = spec["normalizer"] is not None
         vocabulary = spec["model"]["vocab"]
@@ -138,67 +161,60 @@ class ByteLane:
             leads = (np.frombuffer(text.encode(), np.uint8) & 0xC0) != 0x80
             char_edge = leads[starts]
             starts = (np.cumsum(leads) - 1)[starts]
-        return Tokens(starts, char_edge, _LazyWords(text, ids, starts, self._slow))
+        return Tokens(starts, char_edge, _LazyWords(text, ids, starts, self._safe, self._slow))
 
 
 class _LazyWords:
     """Word edges of byte-level BPE, found where they are asked for.
 
     Every safe place is one. Those between two safe places come from the slow lane, which is given
-    the few words between them; its ids are compared with ours on the way.
+    the few characters between them; its tokens are compared with ours on the way.
     """
 
-    def __init__(self, text: str, ids: NDArray[np.int32], starts: NDArray[np.int64], slow: SlowLane) -> None:
+    def __init__(
+        self, text: str, ids: NDArray[np.int32], starts: NDArray[np.int64], safe: re.Pattern[str], slow: SlowLane
+    ) -> None:
         self._text = text
         self._ids = ids
         self._starts = starts
+        self._safe = safe
         self._slow = slow
         self._begin = self._end = 0
         self._edges = np.empty(0, np.int64)
 
     def before(self, at: int) -> int:
         """Return the last word edge at or before token `at`."""
-        if at in (0, len(self._ids)) or _is_safe(self._text, int(self._starts[at])):
-            return at
-        self._look_around(at)
-        return int(self._edges[np.searchsorted(self._edges, at, "right") - 1])
+        return at if self._evident(at) else int(self._edges[self._edges.searchsorted(at, "right") - 1])
 
     def after(self, at: int) -> int:
         """Return the first word edge at or after token `at`."""
-        if at in (0, len(self._ids)) or _is_safe(self._text, int(self._starts[at])):
-            return at
-        self._look_around(at)
-        return int(self._edges[np.searchsorted(self._edges, at)])
+        return at if self._evident(at) else int(self._edges[self._edges.searchsorted(at)])
 
-    def _look_around(self, at: int) -> None:
-        """Find all word edges from the safe place before token `at` to the one behind it."""
+    def _evident(self, at: int) -> bool:
+        """Whether a word begins at a token without asking; if not, the edges around it are in `_edges` afterwards."""
+        if at in (0, len(self._ids)):
+            return True
         if self._begin <= at < self._end:
-            return
+            return False
         char = int(self._starts[at])
-        first, last = _safe_before(self._text, char), _safe_after(self._text, char)
-        begin, end = np.searchsorted(self._starts, [first, last]).tolist()
-        found = self._slow.encode([self._text[first:last]])
-        tokens = found.tokens(0)
-        same = np.array_equal(found.ids, self._ids[begin:end])
+        if self._safe.match(self._text, char) and self._starts[at - 1] < char:
+            return True
+        first, found = self._last_safe(char), self._safe.search(self._text, char + 1)
+        last = found.start() if found else len(self._text)
+        begin, end = self._starts.searchsorted([first, last]).tolist()
+        slow = self._slow.encode([self._text[first:last]])
+        tokens = slow.tokens(0)
+        same = np.array_equal(slow.ids, self._ids[begin:end])
         if not same or not np.array_equal(tokens.starts + first, self._starts[begin:end]):
             raise LaneDiffersError(f"other tokens of {self._text[first:last][:80]!r}")
         self._begin, self._end, self._edges = begin, end, tokens.words.edges + begin
+        return False
 
-
-def _is_safe(text: str, at: int) -> bool:
-    """Whether character `at` is a single space between two letters or digits; see `tokenizer.SAFE_CUT`."""
-    return text[at] == " " and at > 0 and text[at - 1].isalnum() and text[at + 1 : at + 2].isalnum()
-
-
-def _safe_before(text: str, at: int) -> int:
-    while (at := text.rfind(" ", 0, at)) > 0:
-        if _is_safe(text, at):
-            return at
-    return 0
-
-
-def _safe_after(text: str, at: int) -> int:
-    while (at := text.find(" ", at + 1)) >= 0:
-        if _is_safe(text, at):
-            return at
-    return len(text)
+    def _last_safe(self, char: int) -> int:
+        """Return the last safe place before a character, 0 if there is none."""
+        first, size = 0, 64
+        while not first and size < 4 * char:
+            for match in self._safe.finditer(self._text, max(0, char - size), char):
+                first = match.start()
+            size *= 4
+        return first

@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Encoding, Tokenizer
 
-__all__ = ["SlowLane", "code_points", "marked"]
+__all__ = ["SAFE_CUT", "SlowLane", "code_points", "marked"]
+
+SAFE_CUT = re.compile(r"(?<=[^\W_]) (?=[^\W_])")
+"""A single space between two letters or digits: no pre-tokenizer looks across it.
+
+The cut falls before the space, because byte-level and SentencePiece tokenizers join a space
+to the word that follows.
+"""
 
 _LOOKED_PAST = re.compile(r"\s\s(?=\S)")
 """White space whose splitting depends on what follows: GPT-2's and Qwen's patterns hold `\\s+(?!\\S)`,

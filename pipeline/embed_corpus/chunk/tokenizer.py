@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import zlib
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from embed_corpus.chunk.lanes import open_lane
-from embed_corpus.chunk.slow import SlowLane
+from embed_corpus.chunk.slow import SAFE_CUT, SlowLane
 from embed_corpus.chunk.tokens import Encoded, LaneDiffersError, Tokens, join, stretches
 from embed_corpus.errors import ModelError
 
@@ -30,13 +29,6 @@ _log = logging.getLogger("embed_corpus")
 
 _SLAB_CHARS = 256 << 10
 """Characters tokenised in one call; the slow lane holds some 150 bytes per character."""
-
-_SAFE_CUT = re.compile(r"(?<=[^\W_]) (?=[^\W_])")
-"""A single space between two letters or digits: no pre-tokenizer looks across it.
-
-The cut falls before the space, because byte-level and SentencePiece tokenizers join a space
-to the word that follows.
-"""
 
 _CHECKED = 1000
 """One text in so many is tokenised by both lanes; which ones depends on the texts alone."""
@@ -204,9 +196,9 @@ def _slab_ends(text: str, size: int | None = None) -> Iterator[int]:
     begin = 0
     while len(text) - begin > size:
         near = None
-        for near in _SAFE_CUT.finditer(text, begin + size // 2, begin + size):  # noqa: B007  # the last one
+        for near in SAFE_CUT.finditer(text, begin + size // 2, begin + size):  # noqa: B007  # the last one
             pass
-        far = near or _SAFE_CUT.search(text, begin + size, begin + 4 * size)
+        far = near or SAFE_CUT.search(text, begin + size, begin + 4 * size)
         begin = far.start() if far else min(begin + 4 * size, len(text))
         yield begin
     if begin < len(text) or not text:

@@ -40,11 +40,11 @@ class KnownWords:
 
     def before(self, at: int) -> int:
         """Return the last word edge at or before token `at`."""
-        return int(self.edges[np.searchsorted(self.edges, at, "right") - 1])
+        return int(self.edges[self.edges.searchsorted(at, "right") - 1])
 
     def after(self, at: int) -> int:
         """Return the first word edge at or after token `at`."""
-        return int(self.edges[np.searchsorted(self.edges, at)])
+        return int(self.edges[self.edges.searchsorted(at)])
 
 
 class JoinedWords:

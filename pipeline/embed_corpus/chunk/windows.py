@@ -37,24 +37,26 @@ def windows(tokens: Tokens, capacity: int, overlap: int = 0) -> Iterator[tuple[i
     """
     n, words = len(tokens), tokens.words
 
-    def end_of(begin: int) -> int:
-        """Return the window's end: a word edge, else a character edge, else wherever it is full."""
+    def end_of(begin: int) -> tuple[int, bool]:
+        """Return the window's end, at a word edge, else at a character edge, else wherever it is full."""
         full = begin + capacity
-        last = words.before(full) if full < n else n
-        if last > begin or not n:
-            return last
+        if full >= n:
+            return n, False
+        last = words.before(full)
+        if last > begin:
+            return last, False
         inside = np.flatnonzero(tokens.char_edge[begin + 1 : full + 1])
-        return begin + 1 + int(inside[-1]) if len(inside) else full
+        return begin + 1 + int(inside[-1]) if len(inside) else full, True
 
     begin = 0
     while True:
-        end = end_of(begin)
-        yield begin, end, end < n and words.before(end) != end
+        end, inside = end_of(begin)
+        yield begin, end, inside
         if end == n:
             return
         back = words.after(max(end - overlap, begin + 1)) if overlap else end
         # A window that would not reach beyond this one's end is no new chunk.
-        begin = back if back < end and end_of(back) > end else end
+        begin = back if back < end and end_of(back)[0] > end else end
 
 
 class _Rows(NamedTuple):

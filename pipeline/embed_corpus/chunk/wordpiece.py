@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import string
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,7 +30,7 @@ _REMEMBERED = 1 << 16
 
 
 class _OddWord(NamedTuple):
-    """An odd word's tokens, as those of a text; word_edge bool[n]."""
+    """An odd word's tokens, as if it were a text; word_edge bool[n]."""
 
     ids: NDArray[np.int32]
     starts: NDArray[np.int64]
@@ -63,38 +65,27 @@ class PieceLane:
         """Tokenise texts; see `Lane`."""
         cleaned = [_spaced(text) for text in texts]
         spans = [None if self._added.search(text) else _odd_words(text) for text in cleaned]
-        odd = [text[a:b] for text, words in zip(cleaned, spans, strict=True) for a, b in words or ()]
-        plain: list[str] = []  # the texts without their odd words
-        n_before: list[int] = []  # of a text's plain characters but spaces: up to each odd word and to its end
-        for text, words in zip(cleaned, spans, strict=True):
-            edges = [0, *(at for span in words or () for at in span), 0 if words is None else len(text)]
-            pieces = [text[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
-            n_before += accumulate(len(piece) - piece.count(" ") for piece in pieces)
-            plain.append("".join(pieces))
+        plain, n_before = _plain(cleaned, spans)
         raw, lengths = self._tokenizer.encode_batch_flat(plain, add_special_tokens=False)
         ids, edges = raw.astype(np.int32), np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         covered = np.concatenate([[0], np.cumsum(self._chars[ids], dtype=np.int64)])
         n_odd = np.array([len(words or ()) for words in spans], np.int64)
         last = np.cumsum(n_odd + 1) - 1  # each text's last entry in `n_before`
-        counts = np.array(n_before, np.int64)
-        taken = np.diff(covered[edges]) == counts[last]
+        taken = np.diff(covered[edges]) == n_before[last]
         taken &= [words is not None for words in spans]
+        # The plain token before which each odd word and each text's end comes.
         base, end = np.repeat(edges[:-1], n_odd + 1), np.repeat(edges[1:], n_odd + 1)
-        stops = np.searchsorted(covered, counts + covered[base]).clip(base, end)
+        stops = np.searchsorted(covered, n_before + covered[base]).clip(base, end)
         stops[last] = edges[1:]
-        known = self._look_up(odd)
-        ids, edges, begins = _merged(ids, stops, last, [known[word].ids for word in odd])
-        firsts = np.concatenate([[0], np.cumsum(n_odd)])
+        odd = self._look_up([text[a:b] for text, words in zip(cleaned, spans, strict=True) for a, b in words or ()])
+        ids, edges, odd_tokens = _merged(ids, stops, last, [word.ids for word in odd])
+        odd_chars = np.array([span for words in spans for span in words or ()], np.int64).reshape(-1, 2)
+        odd_chars += np.cumsum([0, *map(len, cleaned)])[:-1].repeat(n_odd)[:, None]
+        block = _Block(cleaned, taken, edges, self._chars[ids], odd, odd_tokens, odd_chars)
+        return Encoded(texts, ids, edges, block.tokens), taken
 
-        def tokens(i: int) -> Tokens:
-            own = [known[word] for word in odd[firsts[i] : firsts[i + 1]]]
-            at = begins[firsts[i] : firsts[i + 1]] - edges[i]
-            return self._tokens(cleaned[i], ids[edges[i] : edges[i + 1]], spans[i] or [], own, at)
-
-        return Encoded(texts, ids, edges, tokens), taken
-
-    def _look_up(self, words: Sequence[str]) -> dict[str, _OddWord]:
-        """Return each distinct odd word's tokens."""
+    def _look_up(self, words: Sequence[str]) -> list[_OddWord]:
+        """Return the odd words' tokens."""
         distinct = dict.fromkeys(words)
         new = [word for word in distinct if word not in self._odd]
         if len(self._odd) + len(new) > _REMEMBERED:
@@ -103,42 +94,80 @@ class PieceLane:
         encoded = self._slow.encode(new)
         for i, word in enumerate(new):
             tokens = encoded.tokens(i)
-            is_edge = np.zeros(len(tokens) + 1, bool)
-            is_edge[tokens.words.edges] = True
+            word_edge = np.array([tokens.words.before(at) == at for at in range(len(tokens))], bool)
             ids = encoded.ids[encoded.edges[i] : encoded.edges[i + 1]].copy()
-            self._odd[word] = _OddWord(ids, tokens.starts, tokens.char_edge, is_edge[:-1])
-        return {word: self._odd[word] for word in distinct}
+            self._odd[word] = _OddWord(ids, tokens.starts, tokens.char_edge, word_edge)
+        return [self._odd[word] for word in words]
 
-    def _tokens(
-        self,
-        text: str,
-        ids: NDArray[np.int32],
-        spans: list[tuple[int, int]],
-        odd: list[_OddWord],
-        begins: NDArray[np.int64],
-    ) -> Tokens:
-        """Return where a text's tokens lie; `odd` are its odd words, at these spans, from these tokens on."""
-        points = code_points(text)
-        filled = points != ord(" ")
-        for first, last in spans:
-            filled[first:last] = False
-        sizes = np.array([len(word.ids) for word in odd], np.int64)
-        own = stretches(begins, sizes)
-        n_chars = self._chars[ids]
-        n_chars[own] = 0
+
+@dataclass(frozen=True)
+class _Block:
+    """Texts that went through the lane together.
+
+    Attributes:
+        texts: the texts, as `_spaced` gives them.
+        taken: bool[n_texts].
+        edges: int64[n_texts + 1], first token of each text.
+        n_chars: int32[T], characters of each plain token.
+        odd: the odd words.
+        odd_tokens: int64[n_odd], first token of each.
+        odd_chars: int64[n_odd, 2], begin and end of each among the characters of all texts.
+    """
+
+    texts: list[str]
+    taken: NDArray[np.bool_]
+    edges: NDArray[np.int64]
+    n_chars: NDArray[np.int32]
+    odd: list[_OddWord]
+    odd_tokens: NDArray[np.int64]
+    odd_chars: NDArray[np.int64]
+
+    def tokens(self, i: int) -> Tokens:
+        """Return the tokens of a text that was taken."""
+        starts, char_edge, word_edge = (column[self.edges[i] : self.edges[i + 1]] for column in self._places)
+        return Tokens(starts, char_edge, KnownWords(word_edge))
+
+    @cached_property
+    def _places(self) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Starts (in each token's own text), char_edge and word_edge of all tokens."""
+        joined = "".join(self.texts)
+        points, n_tokens = code_points(joined), np.diff(self.edges)
+        sizes = np.array([len(text) for text in self.texts], np.int64)
+        n_odd = np.array([len(word.ids) for word in self.odd], np.int64)
+        odd = stretches(self.odd_tokens, n_odd)
+        filled, n_chars = points != ord(" "), self.n_chars.copy()
+        filled[stretches(self.odd_chars[:, 0], np.diff(self.odd_chars)[:, 0])] = False
+        n_chars[odd] = 0
+        filled[np.repeat(~self.taken, sizes)] = False
+        n_chars[np.repeat(~self.taken, n_tokens)] = 0
         # Odd tokens take the place of the plain one behind them until they get their own.
         starts = np.append(np.flatnonzero(filled), 0)[np.cumsum(n_chars, dtype=np.int64) - n_chars]
         here, behind = points[starts] & 127, points[starts - 1] & 127
         word_edge = (behind == ord(" ")) | _PUNCTUATION[here] | _PUNCTUATION[behind]
-        char_edge = np.ones(len(ids), bool)
-        if odd:
-            starts[own] = np.concatenate([word.starts for word in odd])
-            starts[own] += np.repeat([first for first, _ in spans], sizes)
-            char_edge[own] = np.concatenate([word.char_edge for word in odd])
-            word_edge[own] = np.concatenate([word.word_edge for word in odd])
-            word_edge &= ~marked(text)[starts]
-        word_edge[:1] = True
-        return Tokens(starts, char_edge, KnownWords(word_edge))
+        char_edge = np.ones(len(starts), bool)
+        if self.odd:
+            starts[odd] = np.concatenate([word.starts for word in self.odd]) + self.odd_chars[:, 0].repeat(n_odd)
+            char_edge[odd] = np.concatenate([word.char_edge for word in self.odd])
+            word_edge[odd] = np.concatenate([word.word_edge for word in self.odd])
+            word_edge &= ~marked(joined)[starts]
+        return starts - np.repeat(np.cumsum(sizes) - sizes, n_tokens), char_edge, word_edge
+
+
+def _plain(texts: list[str], spans: list[list[tuple[int, int]] | None]) -> tuple[list[str], NDArray[np.int64]]:
+    """Take the odd words out of texts.
+
+    Returns:
+        The texts without them, and int64[n_odd + n_texts]: how many characters but spaces are left of a
+        text before each of its odd words and before its end.
+    """
+    plain: list[str] = []
+    n_before: list[int] = []
+    for text, words in zip(texts, spans, strict=True):
+        edges = [0, *(at for span in words or () for at in span), 0 if words is None else len(text)]
+        pieces = [text[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
+        n_before += accumulate(len(piece) - piece.count(" ") for piece in pieces)
+        plain.append("".join(pieces))
+    return plain, np.array(n_before, np.int64)
 
 
 def _merged(
