@@ -19,23 +19,12 @@ from embed_corpus.chunk.tokens import Encoded, JoinedWords, KnownWords, Tokens
 from embed_corpus.chunk.windows import Chunker, windows
 from embed_corpus.data import Chunks
 from embed_corpus.errors import ModelError, UsageError
+from free_text import DOCUMENTS
 from tiny import byte_bpe, unigram, wordpiece
 
 PROPERTY = settings(max_examples=100, deadline=None)
 PROMPTS = ["query: ", "query:"]
 
-WORDS = st.sampled_from(
-    ["the", "boundary", "layer", "flow", "heat-transfer", "don't", "it's", "x", "Straße", "İstan", "3.14"]
-)
-SPACE = st.text(" \t\n\r\u00a0\u3000\u2028", min_size=1, max_size=4)
-CJK = st.text("中文字符漢かなカナ한국어、。", min_size=1, max_size=4)
-EMOJI = st.text("😀👩\u200d💻🏽🇩🇪☃\ufe0f", min_size=1, max_size=3)
-MARKED = st.text("aeou\u0301\u0308\u0323ñÅﬁ½ﷺ¨", min_size=1, max_size=4)
-CODE = st.sampled_from(["def f(x):\n    return x[0]\n", "if (a==b) {", "\t\tx += 1;", ">>> ", "}\n\n}", "# [SEP] <s>"])
-PIECES = st.one_of(
-    WORDS, WORDS, SPACE, SPACE, st.integers(0, 9999).map(str), CJK, EMOJI, MARKED, CODE, st.text(max_size=4)
-)
-DOCUMENTS = st.one_of(st.lists(PIECES, max_size=60), st.lists(PIECES, min_size=30, max_size=90)).map("".join)
 LIMITS = st.integers(24, 64)
 """From 24 on: no character of DOCUMENTS alone has more tokens than that."""
 

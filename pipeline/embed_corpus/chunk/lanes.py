@@ -17,7 +17,7 @@ import numpy as np
 from tokenizers import pre_tokenizers
 
 from embed_corpus.chunk.slow import SAFE_CUT
-from embed_corpus.chunk.tokens import Encoded, LaneDiffersError, Tokens
+from embed_corpus.chunk.tokens import Encoded, KnownWords, LaneDiffersError, Tokens
 from embed_corpus.chunk.wordpiece import PieceLane
 
 if TYPE_CHECKING:
@@ -61,15 +61,16 @@ class Lane(Protocol):
 
 def open_lane(file: Path, slow: SlowLane) -> Lane | None:
     """Return the fast lane for a tokenizer.json; None if there is none, or its package is not installed."""
-    spec = json.loads(slow.tokenizer.to_str())
+    content = slow.tokenizer.to_str()
+    spec = json.loads(content)
     added = [token["content"] for token in spec["added_tokens"]]
-    if not all(content.isascii() and content.isprintable() for content in added):
+    if not all(text.isascii() and text.isprintable() for text in added):
         return None  # then its normalised form would have to be looked for as well
     try:
         if _is_byte_bpe(spec):
             import fastokens
 
-            return ByteLane(fastokens.Tokenizer.from_json_str(slow.tokenizer.to_str()), spec, slow)
+            return ByteLane(fastokens.Tokenizer.from_json_str(content), spec, slow)
         if _is_bert(spec):
             import tokie
 
@@ -207,6 +208,7 @@ class _LazyWords:
         same = np.array_equal(slow.ids, self._ids[begin:end])
         if not same or not np.array_equal(tokens.starts + first, self._starts[begin:end]):
             raise LaneDiffersError(f"other tokens of {self._text[first:last][:80]!r}")
+        assert isinstance(tokens.words, KnownWords)
         self._begin, self._end, self._edges = begin, end, tokens.words.edges + begin
         return False
 

@@ -62,12 +62,12 @@ def windows(tokens: Tokens, capacity: int, overlap: int = 0) -> Iterator[tuple[i
 class _Rows(NamedTuple):
     """Chunks on their way: int64[n] each.
 
-    `text` is the text's number, `first` and `stop` are tokens in `ids`, `start` and `end` characters.
+    `text` is the text's number, `nth` the chunk's in it, `first` and `stop` are tokens in `ids`, `start` and `end` characters.
     `inside` is 1 where a window ends inside a word, `lost` where text behind it was left out.
     """
 
     text: NDArray[np.int64]
-    index: NDArray[np.int64]
+    nth: NDArray[np.int64]
     first: NDArray[np.int64]
     stop: NDArray[np.int64]
     start: NDArray[np.int64]
@@ -180,8 +180,8 @@ class Chunker:
         first, stop, inside = np.array(list(found), np.int64).T
         starts = np.append(tokens.starts, len(encoded.texts[i]))
         start, base = np.where(first > 0, starts[first], 0), encoded.edges[i]
-        index, text, lost = np.arange(len(first)), np.full(len(first), i), np.full(len(first), self.truncate)
-        return np.array([text, index, base + first, base + stop, start, starts[stop], inside, lost])
+        nth, text, lost = np.arange(len(first)), np.full(len(first), i), np.full(len(first), self.truncate)
+        return np.array([text, nth, base + first, base + stop, start, starts[stop], inside, lost])
 
     def _chunks(self, texts: Sequence[str], n_before: int, pieces: list[tuple[_Rows, NDArray[np.int32]]]) -> Chunks:
         """Put the special tokens around the chunks of some texts, and the chunks in order."""
@@ -203,7 +203,7 @@ class Chunker:
         digests = b"".join(blake2b(piece.encode(), digest_size=16).digest() for piece in _pieces(texts, rows))
         return Chunks(
             (rows.text + n_before).astype(np.int32),
-            rows.index.astype(np.int32),
+            rows.nth.astype(np.int32),
             rows.start,
             rows.end,
             lengths.sum(axis=1).astype(np.int32),
@@ -224,9 +224,14 @@ def _laid_end_to_end(parts: list[Chunks]) -> Chunks:
     """Return the chunks of all parts as one."""
     if len(parts) == 1:
         return parts[0]
-    empty = Chunks(*(np.empty(0, t) for t in (np.int32, np.int32, np.int64, np.int64, np.int32)),
-                   np.empty((0, 16), np.uint8), np.empty(0, np.int32))
-    parts = [empty, *parts]
-    names = ("doc", "index", "start", "end", "n_tokens", "content_hash", "input_ids")
-    columns = [np.concatenate([getattr(part, name) for part in parts]) for name in names]
-    return Chunks(*columns, sum(p.truncated for p in parts), sum(p.cut_words for p in parts))
+    return Chunks(
+        np.concatenate([np.empty(0, np.int32), *(part.doc for part in parts)]),
+        np.concatenate([np.empty(0, np.int32), *(part.index for part in parts)]),
+        np.concatenate([np.empty(0, np.int64), *(part.start for part in parts)]),
+        np.concatenate([np.empty(0, np.int64), *(part.end for part in parts)]),
+        np.concatenate([np.empty(0, np.int32), *(part.n_tokens for part in parts)]),
+        np.concatenate([np.empty((0, 16), np.uint8), *(part.content_hash for part in parts)]),
+        np.concatenate([np.empty(0, np.int32), *(part.input_ids for part in parts)]),
+        sum(part.truncated for part in parts),
+        sum(part.cut_words for part in parts),
+    )
