@@ -156,7 +156,7 @@ class WordTokenizer:
             if enough is not None and n_tokens > enough:
                 break
         edges = np.array([0, n_tokens])
-        return Encoded([text], np.concatenate(ids), edges, lambda _: join(slabs), complete=begin == len(text))
+        return Encoded([text], np.concatenate(ids), edges, lambda _: join(slabs))
 
 
 def _same(a: Encoded, b: Encoded, i: int) -> bool:

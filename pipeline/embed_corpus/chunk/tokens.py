@@ -99,7 +99,6 @@ class Encoded:
         ids: int32[T].
         edges: int64[n + 1], first token of each text, then the end of the last.
         tokens: gives the `Tokens` of a text by its number here.
-        complete: False if tokenising the (only) text stopped early, as it was asked to.
 
     Raises:
         LaneDiffersError: by `tokens`, if a fast lane turns out wrong.
@@ -109,7 +108,6 @@ class Encoded:
     ids: NDArray[np.int32]
     edges: NDArray[np.int64]
     tokens: Callable[[int], Tokens]
-    complete: bool = True
 
 
 def stretches(begin: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.int64]:

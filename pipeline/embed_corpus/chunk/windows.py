@@ -62,8 +62,8 @@ def windows(tokens: Tokens, capacity: int, overlap: int = 0) -> Iterator[tuple[i
 class _Rows(NamedTuple):
     """Chunks on their way: int64[n] each.
 
-    `text` is the text's number, `nth` the chunk's in it, `first` and `stop` are tokens in `ids`, `start` and `end` characters.
-    `inside` is 1 where a window ends inside a word, `lost` where text behind it was left out.
+    `text` is the text's number, `nth` the chunk's within it; `first` and `stop` are tokens, `start` and
+    `end` characters. `inside` is 1 where a window ends inside a word, `lost` where text behind it was left out.
     """
 
     text: NDArray[np.int64]

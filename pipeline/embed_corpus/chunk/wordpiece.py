@@ -124,8 +124,9 @@ class _Block:
 
     def tokens(self, i: int) -> Tokens:
         """Return the tokens of a text that was taken."""
-        starts, char_edge, word_edge = (column[self.edges[i] : self.edges[i + 1]] for column in self._places)
-        return Tokens(starts, char_edge, KnownWords(word_edge))
+        starts, char_edge, word_edge = self._places
+        own = slice(self.edges[i], self.edges[i + 1])
+        return Tokens(starts[own], char_edge[own], KnownWords(word_edge[own]))
 
     @cached_property
     def _places(self) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
