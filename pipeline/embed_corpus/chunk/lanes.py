@@ -100,7 +100,7 @@ def _is_byte_bpe(spec: dict[str, Any]) -> bool:
 def _is_bert(spec: dict[str, Any]) -> bool:
     """Whether words end at white space, and tokens cover a printable ASCII text but for its spaces."""
     kinds = [(spec[part] or {}).get("type") for part in ("model", "normalizer", "pre_tokenizer")]
-    plain = not any(token["normalized"] for token in spec["added_tokens"])
+    plain = not any(token["normalized"] or " " in token["content"] for token in spec["added_tokens"])
     return plain and kinds == ["WordPiece", "BertNormalizer", "BertPreTokenizer"]
 
 

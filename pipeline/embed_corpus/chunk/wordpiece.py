@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from embed_corpus.chunk.slow import code_points, marked
+from embed_corpus.chunk.slow import code_points
 from embed_corpus.chunk.tokens import Encoded, KnownWords, Tokens, stretches
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["PieceLane"]
 
 _PUNCTUATION = np.isin(np.arange(128), [ord(c) for c in string.punctuation])
-_MOST_ODD = 8
-"""A text of which more than one character in so many is odd is faster in the slow lane."""
 _REMEMBERED = 1 << 16
+_LONGEST_REMEMBERED = 32
+"""Characters of a word that may come again; Chinese has no spaces, and its stretches do not."""
 
 
 class _OddWord(NamedTuple):
@@ -86,18 +87,30 @@ class PieceLane:
 
     def _look_up(self, words: Sequence[str]) -> list[_OddWord]:
         """Return the odd words' tokens."""
-        distinct = dict.fromkeys(words)
-        new = [word for word in distinct if word not in self._odd]
-        if len(self._odd) + len(new) > _REMEMBERED:
+        if len(self._odd) > _REMEMBERED:
             self._odd.clear()
-            new = list(distinct)
-        encoded = self._slow.encode(new)
-        for i, word in enumerate(new):
-            tokens = encoded.tokens(i)
-            word_edge = np.array([tokens.words.before(at) == at for at in range(len(tokens))], bool)
-            ids = encoded.ids[encoded.edges[i] : encoded.edges[i + 1]].copy()
-            self._odd[word] = _OddWord(ids, tokens.starts, tokens.char_edge, word_edge)
-        return [self._odd[word] for word in words]
+        new = [word for word in dict.fromkeys(words) if word not in self._odd]
+        found = self._cut_words(new)
+        self._odd |= {word: odd for word, odd in found.items() if len(word) <= _LONGEST_REMEMBERED}
+        return [found.get(word) or self._odd[word] for word in words]
+
+    def _cut_words(self, words: list[str]) -> dict[str, _OddWord]:
+        """Tokenise words in the slow lane, all in one text."""
+        text = " ".join(words)
+        encoded = self._slow.encode([text])
+        tokens = encoded.tokens(0)
+        assert isinstance(tokens.words, KnownWords)
+        word_edge = np.zeros(len(tokens) + 1, bool)
+        word_edge[tokens.words.edges] = True
+        if len(tokens):  # the first token of a text is an edge even at a mark, but that of a word in it is not
+            word_edge[0] = not unicodedata.combining(text[tokens.starts[0]])
+        ends = np.cumsum([len(word) + 1 for word in words])
+        edges = [0, *tokens.starts.searchsorted(ends).tolist()]
+        found = {}
+        for word, end, a, b in zip(words, ends.tolist(), edges[:-1], edges[1:], strict=True):
+            starts = tokens.starts[a:b] - (end - len(word) - 1)
+            found[word] = _OddWord(encoded.ids[a:b].copy(), starts, tokens.char_edge[a:b].copy(), word_edge[a:b].copy())
+        return found
 
 
 @dataclass(frozen=True)
@@ -131,8 +144,9 @@ class _Block:
     @cached_property
     def _places(self) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
         """Starts (in each token's own text), char_edge and word_edge of all tokens."""
-        joined = "".join(self.texts)
-        points, n_tokens = code_points(joined), np.diff(self.edges)
+        # One byte a character: what stands for an odd one is not looked at.
+        points = np.frombuffer("".join(self.texts).encode("ascii", "replace"), np.uint8)
+        n_tokens = np.diff(self.edges)
         sizes = np.array([len(text) for text in self.texts], np.int64)
         n_odd = np.array([len(word.ids) for word in self.odd], np.int64)
         odd = stretches(self.odd_tokens, n_odd)
@@ -143,14 +157,13 @@ class _Block:
         n_chars[np.repeat(~self.taken, n_tokens)] = 0
         # Odd tokens take the place of the plain one behind them until they get their own.
         starts = np.append(np.flatnonzero(filled), 0)[np.cumsum(n_chars, dtype=np.int64) - n_chars]
-        here, behind = points[starts] & 127, points[starts - 1] & 127
+        here, behind = points[starts], points[starts - 1]
         word_edge = (behind == ord(" ")) | _PUNCTUATION[here] | _PUNCTUATION[behind]
         char_edge = np.ones(len(starts), bool)
         if self.odd:
             starts[odd] = np.concatenate([word.starts for word in self.odd]) + self.odd_chars[:, 0].repeat(n_odd)
             char_edge[odd] = np.concatenate([word.char_edge for word in self.odd])
             word_edge[odd] = np.concatenate([word.word_edge for word in self.odd])
-            word_edge &= ~marked(joined)[starts]
         return starts - np.repeat(np.cumsum(sizes) - sizes, n_tokens), char_edge, word_edge
 
 
@@ -210,7 +223,7 @@ def _odd_words(text: str) -> list[tuple[int, int]] | None:
         return [] if text.isprintable() else None
     points = code_points(text)
     odd = np.flatnonzero((points < 0x20) | (points > 0x7E))
-    if len(odd) * _MOST_ODD > len(text) or (points[odd] < 0xA0).any():
+    if (points[odd] < 0xA0).any():
         return None
     words, last = [], 0
     for at in odd.tolist():
