@@ -17,7 +17,7 @@ import numpy as np
 from tokenizers import pre_tokenizers
 
 from embed_corpus.chunk.slow import SAFE_CUT
-from embed_corpus.chunk.tokens import Encoded, KnownWords, LaneDiffersError, Tokens
+from embed_corpus.chunk.tokens import Encoded, KnownWords, LaneDiffersError, Tokens, described
 from embed_corpus.chunk.wordpiece import PieceLane
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class _LazyWords:
         tokens = slow.tokens(0)
         same = np.array_equal(slow.ids, self._ids[begin:end])
         if not same or not np.array_equal(tokens.starts + first, self._starts[begin:end]):
-            raise LaneDiffersError(f"other tokens of {self._text[first:last][:80]!r}")
+            raise LaneDiffersError(f"other tokens of {described(self._text)}, characters {first} to {last}")
         assert isinstance(tokens.words, KnownWords)
         self._begin, self._end, self._edges = begin, end, tokens.words.edges + begin
         return False

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from embed_corpus.chunk.lanes import open_lane
 from embed_corpus.chunk.slow import SAFE_CUT, SlowLane
-from embed_corpus.chunk.tokens import Encoded, LaneDiffersError, Tokens, join, stretches
+from embed_corpus.chunk.tokens import Encoded, LaneDiffersError, Tokens, described, join, stretches
 from embed_corpus.errors import ModelError
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ _SLAB_CHARS = 256 << 10
 
 _CHECKED = 1000
 """One text in so many is tokenised by both lanes; which ones depends on the texts alone."""
+
+_PROVEN_CHARS = 8 << 10
+"""Characters of a text on which a lane is proven: a sample of books shall not take minutes."""
 
 _PROBED = 32
 """When lanes are compared, word edges are asked for at every so many tokens, as windows do."""
@@ -72,7 +75,7 @@ class WordTokenizer:
     def prove(self, texts: Sequence[str]) -> str:
         """Use a fast lane from now on if there is one and it gives the slow lane's tokens for these texts.
 
-        Give it the first 1,000 documents of the corpus or more; Hugging Face tokenises them, too.
+        Give it the first 1,000 documents of the corpus or more; Hugging Face tokenises the beginning of each, too.
 
         Returns:
             The name of the lane in use.
@@ -81,7 +84,7 @@ class WordTokenizer:
         if lane:
             try:
                 for batch in _batches(texts):
-                    self._compare(lane, [text[:_SLAB_CHARS] for text in batch])
+                    self._compare(lane, [text[:_PROVEN_CHARS] for text in batch])
             except Exception as error:  # noqa: BLE001  # whatever ails it, it is not used
                 self._distrust(lane, error)
             else:
@@ -108,7 +111,7 @@ class WordTokenizer:
         slow = self._slow.encode(texts)
         for i in np.flatnonzero(taken).tolist():
             if not _same(fast, slow, i):
-                raise LaneDiffersError(f"other tokens of {texts[i][:80]!r}")
+                raise LaneDiffersError(f"other tokens of {described(texts[i])}")
 
     def encode(self, texts: Sequence[str], enough: int | None = None) -> Iterator[Encoded]:
         """Tokenise texts, a bounded number of characters a call; consecutive texts come together.
@@ -196,8 +199,11 @@ def _slab_ends(text: str, size: int | None = None) -> Iterator[int]:
     begin = 0
     while len(text) - begin > size:
         near = None
-        for near in SAFE_CUT.finditer(text, begin + size // 2, begin + size):  # noqa: B007  # the last one
-            pass
+        for first in (begin + size - size // 32, begin + size // 2):
+            for near in SAFE_CUT.finditer(text, first, begin + size):  # noqa: B007  # the last one
+                pass
+            if near:
+                break
         far = near or SAFE_CUT.search(text, begin + size, begin + 4 * size)
         begin = far.start() if far else min(begin + 4 * size, len(text))
         yield begin

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -13,7 +14,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Encoded", "JoinedWords", "KnownWords", "LaneDiffersError", "Tokens", "Words", "join", "stretches"]
+__all__ = [
+    "Encoded",
+    "JoinedWords",
+    "KnownWords",
+    "LaneDiffersError",
+    "Tokens",
+    "Words",
+    "described",
+    "join",
+    "stretches",
+]
 
 
 class LaneDiffersError(Exception):
@@ -108,6 +119,11 @@ class Encoded:
     ids: NDArray[np.int32]
     edges: NDArray[np.int64]
     tokens: Callable[[int], Tokens]
+
+
+def described(text: str) -> str:
+    """Return what may be said about a text in a log: not what it says."""
+    return f"a text of {len(text):,} characters (blake2b {blake2b(text.encode(), digest_size=16).hexdigest()})"
 
 
 def stretches(begin: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.int64]:
