@@ -11,7 +11,8 @@ import json
 import re
 import unicodedata
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from tokenizers import pre_tokenizers
@@ -21,7 +22,7 @@ from embed_corpus.chunk.tokens import Encoded, KnownWords, LaneDiffersError, Tok
 from embed_corpus.chunk.wordpiece import PieceLane
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -42,6 +43,11 @@ word, nor a letter or digit by a mark, and what follows such a place does not de
 
 _CUT_BEHIND_WORDS = re.compile(r"(?<=[^\W_])[ .,;:!?)。、，；：！？）]|(?<=[.,;:!?)]) ")  # noqa: RUF001
 """Where the known patterns end a word: there are more such places than `SAFE_CUT` has, also in Chinese."""
+
+
+_REMEMBERED = 1 << 15
+_LONGEST_REMEMBERED = 32
+"""Characters of a stretch that may come again."""
 
 
 class Lane(Protocol):
@@ -121,6 +127,14 @@ def finder(contents: Sequence[str]) -> re.Pattern[str]:
     return re.compile("|".join(f"{re.escape(c)}(?:{'|'.join(rest)})" for c, rest in by_first.items()) or r"(?!)")
 
 
+class _Looked(NamedTuple):
+    """Tokens of the slow lane: ids and starts as bytes of int32 and int64, which compare fastest; edges of words."""
+
+    ids: bytes
+    starts: bytes
+    edges: NDArray[np.int64]
+
+
 class ByteLane:
     """fastokens, for byte-level BPE.
 
@@ -133,6 +147,7 @@ class ByteLane:
     def __init__(self, tokenizer: Any, spec: dict[str, Any], slow: SlowLane) -> None:
         self._tokenizer = tokenizer
         self._slow = slow
+        self._known = lru_cache(_REMEMBERED)(self._tokenise)
         self._safe = _CUT_BEHIND_WORDS if _has_known_words(spec["pre_tokenizer"]) else SAFE_CUT
         self._added = finder([token["content"] for token in spec["added_tokens"]])
         self._nfc = spec["normalizer"] is not None
@@ -162,7 +177,16 @@ class ByteLane:
             leads = (np.frombuffer(text.encode(), np.uint8) & 0xC0) != 0x80
             char_edge = leads[starts]
             starts = (np.cumsum(leads) - 1)[starts]
-        return Tokens(starts, char_edge, _LazyWords(text, ids, starts, self._safe, self._slow))
+        return Tokens(starts, char_edge, _LazyWords(text, ids, starts, self._safe, self._look_up))
+
+    def _look_up(self, text: str) -> _Looked:
+        return self._known(text) if len(text) <= _LONGEST_REMEMBERED else self._tokenise(text)
+
+    def _tokenise(self, text: str) -> _Looked:
+        encoded = self._slow.encode([text])
+        tokens = encoded.tokens(0)
+        assert isinstance(tokens.words, KnownWords)
+        return _Looked(encoded.ids.tobytes(), tokens.starts.tobytes(), tokens.words.edges)
 
 
 class _LazyWords:
@@ -173,13 +197,18 @@ class _LazyWords:
     """
 
     def __init__(
-        self, text: str, ids: NDArray[np.int32], starts: NDArray[np.int64], safe: re.Pattern[str], slow: SlowLane
+        self,
+        text: str,
+        ids: NDArray[np.int32],
+        starts: NDArray[np.int64],
+        safe: re.Pattern[str],
+        look_up: Callable[[str], _Looked],
     ) -> None:
         self._text = text
         self._ids = ids
         self._starts = starts
         self._safe = safe
-        self._slow = slow
+        self._look_up = look_up
         self._begin = self._end = 0
         self._edges = np.empty(0, np.int64)
 
@@ -203,20 +232,18 @@ class _LazyWords:
         first, found = self._last_safe(char), self._safe.search(self._text, char + 1)
         last = found.start() if found else len(self._text)
         begin, end = self._starts.searchsorted([first, last]).tolist()
-        slow = self._slow.encode([self._text[first:last]])
-        tokens = slow.tokens(0)
-        same = np.array_equal(slow.ids, self._ids[begin:end])
-        if not same or not np.array_equal(tokens.starts + first, self._starts[begin:end]):
+        slow = self._look_up(self._text[first:last])
+        if slow.ids != self._ids[begin:end].tobytes() or slow.starts != (self._starts[begin:end] - first).tobytes():
             raise LaneDiffersError(f"other tokens of {described(self._text)}, characters {first} to {last}")
-        assert isinstance(tokens.words, KnownWords)
-        self._begin, self._end, self._edges = begin, end, tokens.words.edges + begin
+        self._begin, self._end, self._edges = begin, end, slow.edges + begin
         return False
 
     def _last_safe(self, char: int) -> int:
         """Return the last safe place before a character, 0 if there is none."""
         first, size = 0, 64
-        while not first and size < 4 * char:
+        while True:
             for match in self._safe.finditer(self._text, max(0, char - size), char):
                 first = match.start()
+            if first or size >= char:
+                return first
             size *= 4
-        return first
