@@ -46,7 +46,8 @@ def block_of(shard: Shard, first: int, stop: int, *, rejects: tuple[Reject, ...]
     start, end = index * np.int64(5), 5 + index * np.int64(5)
     ids = np.zeros(3 * len(doc), np.int32)
     n_tokens = np.full(len(doc), 3, np.int32)
-    hashes = tuple(bytes([first + int(d)] * 15 + [int(i)]) for d, i in zip(doc, index, strict=True))
+    hashes = np.repeat((first + doc[:, None]).astype(np.uint8), 16, axis=1)
+    hashes[:, 15] = index
     chunks = Chunks(doc, index, start, end, n_tokens, hashes, ids, truncated=n, cut_words=2 * n)
     return Block(shard, Rows(table, np.arange(first, stop), rejects), chunks)
 

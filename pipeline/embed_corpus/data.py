@@ -89,7 +89,7 @@ class Chunks:
         index: int32[n], number of the chunk within its document.
         start, end: int64[n], span in the document's text, in code points; end exclusive.
         n_tokens: int32[n], tokens the model sees: special tokens and prompt included.
-        content_hash: blake2b-128 of each chunk's text, UTF-8; 16 bytes each.
+        content_hash: uint8[n, 16], blake2b-128 of each chunk's text in UTF-8.
         input_ids: int32[sum of n_tokens], the chunks' ids laid end to end.
         truncated: documents of which only the first window was kept (on request).
         cut_words: windows that end inside a word, because the word exceeds the limit.
@@ -100,7 +100,7 @@ class Chunks:
     start: NDArray[np.int64]
     end: NDArray[np.int64]
     n_tokens: NDArray[np.int32]
-    content_hash: tuple[bytes, ...]
+    content_hash: NDArray[np.uint8]
     input_ids: NDArray[np.int32]
     truncated: int = 0
     cut_words: int = 0

@@ -1,16 +1,18 @@
-"""The model's own tokenizer, giving flat arrays: ids, character offsets, word boundaries."""
+"""The model's own tokenizer, giving flat arrays: ids, and where the tokens of long texts lie."""
 
 from __future__ import annotations
 
+import logging
 import os
-import re
-import unicodedata
-from dataclasses import dataclass
+import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 from tokenizers import Tokenizer
 
+from embed_corpus.chunk.lanes import open_lane
+from embed_corpus.chunk.slow import SAFE_CUT, SlowLane
+from embed_corpus.chunk.tokens import Encoded, LaneDiffersError, Tokens, described, join, stretches
 from embed_corpus.errors import ModelError
 
 if TYPE_CHECKING:
@@ -19,40 +21,23 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Tokens", "WordTokenizer"]
+    from embed_corpus.chunk.lanes import Lane
+
+__all__ = ["WordTokenizer"]
+
+_log = logging.getLogger("embed_corpus")
 
 _SLAB_CHARS = 256 << 10
-"""Characters tokenised in one call; a call holds some 150 bytes per character."""
+"""Characters tokenised in one call; the slow lane holds some 150 bytes per character."""
 
-_SAFE_CUT = re.compile(r"(?<=[^\W_]) (?=[^\W_])")
-"""A single space between two letters or digits: no pre-tokenizer looks across it.
+_CHECKED = 1000
+"""One text in so many is tokenised by both lanes; which ones depends on the texts alone."""
 
-The cut falls before the space, because byte-level and SentencePiece tokenizers join a space
-to the word that follows.
-"""
+_PROVEN_CHARS = 8 << 10
+"""Characters of a text on which a lane is proven: a sample of books shall not take minutes."""
 
-_LOOKED_PAST = re.compile(r"\s\s(?=\S)")
-"""White space whose splitting depends on what follows: GPT-2's and Qwen's patterns hold `\\s+(?!\\S)`,
-so the same white space at the end of a text would be one word, not two."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """A text's tokens, without special tokens.
-
-    Attributes:
-        ids: int32[n].
-        starts: int64[n], first character of each token, in code points.
-        char_edge: bool[n], no character is shared with the token before.
-        word_edge: bool[n], a word begins here (and `char_edge` holds).
-        complete: False if tokenising stopped early, as it was asked to.
-    """
-
-    ids: NDArray[np.int32]
-    starts: NDArray[np.int64]
-    char_edge: NDArray[np.bool_]
-    word_edge: NDArray[np.bool_]
-    complete: bool = True
+_PROBED = 32
+"""When lanes are compared, word edges are asked for at every so many tokens, as windows do."""
 
 
 class WordTokenizer:
@@ -60,9 +45,11 @@ class WordTokenizer:
 
     Special tokens are put around the chunks by us, so their places are read off the
     post-processor once, as `prefix` and `suffix` (int32).
+
+    It uses Hugging Face's tokenizers until `prove` found a faster lane right; `fast=False` is to stay there.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, fast: bool = True) -> None:
         file = folder / "tokenizer.json"
         # An encode call holds the interpreter for short texts; its own threads end with the process.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -74,6 +61,9 @@ class WordTokenizer:
         self._tokenizer.no_padding()
         self.prefix, self.suffix = self._special_tokens()
         self._tokenizer.post_processor = None  # it would also trim leading spaces off the offsets
+        self._slow = SlowLane(self._tokenizer)
+        self._lane: Lane | None = None
+        self._file = file if fast else None
 
     def _special_tokens(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         sample = self._tokenizer.encode("word")
@@ -82,68 +72,121 @@ class WordTokenizer:
             raise ModelError("the tokenizer gives no token for 'word'")
         return ids[: text[0]], ids[text[-1] + 1 :]
 
-    def ids(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
-        """Tokenise whole texts, without special tokens; int32 ids of each."""
-        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
-        return [np.array(e.ids, np.int32) for e in encodings]
+    def prove(self, texts: Sequence[str]) -> str:
+        """Use a fast lane from now on if there is one and it gives the slow lane's tokens for these texts.
 
-    def encode(self, texts: Sequence[str], enough: int | None = None) -> Iterator[Tokens]:
-        """Tokenise texts, a bounded number of characters a call.
+        Give it the first 1,000 documents of the corpus or more; Hugging Face tokenises the beginning of each, too.
+
+        Returns:
+            The name of the lane in use.
+        """
+        lane = open_lane(self._file, self._slow) if self._file else None
+        if lane:
+            try:
+                for batch in _batches(texts):
+                    self._compare(lane, [text[:_PROVEN_CHARS] for text in batch])
+            except Exception as error:  # noqa: BLE001  # whatever ails it, it is not used
+                self._distrust(lane, error)
+            else:
+                self._lane = lane
+        return self.lane
+
+    @property
+    def lane(self) -> str:
+        """Name of the library that tokenises."""
+        return self._lane.name if self._lane else "tokenizers"
+
+    def distrust(self, why: Exception) -> None:
+        """Give up the fast lane for as long as this process lives, and say so."""
+        if self._lane:
+            self._distrust(self._lane, why)
+
+    def _distrust(self, lane: Lane, why: Exception) -> None:
+        _log.warning("%s does not tokenise as Hugging Face does, and is not used: %s", lane.name, why)
+        self._lane = self._file = None
+
+    def _compare(self, lane: Lane, texts: list[str]) -> None:
+        """Raise LaneDiffersError if the lane gives one of the texts other tokens than the slow lane."""
+        fast, taken = lane.encode(texts)
+        slow = self._slow.encode(texts)
+        for i in np.flatnonzero(taken).tolist():
+            if not _same(fast, slow, i):
+                raise LaneDiffersError(f"other tokens of {described(texts[i])}")
+
+    def encode(self, texts: Sequence[str], enough: int | None = None) -> Iterator[Encoded]:
+        """Tokenise texts, a bounded number of characters a call; consecutive texts come together.
 
         With `enough`, tokenising a text may stop once it gave more than that many tokens.
         """
-        waiting: list[str] = []
-        size = 0
-        for text in texts:
-            if len(text) > _SLAB_CHARS:
-                yield from self._encode_short(waiting)
-                yield self._encode_long(text, enough)
-                waiting, size = [], 0
-                continue
-            if size + len(text) > _SLAB_CHARS:
-                yield from self._encode_short(waiting)
-                waiting, size = [], 0
-            waiting.append(text)
-            size += len(text)
-        yield from self._encode_short(waiting)
+        for batch in _batches(texts):
+            yield self._encode_long(batch[0], enough) if len(batch[0]) > _SLAB_CHARS else self._encode(batch)
 
-    def _encode_short(self, texts: list[str]) -> Iterator[Tokens]:
-        encodings = self._tokenizer.encode_batch(texts, add_special_tokens=False) if texts else []
-        for text, encoding in zip(texts, encodings, strict=True):
-            ids = np.array(encoding.ids, np.int32)
-            offsets = np.array(encoding.offsets, np.int64).reshape(-1, 2)
-            # A token of the added vocabulary belongs to no word: it is one of its own.
-            words = np.array([-1 if w is None else w for w in encoding.word_ids], np.int64)
-            char_edge, word_edge = np.ones(len(ids), bool), np.ones(len(ids), bool)
-            char_edge[1:] = offsets[:-1, 1] <= offsets[1:, 0]
-            word_edge[1:] = char_edge[1:] & ((words[1:] != words[:-1]) | (words[1:] == -1))
-            touching = np.append(False, offsets[:-1, 1] == offsets[1:, 0])
-            word_edge &= ~(touching & np.isin(offsets[:, 0], [m.end() for m in _LOOKED_PAST.finditer(text)]))
-            word_edge &= ~np.isin(offsets[:, 0], _marks(text))
-            word_edge[:1] = True
-            yield Tokens(ids, offsets[:, 0], char_edge, word_edge)
+    def _encode(self, texts: list[str]) -> Encoded:
+        if self._lane:
+            try:
+                return self._encode_fast(self._lane, texts)
+            except Exception as error:  # noqa: BLE001  # whatever ails it, the slow lane is there
+                self.distrust(error)
+        return self._slow.encode(texts)
 
-    def _encode_long(self, text: str, enough: int | None) -> Tokens:
-        slabs: list[Tokens] = []
+    def _encode_fast(self, lane: Lane, texts: list[str]) -> Encoded:
+        checked = [text for text in texts if zlib.crc32(text.encode()) % _CHECKED == 0]
+        if checked:
+            self._compare(lane, checked)
+        fast, taken = lane.encode(texts)
+        if taken.all():
+            return fast
+        left = np.flatnonzero(~taken)
+        slow = self._slow.encode([texts[i] for i in left.tolist()])
+        begins, lengths = fast.edges[:-1].copy(), np.diff(fast.edges)
+        begins[left], lengths[left] = len(fast.ids) + slow.edges[:-1], np.diff(slow.edges)
+        ids = np.concatenate([fast.ids, slow.ids])[stretches(begins, lengths)]
+
+        def tokens(i: int) -> Tokens:
+            return fast.tokens(i) if taken[i] else slow.tokens(int(np.searchsorted(left, i)))
+
+        return Encoded(texts, ids, np.concatenate([[0], np.cumsum(lengths)]), tokens)
+
+    def _encode_long(self, text: str, enough: int | None) -> Encoded:
+        ids: list[NDArray[np.int32]] = []
+        slabs: list[tuple[str, Tokens]] = []
         n_tokens = begin = 0
         for end in _slab_ends(text):
-            (slab,) = self._encode_short([text[begin:end]])
-            slabs.append(Tokens(slab.ids, slab.starts + begin, slab.char_edge, slab.word_edge))
+            slab = self._encode([text[begin:end]])
+            ids.append(slab.ids)
+            slabs.append((text[begin:end], slab.tokens(0)))  # now, so that the library's own result can go
             begin, n_tokens = end, n_tokens + len(slab.ids)
             if enough is not None and n_tokens > enough:
                 break
-        return Tokens(
-            np.concatenate([s.ids for s in slabs]),
-            np.concatenate([s.starts for s in slabs]),
-            np.concatenate([s.char_edge for s in slabs]),
-            np.concatenate([s.word_edge for s in slabs]),
-            complete=begin == len(text),
-        )
+        edges = np.array([0, n_tokens])
+        return Encoded([text], np.concatenate(ids), edges, lambda _: join(slabs))
 
 
-def _marks(text: str) -> list[int]:
-    """Return where combining marks stand: normalisation may move one past the letter before it."""
-    return [] if text.isascii() else [i for i, c in enumerate(text) if c > "\u02ff" and unicodedata.combining(c)]
+def _same(a: Encoded, b: Encoded, i: int) -> bool:
+    """Whether two lanes agree on a text: ids, places and, here and there, word edges."""
+    ids = a.ids[a.edges[i] : a.edges[i + 1]]
+    if not np.array_equal(ids, b.ids[b.edges[i] : b.edges[i + 1]]):
+        return False
+    ours, theirs = a.tokens(i), b.tokens(i)
+    return (
+        np.array_equal(ours.starts, theirs.starts)
+        and np.array_equal(ours.char_edge, theirs.char_edge)
+        and all(ours.words.before(at) == theirs.words.before(at) for at in range(0, len(ids), _PROBED))
+    )
+
+
+def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Group consecutive texts of a slab's size together; a larger text is alone."""
+    waiting: list[str] = []
+    size = 0
+    for text in texts:
+        if waiting and size + len(text) > _SLAB_CHARS:
+            yield waiting
+            waiting, size = [], 0
+        waiting.append(text)
+        size += len(text)
+    if waiting:
+        yield waiting
 
 
 def _slab_ends(text: str, size: int | None = None) -> Iterator[int]:
@@ -156,9 +199,12 @@ def _slab_ends(text: str, size: int | None = None) -> Iterator[int]:
     begin = 0
     while len(text) - begin > size:
         near = None
-        for near in _SAFE_CUT.finditer(text, begin + size // 2, begin + size):  # noqa: B007  # the last one
-            pass
-        far = near or _SAFE_CUT.search(text, begin + size, begin + 4 * size)
+        for first in (begin + size - size // 32, begin + size // 2):
+            for near in SAFE_CUT.finditer(text, first, begin + size):  # noqa: B007  # the last one
+                pass
+            if near:
+                break
+        far = near or SAFE_CUT.search(text, begin + size, begin + 4 * size)
         begin = far.start() if far else min(begin + 4 * size, len(text))
         yield begin
     if begin < len(text) or not text:

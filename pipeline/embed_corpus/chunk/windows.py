@@ -5,58 +5,75 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from embed_corpus.chunk.tokens import LaneDiffersError, stretches
 from embed_corpus.data import Chunks
 from embed_corpus.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from embed_corpus.chunk.tokenizer import Tokens, WordTokenizer
+    from embed_corpus.chunk.tokenizer import WordTokenizer
+    from embed_corpus.chunk.tokens import Encoded, Tokens
 
 __all__ = ["Chunker", "windows"]
 
 
-def windows(tokens: Tokens, capacity: int, overlap: int = 0) -> tuple[list[tuple[int, int]], int]:
+def windows(tokens: Tokens, capacity: int, overlap: int = 0) -> Iterator[tuple[int, int, bool]]:
     """Cut tokens into windows of at most `capacity`, each ending at the last word boundary inside.
 
     A window ends inside a word only when the word alone exceeds it. A window begins where
     the one before ended, or, with `overlap` (in tokens, < capacity), at the first word
     boundary inside the last `overlap` tokens of it.
 
-    Returns:
-        (first token, end token) of each window, and how many end inside a word.
+    Yields:
+        First token and end token of each window, and whether it ends inside a word.
     """
-    n = len(tokens.ids)
-    if n <= capacity:
-        return [(0, n)], 0
-    edges = np.concatenate([[0], np.flatnonzero(tokens.word_edge[1:]) + 1, [n]])
+    n, words = len(tokens), tokens.words
 
-    def end_of(begin: int) -> int:
-        """Return the window's end: a word edge, else a character edge, else wherever it is full."""
+    def end_of(begin: int) -> tuple[int, bool]:
+        """Return the window's end, at a word edge, else at a character edge, else wherever it is full."""
         full = begin + capacity
-        last = int(edges[np.searchsorted(edges, full, "right") - 1]) if full < n else n
+        if full >= n:
+            return n, False
+        last = words.before(full)
         if last > begin:
-            return last
+            return last, False
         inside = np.flatnonzero(tokens.char_edge[begin + 1 : full + 1])
-        return begin + 1 + int(inside[-1]) if len(inside) else full
+        return begin + 1 + int(inside[-1]) if len(inside) else full, True
 
-    cut: list[tuple[int, int]] = []
-    inside_words = begin = 0
+    begin = 0
     while True:
-        end = end_of(begin)
-        cut.append((begin, end))
+        end, inside = end_of(begin)
+        yield begin, end, inside
         if end == n:
-            return cut, inside_words
-        inside_words += not tokens.word_edge[end]
-        back = int(edges[np.searchsorted(edges, max(end - overlap, begin + 1))])
+            return
+        back = words.after(max(end - overlap, begin + 1)) if overlap else end
         # A window that would not reach beyond this one's end is no new chunk.
-        begin = back if back < end and end_of(back) > end else end
+        begin = back if back < end and end_of(back)[0] > end else end
+
+
+class _Rows(NamedTuple):
+    """Chunks on their way: int64[n] each.
+
+    `text` is the text's number, `nth` the chunk's within it; `first` and `stop` are tokens, `start` and
+    `end` characters. `inside` is 1 where a window ends inside a word, `lost` where text behind it was left out.
+    """
+
+    text: NDArray[np.int64]
+    nth: NDArray[np.int64]
+    first: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    inside: NDArray[np.int64]
+    lost: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -97,7 +114,7 @@ class Chunker:
     @cached_property
     def capacity(self) -> int:
         """Tokens of text that fit into a chunk."""
-        prompt = len(self.tokenizer.ids([self.prompt])[0]) if self.prompt else 0
+        prompt = sum(len(encoded.ids) for encoded in self.tokenizer.encode([self.prompt])) if self.prompt else 0
         return self.limit - self.special - prompt
 
     def __call__(self, texts: Sequence[str]) -> Chunks:
@@ -107,63 +124,114 @@ class Chunker:
         first token of the next window, so white space without a token is in it. A document
         without any token, special ones included, gets no chunk.
         """
-        out = _Columns()
-        capacity = self.capacity
-        encoded = self.tokenizer.encode(texts, enough=capacity if self.truncate else None)
-        for doc, (text, tokens) in enumerate(zip(texts, encoded, strict=True)):
-            self._cut(doc, text, tokens, capacity, out)
-        return out.chunks()
+        try:
+            return self._cut_block(texts)
+        except LaneDiffersError as error:
+            self.tokenizer.distrust(error)
+            return self._cut_block(texts)
 
-    def _cut(self, doc: int, text: str, tokens: Tokens, capacity: int, out: _Columns) -> None:
-        n = len(tokens.ids)
-        cut, inside_words = windows(tokens, capacity, self.overlap)
-        truncated = self.truncate and (len(cut) > 1 or not tokens.complete)
-        if truncated:
-            cut = cut[:1]
-            inside_words = int(not tokens.word_edge[cut[0][1]])
-        edges = [(a and int(tokens.starts[a]), int(tokens.starts[b]) if b < n else len(text)) for a, b in cut]
-        pieces = [text[a:b] for a, b in edges]
-        ids = [tokens.ids[a:b] for a, b in cut]
-        if self.prompt:
-            # How a prompt joins the first word depends on the tokenizer, so the two are tokenised together.
-            ids = self.tokenizer.ids([self.prompt + piece for piece in pieces])
-            over = max(map(len, ids)) + self.special - self.limit
-            if over > 0 and capacity == 1:
-                raise UsageError(f"--chunk-tokens {self.limit} leaves no room beside the prompt: raise it.")
-            if over > 0:  # a piece of a word may give far more tokens than it had: not all at once, then
-                self._cut(doc, text, tokens, max(capacity - over, capacity // 2), out)
-                return
-        out.truncated += truncated
-        out.cut_words += inside_words
-        for index, (span, piece, chunk) in enumerate(zip(edges, pieces, ids, strict=True)):
-            whole = np.concatenate([self.tokenizer.prefix, chunk, self.tokenizer.suffix])
-            if len(whole):
-                out.rows.append((doc, index, *span, len(whole)))
-                out.ids.append(whole)
-                out.hashes.append(blake2b(piece.encode(), digest_size=16).digest())
+    def _cut_block(self, texts: Sequence[str]) -> Chunks:
+        done = []
+        n_texts = 0
+        for encoded in self.tokenizer.encode(texts, enough=self.capacity if self.truncate else None):
+            pieces = list(self._cut(encoded, np.arange(len(encoded.texts)), self.capacity))
+            done.append(self._chunks(encoded.texts, n_texts, pieces))
+            n_texts += len(encoded.texts)
+        return _laid_end_to_end(done)
 
+    def _cut(
+        self, encoded: Encoded, which: NDArray[np.int64], capacity: int
+    ) -> Iterator[tuple[_Rows, NDArray[np.int32]]]:
+        """Cut some of the texts and yield their chunks with the array of ids that they point into."""
+        rows = self._rows(encoded, which, capacity)
+        if not self.prompt:
+            yield rows, encoded.ids
+            return
+        # How a prompt joins the first word depends on the tokenizer, so the two are tokenised together.
+        prompted = [self.prompt + piece for piece in _pieces(encoded.texts, rows)]
+        parts = list(self.tokenizer.encode(prompted))
+        ids = np.concatenate([np.empty(0, np.int32), *(part.ids for part in parts)])
+        n_tokens = np.concatenate([np.empty(0, np.int64), *(np.diff(part.edges) for part in parts)])
+        stop = n_tokens.cumsum()
+        over = np.zeros(len(encoded.texts), np.int64)
+        np.maximum.at(over, rows.text, n_tokens + self.special - self.limit)
+        if capacity == 1 and over.any():
+            raise UsageError(f"--chunk-tokens {self.limit} leaves no room beside the prompt: raise it.")
+        fits = over[rows.text] == 0
+        yield _Rows(*(column[fits] for column in rows._replace(first=stop - n_tokens, stop=stop))), ids
+        # A piece of a word may give far more tokens than it had: not all at once, then.
+        for i in np.flatnonzero(over).tolist():
+            yield from self._cut(encoded, np.array([i]), max(capacity - int(over[i]), capacity // 2))
 
-class _Columns:
-    """Collects the columns of `Chunks` row by row."""
+    def _rows(self, encoded: Encoded, which: NDArray[np.int64], capacity: int) -> _Rows:
+        first, stop = encoded.edges[which], encoded.edges[which + 1]
+        fit = stop - first <= capacity
+        whole = which[fit]
+        rows = np.zeros((8, len(whole)), np.int64)
+        rows[[0, 2, 3]] = whole, first[fit], stop[fit]
+        rows[5] = [len(encoded.texts[i]) for i in whole.tolist()]
+        cut = [self._windows(encoded, i, capacity) for i in which[~fit].tolist()]
+        return _Rows(*np.concatenate([rows, *cut], axis=1))
 
-    def __init__(self) -> None:
-        self.rows: list[tuple[int, int, int, int, int]] = []
-        self.ids: list[NDArray[np.int32]] = []
-        self.hashes: list[bytes] = []
-        self.truncated = self.cut_words = 0
+    def _windows(self, encoded: Encoded, i: int, capacity: int) -> NDArray[np.int64]:
+        """Return the chunks of a text that does not fit into one, as the columns of `_Rows`."""
+        tokens = encoded.tokens(i)
+        found = islice(windows(tokens, capacity, self.overlap), 1 if self.truncate else None)
+        first, stop, inside = np.array(list(found), np.int64).T
+        starts = np.append(tokens.starts, len(encoded.texts[i]))
+        start, base = np.where(first > 0, starts[first], 0), encoded.edges[i]
+        nth, text, lost = np.arange(len(first)), np.full(len(first), i), np.full(len(first), self.truncate)
+        return np.array([text, nth, base + first, base + stop, start, starts[stop], inside, lost])
 
-    def chunks(self) -> Chunks:
-        columns = np.array(self.rows, np.int64).reshape(-1, 5).T
-        doc, index, n_tokens = (columns[i].astype(np.int32) for i in (0, 1, 4))
-        ids = np.concatenate(self.ids) if self.ids else np.empty(0, np.int32)
+    def _chunks(self, texts: Sequence[str], n_before: int, pieces: list[tuple[_Rows, NDArray[np.int32]]]) -> Chunks:
+        """Put the special tokens around the chunks of some texts, and the chunks in order."""
+        bases = np.cumsum([0, *(len(ids) for _, ids in pieces)])
+        shifted = [
+            rows._replace(first=rows.first + base, stop=rows.stop + base)
+            for (rows, _), base in zip(pieces, bases[:-1], strict=True)
+        ]
+        rows = _Rows(*(np.concatenate(columns) for columns in zip(*shifted, strict=True)))
+        order = np.argsort(rows.text, kind="stable")
+        order = order[(rows.stop - rows.first)[order] + self.special > 0]
+        rows = _Rows(*(column[order] for column in rows))
+        prefix, suffix = self.tokenizer.prefix, self.tokenizer.suffix
+        begins, lengths = np.empty((len(order), 3), np.int64), np.empty((len(order), 3), np.int64)
+        begins[:] = np.array([bases[-1], 0, bases[-1] + len(prefix)])
+        begins[:, 1], lengths[:] = rows.first, np.array([len(prefix), 0, len(suffix)])
+        lengths[:, 1] = rows.stop - rows.first
+        flat = np.concatenate([*(ids for _, ids in pieces), prefix, suffix])
+        digests = b"".join(blake2b(piece.encode(), digest_size=16).digest() for piece in _pieces(texts, rows))
         return Chunks(
-            doc,
-            index,
-            columns[2],
-            columns[3],
-            n_tokens,
-            tuple(self.hashes),
-            ids,
-            self.truncated,
-            self.cut_words,
+            (rows.text + n_before).astype(np.int32),
+            rows.nth.astype(np.int32),
+            rows.start,
+            rows.end,
+            lengths.sum(axis=1).astype(np.int32),
+            np.frombuffer(digests, np.uint8).reshape(-1, 16),
+            flat[stretches(begins.ravel(), lengths.ravel())],
+            int(rows.lost.sum()),
+            int(rows.inside.sum()),
         )
+
+
+def _pieces(texts: Sequence[str], rows: _Rows) -> Iterator[str]:
+    """Yield each chunk's text."""
+    for i, start, end in zip(rows.text.tolist(), rows.start.tolist(), rows.end.tolist(), strict=True):
+        yield texts[i][start:end]
+
+
+def _laid_end_to_end(parts: list[Chunks]) -> Chunks:
+    """Return the chunks of all parts as one."""
+    if len(parts) == 1:
+        return parts[0]
+    return Chunks(
+        np.concatenate([np.empty(0, np.int32), *(part.doc for part in parts)]),
+        np.concatenate([np.empty(0, np.int32), *(part.index for part in parts)]),
+        np.concatenate([np.empty(0, np.int64), *(part.start for part in parts)]),
+        np.concatenate([np.empty(0, np.int64), *(part.end for part in parts)]),
+        np.concatenate([np.empty(0, np.int32), *(part.n_tokens for part in parts)]),
+        np.concatenate([np.empty((0, 16), np.uint8), *(part.content_hash for part in parts)]),
+        np.concatenate([np.empty(0, np.int32), *(part.input_ids for part in parts)]),
+        sum(part.truncated for part in parts),
+        sum(part.cut_words for part in parts),
+    )

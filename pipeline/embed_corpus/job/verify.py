@@ -227,7 +227,7 @@ def _embed_one(encoder: Encoder, chunks: Chunks, expected: dict[str, Any], where
             "chunk_index": int(chunks.index[index]),
             "char_start": int(chunks.start[index]),
             "char_end": int(chunks.end[index]),
-            "content_hash": chunks.content_hash[index],
+            "content_hash": chunks.content_hash[index].tobytes(),
         }
     if found != expected:
         raise DataError(f"{where}: chunk {index} is cut otherwise now, or its source changed since the run.")

@@ -91,7 +91,9 @@ class PartFormat:
             "char_start": chunks.start,
             "char_end": chunks.end,
             "n_tokens": chunks.n_tokens,
-            "content_hash": pa.array(chunks.content_hash, pa.binary(16)),
+            "content_hash": pa.FixedSizeBinaryArray.from_buffers(
+                pa.binary(16), len(chunks), [None, pa.py_buffer(np.ascontiguousarray(chunks.content_hash))]
+            ),
             "embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), self.dim),
         }
         if self.keep_text:

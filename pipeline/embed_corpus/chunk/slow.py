@@ -1,0 +1,84 @@
+"""The slow lane: Hugging Face's tokenizers, which every other lane has to equal."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from embed_corpus.chunk.tokens import Encoded, KnownWords, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from tokenizers import Encoding, Tokenizer
+
+__all__ = ["SAFE_CUT", "SlowLane", "code_points", "marked"]
+
+SAFE_CUT = re.compile(r"(?<=[^\W_]) (?=[^\W_])")
+"""A single space between two letters or digits: no pre-tokenizer looks across it.
+
+The cut falls before the space, because byte-level and SentencePiece tokenizers join a space
+to the word that follows.
+"""
+
+_LOOKED_PAST = re.compile(r"\s\s(?=\S)")
+"""White space whose splitting depends on what follows: GPT-2's and Qwen's patterns hold `\\s+(?!\\S)`,
+so the same white space at the end of a text would be one word, not two."""
+
+
+class SlowLane:
+    """Tokenises with a `tokenizers.Tokenizer` without truncation, padding and post-processing."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        """Tokenise texts; the library holds some 150 bytes per character until the result is dropped."""
+        if len(texts) == 1:  # a batch of one would wait for another thread
+            encodings = [self.tokenizer.encode(texts[0], add_special_tokens=False)]
+        else:
+            encodings = self.tokenizer.encode_batch(list(texts), add_special_tokens=False) if texts else []
+        ids = [np.array(e.ids, np.int32) for e in encodings]
+        edges = np.cumsum([0, *map(len, ids)], dtype=np.int64)
+        flat = np.concatenate([np.empty(0, np.int32), *ids])
+        return Encoded(texts, flat, edges, lambda i: _tokens(texts[i], encodings[i]))
+
+
+def _tokens(text: str, encoding: Encoding) -> Tokens:
+    offsets = np.array(encoding.offsets, np.int64).reshape(-1, 2)
+    starts = offsets[:, 0]
+    # A token of the added vocabulary belongs to no word (None, here NaN): it is one of its own.
+    words = np.array(encoding.word_ids, np.float64)
+    char_edge, word_edge = np.ones(len(starts), bool), np.ones(len(starts), bool)
+    char_edge[1:] = offsets[:-1, 1] <= starts[1:]
+    word_edge[1:] = char_edge[1:] & (words[1:] != words[:-1])
+    looked_past = [m.end() for m in _LOOKED_PAST.finditer(text)]
+    if looked_past:
+        behind = np.zeros(len(text) + 1, bool)
+        behind[looked_past] = True
+        word_edge[1:] &= ~(behind[starts[1:]] & (offsets[:-1, 1] == starts[1:]))
+    if not text.isascii():
+        word_edge &= ~marked(text)[starts]
+    word_edge[:1] = True
+    return Tokens(starts, char_edge, KnownWords(word_edge))
+
+
+def code_points(text: str) -> NDArray[np.uint8] | NDArray[np.uint32]:
+    """Return the text's code points, as uint8 if it is ASCII."""
+    if text.isascii():
+        return np.frombuffer(text.encode("ascii"), np.uint8)
+    return np.frombuffer(text.encode("utf-32-le"), np.uint32)
+
+
+def marked(text: str) -> NDArray[np.bool_]:
+    """Return bool[len(text) + 1], where combining marks stand: normalisation may move one past the letter before it."""
+    found = np.zeros(len(text) + 1, bool)
+    points = code_points(text)
+    combining = [c for c in np.unique(points[points > 0x2FF]).tolist() if unicodedata.combining(chr(c))]
+    if combining:
+        found[:-1] = np.isin(points, combining)
+    return found
