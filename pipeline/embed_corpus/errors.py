@@ -8,6 +8,7 @@ EmbedCorpusError           1   something of ours went wrong: a bug, please repor
 ├── DataError              4   an input is missing, unreadable or lacks a column
 ├── OutputError           74   OUT cannot be written, or what was written cannot be read back
 ├── Interrupted           75   stopped from outside; the same line again goes on
+├── LaneError             75   a fast tokenizer differs; the same line again goes on without it
 └── StoreError            78   OUT's file system cannot publish a file atomically
 ```
 
@@ -22,6 +23,7 @@ __all__ = [
     "DataError",
     "EmbedCorpusError",
     "Interrupted",
+    "LaneError",
     "ModelError",
     "OutputError",
     "StoreError",
@@ -67,6 +69,12 @@ class OutputError(EmbedCorpusError):
 
 class Interrupted(EmbedCorpusError):  # noqa: N818  # a state, not a fault
     """The run was stopped from outside; the same line again goes on."""
+
+    exit_code = 75
+
+
+class LaneError(EmbedCorpusError):
+    """A fast tokenizer was found to differ from Hugging Face's in mid-run; the same line again goes on without it."""
 
     exit_code = 75
 

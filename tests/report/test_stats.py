@@ -17,7 +17,7 @@ GPU = WorkerStats("cuda:0", 100.0, {"encode": 20.0}, busy=97.0, loaders=4, cores
         ({}, "cuda:0 was at work 97% of the time: it is the limit."),
         ({"busy": 60.0, "seconds": {"wait": 38.0, "chunk": 390.0}}, "waited 38% of the time for tokens: tokenizer-b"),
         ({"busy": 60.0, "seconds": {"wait": 38.0}}, "use --loader-workers 7 or install embed-corpus[fast]."),
-        ({"busy": 60.0, "seconds": {"wait": 38.0}, "lane": "fast"}, "use --loader-workers 7."),
+        ({"busy": 60.0, "seconds": {"wait": 38.0}, "lane": "tokie"}, "use --loader-workers 7."),
         ({"busy": 20.0, "seconds": {"wait": 78.0}, "cores": 8}, "with all 8 cores; more cores a GPU would help"),
         ({"busy": 60.0, "seconds": {"wait": 38.0, "read": 95.0}}, "reading is the limit"),
         ({"busy": 60.0, "seconds": {"held": 30.0, "wait": 8.0}}, "for the writer: the disk of OUT is the limit"),

@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
     from embed_corpus.chunk.lanes import Lane
 
-__all__ = ["WordTokenizer"]
+__all__ = ["SLOW", "WordTokenizer"]
 
 _log = logging.getLogger("embed_corpus")
+
+SLOW = "tokenizers"
+"""Name of Hugging Face's own library."""
 
 _SLAB_CHARS = 256 << 10
 """Characters tokenised in one call; the slow lane holds some 150 bytes per character."""
@@ -33,7 +36,7 @@ _SLAB_CHARS = 256 << 10
 _CHECKED = 1000
 """One text in so many is tokenised by both lanes; which ones depends on the texts alone."""
 
-_PROVEN_CHARS = 8 << 10
+_PROVEN_CHARS = 4 << 10
 """Characters of a text on which a lane is proven: a sample of books shall not take minutes."""
 
 _PROBED = 32
@@ -47,6 +50,7 @@ class WordTokenizer:
     post-processor once, as `prefix` and `suffix` (int32).
 
     It uses Hugging Face's tokenizers until `prove` found a faster lane right; `fast=False` is to stay there.
+    `differs` says what was wrong with that lane, if anything was found after its proof.
     """
 
     def __init__(self, folder: Path, *, fast: bool = True) -> None:
@@ -62,6 +66,7 @@ class WordTokenizer:
         self.prefix, self.suffix = self._special_tokens()
         self._tokenizer.post_processor = None  # it would also trim leading spaces off the offsets
         self._slow = SlowLane(self._tokenizer)
+        self.differs = ""
         self._lane: Lane | None = None
         self._file = file if fast else None
 
@@ -94,11 +99,12 @@ class WordTokenizer:
     @property
     def lane(self) -> str:
         """Name of the library that tokenises."""
-        return self._lane.name if self._lane else "tokenizers"
+        return self._lane.name if self._lane else SLOW
 
     def distrust(self, why: Exception) -> None:
         """Give up the fast lane for as long as this process lives, and say so."""
         if self._lane:
+            self.differs = f"{self._lane.name} does not tokenise as Hugging Face does: {why}"
             self._distrust(self._lane, why)
 
     def _distrust(self, lane: Lane, why: Exception) -> None:

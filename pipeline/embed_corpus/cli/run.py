@@ -145,6 +145,11 @@ def _paths(ctx: click.Context, paths: tuple[str, ...]) -> tuple[tuple[str, ...],
     help="Processes a GPU that read ahead and tokenise; 0: none.  [default: as many as it needs; none for a CPU]",
 )
 @click.option(
+    "--fast-tokenizer/--no-fast-tokenizer",
+    default=True,
+    help="In loader processes tokenise with what the extra `fast` brings, where it gives the same tokens.",
+)
+@click.option(
     "--compile/--no-compile", default=True, help="Fuse or compile the model's layers; without, for debugging."
 )
 @click.option(

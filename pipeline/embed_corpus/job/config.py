@@ -43,6 +43,7 @@ class JobConfig:
     force_fp8: bool = False
     batch_tokens: int | None = None
     loader_workers: int | None = None
+    fast_tokenizer: bool = True
     compile: bool = True
     vector_type: VectorType = "float32"
     limit: int | None = None

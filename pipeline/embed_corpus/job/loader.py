@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Block, Chunks
-from embed_corpus.errors import DataError, EmbedCorpusError
+from embed_corpus.errors import DataError, EmbedCorpusError, LaneError
 from embed_corpus.feed.ahead import ahead
 from embed_corpus.source.read import LARGE, SMALL, read_shard
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from embed_corpus.data import Rows, Shard
     from embed_corpus.source.inspect import Columns
 
-__all__ = ["Chunking", "Loader", "end_with_parent"]
+__all__ = ["Chunking", "Loader", "end_with_parent", "one_thread"]
 
 log = logging.getLogger("embed_corpus")
 
@@ -45,17 +45,22 @@ _EACH = 2
 
 @dataclass(frozen=True)
 class Chunking:
-    """How documents become chunks, as plain values: it crosses to the loader processes."""
+    """How documents become chunks, as plain values: it crosses to the loader processes.
+
+    With `fast`, the fast lane of the tokenizer is used if it has one: it was proven, or is about to be.
+    """
 
     folder: Path
     chunk_tokens: int
     overlap: int
     prompt: str
     truncate: bool
+    fast: bool = False
 
-    def chunker(self) -> Chunker:
-        """Load the tokenizer."""
-        tokenizer = WordTokenizer(self.folder)
+    def chunker(self, proof: Sequence[str] = ()) -> Chunker:
+        """Load the tokenizer; a fast lane must give Hugging Face's tokens for the texts of the `proof`."""
+        tokenizer = WordTokenizer(self.folder, fast=self.fast)
+        tokenizer.prove(proof)
         return Chunker(tokenizer, self.chunk_tokens, self.overlap, self.prompt, truncate=self.truncate)
 
 
@@ -80,6 +85,7 @@ class Loader:
 
         Raises:
             EmbedCorpusError: a loader process died twice over the same rows.
+            LaneError: a fast tokenizer turned out to differ from Hugging Face's.
         """
         if not self.workers:
             yield from (self._here(block) for block in self._read(shards))
@@ -124,10 +130,10 @@ class Loader:
         self.seconds["chunk"] += time.perf_counter() - begin
         return replace(block, chunks=chunks)
 
-    def _send(self, block: Block) -> Future[tuple[Chunks, float]] | None:
+    def _send(self, block: Block) -> Future[_Done] | None:
         return None if block.rows is None else self._submit(block.rows)
 
-    def _submit(self, rows: Rows) -> Future[tuple[Chunks, float]]:
+    def _submit(self, rows: Rows) -> Future[_Done]:
         with self._lock:
             assert self._pool is not None
             try:
@@ -136,27 +142,38 @@ class Loader:
                 self._pool = self._new_pool()
                 return self._pool.submit(_chunk, rows.table["text"])
 
-    def _received(self, block: Block, future: Future[tuple[Chunks, float]] | None) -> Block:
+    def _received(self, block: Block, future: Future[_Done] | None) -> Block:
         if future is None or block.rows is None:
             return block
         try:
-            chunks, taken = future.result()
+            done = future.result()
         except BrokenProcessPool:
             log.warning("a loader process died (the kernel short of memory?); its rows are chunked again")
             try:
-                chunks, taken = self._submit(block.rows).result()
+                done = self._submit(block.rows).result()
             except BrokenProcessPool as error:
                 first, last = block.rows.rows[[0, -1]].tolist() if len(block.rows.rows) else (0, 0)
                 raise EmbedCorpusError(
                     f"loader processes die over rows {first} to {last} of {block.shard.source}. Finished parts are "
                     "safe: run the same line again with fewer --loader-workers."
                 ) from error
-        self.seconds["chunk"] += taken
-        return replace(block, chunks=chunks)
+        self.seconds["chunk"] += done.seconds
+        if done.differs:
+            raise LaneError(done.differs)
+        return replace(block, chunks=done.chunks)
 
     def _new_pool(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
         return ProcessPoolExecutor(self.workers, context, _begin, (self._chunking,))
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What comes back from a loader process; `differs` says where its fast lane differed, if it did."""
+
+    chunks: Chunks
+    seconds: float
+    differs: str
 
 
 def _weight(item: tuple[Block, object]) -> int:
@@ -173,15 +190,20 @@ def _begin(chunking: Chunking) -> None:
     global _chunker  # noqa: PLW0603  # an executor's initializer has no other place
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
-    os.environ |= {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}
+    one_thread()
     _chunker = chunking.chunker()
 
 
-def _chunk(texts: pa.StringArray) -> tuple[Chunks, float]:
+def _chunk(texts: pa.StringArray) -> _Done:
     begin = time.perf_counter()
     assert _chunker is not None
     chunks = _chunker(texts.to_pylist())
-    return chunks, time.perf_counter() - begin
+    return _Done(chunks, time.perf_counter() - begin, _chunker.tokenizer.differs)
+
+
+def one_thread() -> None:
+    """Let tokenizers of this process do with one thread; to be called before any is loaded."""
+    os.environ |= {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}
 
 
 def end_with_parent() -> None:

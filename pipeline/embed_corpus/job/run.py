@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, TextIO
 
 from embed_corpus.data import Counts
-from embed_corpus.errors import BudgetError, DataError, EmbedCorpusError
+from embed_corpus.errors import BudgetError, DataError, EmbedCorpusError, LaneError
 from embed_corpus.index.build import build_flat
 from embed_corpus.job.devices import cores_of
 from embed_corpus.job.fingerprint import digest
@@ -26,12 +26,18 @@ from embed_corpus.sink.readback import part_stats
 from embed_corpus.sink.snapshot import PartEntry, Snapshot, entries, latest_snapshot, publish_snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from embed_corpus.job.config import JobConfig
     from embed_corpus.report.stats import WorkerStats
+    from embed_corpus.sink.layout import Layout
 
 __all__ = ["run"]
 
 log = logging.getLogger("embed_corpus")
+
+_SAMPLED = 20
+"""Shards whose beginnings serve as a sample, if the first ones are short."""
 
 
 class _Tally:
@@ -84,7 +90,14 @@ def run(config: JobConfig, progress: TextIO | None = None) -> RunReport:
         OutputError, StoreError: OUT cannot be written.
     """
     job = prepare(config)
-    tally = _embed(job, progress)
+    try:
+        tally = _embed(job, progress)
+    except LaneError as error:
+        n_aside = _set_aside_fresh(job)
+        raise LaneError(
+            f"{error} The {n_aside} parts of this run are set aside: run the same line again, it goes on without the "
+            "fast tokenizer."
+        ) from error
     names = [shard.part_name for shard in job.plan.shards]
     present = set(job.layout.parts())
     parts = entries(job.layout, [name for name in names if name in present])
@@ -184,12 +197,13 @@ def _spec(job: Job, device: str, cores: frozenset[int]) -> WorkerSpec:
             config.chunk_overlap,
             job.facts.document_prompt,
             truncate=config.long == "truncate",
+            fast=config.fast_tokenizer and not job.layout.slow_tokenizer.exists(),
         ),
         precision=job.precision,
         token_budget=config.batch_tokens,
         compiled=config.compile,
         force_fp8=config.force_fp8,
-        sample=job.todo[0],
+        samples=job.todo[:_SAMPLED],
         form=job.form,
         layout=job.layout,
     )
@@ -235,11 +249,24 @@ def _repeated(job: Job, parts: list[PartEntry]) -> DataError | None:
     return None
 
 
+def _set_aside_fresh(job: Job) -> int:
+    """Take the parts back that came since this run began, and note not to use a fast tokenizer again."""
+    job.layout.slow_tokenizer.touch()
+    present = set(job.layout.parts())
+    fresh = [shard.part_name for shard in job.todo if shard.part_name in present]
+    _set_aside(job.layout, fresh)
+    return len(fresh)
+
+
+def _set_aside(layout: Layout, names: Iterable[str]) -> None:
+    """Move parts out of data/, under names that no reader takes for data."""
+    for name in names:
+        layout.superseded.mkdir(exist_ok=True)
+        (layout.data / name).replace(layout.superseded / f"{name}.old")
+
+
 def _publish(job: Job, parts: list[PartEntry]) -> Snapshot:
     """Publish the snapshot, and (--prune) set aside what it does not list."""
     snapshot = publish_snapshot(job.layout, parts)
-    for name in job.stale:
-        job.layout.superseded.mkdir(exist_ok=True)
-        # Not ending in .parquet: only data/ holds files that readers take for data.
-        (job.layout.data / name).replace(job.layout.superseded / f"{name}.old")
+    _set_aside(job.layout, job.stale)
     return snapshot

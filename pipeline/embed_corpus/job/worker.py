@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
 import signal
 import sys
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
+from embed_corpus.chunk.tokenizer import SLOW
 from embed_corpus.engine.cache import keep_kernels
 from embed_corpus.engine.utilization import Utilization
-from embed_corpus.errors import EmbedCorpusError, OutputError
+from embed_corpus.errors import DataError, EmbedCorpusError, OutputError
 from embed_corpus.job.fingerprint import digest
-from embed_corpus.job.loader import Loader, end_with_parent
+from embed_corpus.job.loader import Loader, end_with_parent, one_thread
 from embed_corpus.job.workers import Alive, Broken, Ended, Next, Ready
 from embed_corpus.report.stats import WorkerStats
+from embed_corpus.source.read import read_shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
 
     from embed_corpus.data import Shard
     from embed_corpus.engine.encoder import Encoder
+    from embed_corpus.job.loader import Chunking
     from embed_corpus.job.pipeline import Stages
     from embed_corpus.job.workers import WorkerSpec
 
@@ -36,6 +42,8 @@ __all__ = ["work"]
 
 _SAMPLE = 512
 """Chunks, about, on which fp8 and the speed of the tokenizer are judged."""
+_PROOF = 1000
+"""Documents on which a fast tokenizer is proven."""
 _BEAT = 30.0
 """Seconds between signs of life."""
 
@@ -97,15 +105,20 @@ def _embed(parent: _Parent, spec: WorkerSpec) -> None:
     from embed_corpus.job.pipeline import Stages, embed_shards
 
     cuda = spec.device != "cpu"
+    ahead = spec.loader_workers if spec.loader_workers is not None else cuda
+    if ahead:
+        one_thread()
+    beside = ThreadPoolExecutor(1).submit(_sampled, spec) if ahead else None  # while the model is loaded
     torch.set_num_threads(min(len(spec.cores), 4) if cuda else len(spec.cores))
     encoder = Encoder(spec.facts, spec.device, spec.precision, spec.chunking.chunk_tokens, compiled=spec.compiled)
     notes = get_ready(encoder, spec.token_budget)
-    sample, rate = _first_chunks(spec) if cuda else ([], 0.0)
+    sample = beside.result() if beside else _Sample([], 0.0, replace(spec.chunking, fast=False), SLOW)
     if spec.precision == "fp8":
-        notes.append(check_fp8(encoder, sample, forced=spec.force_fp8))
+        notes.append(check_fp8(encoder, sample.chunks or _sampled(spec).chunks, forced=spec.force_fp8))
     encoder.release()
     parent.send(Ready(numerics(encoder), encoder.token_budget, tuple(notes)))
-    loader = Loader(spec.chunking, spec.columns, spec.form.keep_types, _loader_workers(spec, encoder, rate))
+    n_loaders = _loader_workers(spec, encoder, sample.rate)
+    loader = Loader(sample.chunking, spec.columns, spec.form.keep_types, n_loaders)
     stages = Stages(loader, encoder, spec.form, spec.layout, digest(numerics(encoder)))
     if loader.workers:
         sys.setswitchinterval(0.0005)  # kernels are launched from here: other threads shall not hold it up for long
@@ -113,7 +126,7 @@ def _embed(parent: _Parent, spec: WorkerSpec) -> None:
     utilization = Utilization(f"GPU-{torch.cuda.get_device_properties(encoder.device).uuid}") if cuda else None
     try:
         embed_shards(parent.shards(), stages, parent.send)
-        parent.send(Ended(_stats(spec, stages, utilization.mean() if utilization else None)))
+        parent.send(Ended(_stats(spec, stages, sample.lane, utilization.mean() if utilization else None)))
     finally:
         loader.close()
 
@@ -129,15 +142,34 @@ def _beat(parent: _Parent, stages: Stages) -> None:
                 parent.send(Alive())
 
 
-def _first_chunks(spec: WorkerSpec) -> tuple[list[NDArray[np.int32]], float]:
-    """Return the ids of the first chunks of a shard, and how many tokens/s this process made of its text."""
-    loader = Loader(spec.chunking, spec.columns, spec.form.keep_types, workers=0)
-    found: list[NDArray[np.int32]] = []
-    for block in loader.blocks([spec.sample]):
-        found += block.chunks.ids() if block.chunks is not None else []
-        if len(found) >= _SAMPLE:
-            break
-    return found[:_SAMPLE], sum(map(len, found)) / max(loader.seconds["chunk"], 1e-9)
+@dataclass(frozen=True)
+class _Sample:
+    """What the beginning of the input told: the ids of some chunks, how fast one process makes them, and how."""
+
+    chunks: list[NDArray[np.int32]]
+    rate: float
+    chunking: Chunking
+    lane: str
+
+
+def _sampled(spec: WorkerSpec) -> _Sample:
+    """Read the first documents, prove the fast tokenizer on them, and time it."""
+    texts = list(itertools.islice(_texts(spec), _PROOF))
+    chunker = spec.chunking.chunker(texts)
+    begin = time.perf_counter()
+    chunks: list[NDArray[np.int32]] = []
+    for text in texts:
+        chunks += chunker([text]).ids() if len(chunks) < _SAMPLE else []
+    rate = sum(map(len, chunks)) / max(time.perf_counter() - begin, 1e-9)
+    lane = chunker.tokenizer.lane
+    return _Sample(chunks[:_SAMPLE], rate, replace(spec.chunking, fast=lane != SLOW), lane)
+
+
+def _texts(spec: WorkerSpec) -> Iterator[str]:
+    for shard in spec.samples:
+        with contextlib.suppress(DataError):  # the run itself will say so
+            for rows in read_shard(shard, spec.columns, spec.form.keep_types):
+                yield from rows.table["text"].to_pylist()
 
 
 def _loader_workers(spec: WorkerSpec, encoder: Encoder, rate: float) -> int:
@@ -155,7 +187,7 @@ def _loader_workers(spec: WorkerSpec, encoder: Encoder, rate: float) -> int:
     return min(most, math.ceil(1.5 * wanted / rate)) if wanted and rate else most
 
 
-def _stats(spec: WorkerSpec, stages: Stages, utilization: float | None) -> WorkerStats:
+def _stats(spec: WorkerSpec, stages: Stages, lane: str, utilization: float | None) -> WorkerStats:
     elapsed = time.perf_counter() - stages.begin
     calibration = stages.encoder.calibration
     seconds: dict[str, Any] = stages.loader.seconds | stages.seconds
@@ -169,4 +201,5 @@ def _stats(spec: WorkerSpec, stages: Stages, utilization: float | None) -> Worke
         utilization=utilization,
         loaders=stages.loader.workers,
         cores=len(spec.cores),
+        lane=lane,
     )

@@ -49,7 +49,7 @@ class WorkerSpec:
     token_budget: int | None
     compiled: bool
     force_fp8: bool
-    sample: Shard
+    samples: tuple[Shard, ...]
     form: PartFormat
     layout: Layout
 

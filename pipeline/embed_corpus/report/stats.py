@@ -23,7 +23,7 @@ class WorkerStats:
         utilization: share of the time that the driver calls the GPU busy (NVML); None without it.
         loaders: processes that chunked; 0: the worker itself did.
         cores: cores that the worker and its loaders had.
-        lane: the tokenizer that was used, in words.
+        lane: the library that tokenised.
     """
 
     device: str
@@ -35,7 +35,7 @@ class WorkerStats:
     utilization: float | None = None
     loaders: int = 0
     cores: int = 1
-    lane: str = ""
+    lane: str = "tokenizers"
 
     def share(self, seconds: float) -> float:
         """Return seconds as a share of the time that passed."""
@@ -86,7 +86,7 @@ def _feeding(worst: WorkerStats) -> str:
     if worst.share(worst.seconds.get("read", 0.0)) > _ENOUGH:
         return "reading is the limit; Parquet on a faster disk would help."
     needed = math.ceil(worst.loaders / max(1 - worst.share(worst.seconds.get("wait", 0.0)), 0.1))
-    fast = "" if worst.lane.startswith("fast") else " or install embed-corpus[fast]"
+    fast = " or install embed-corpus[fast]" if worst.lane == "tokenizers" else ""
     if needed <= worst.cores:
         return f"tokenizer-bound; use --loader-workers {needed}{fast}."
     return f"tokenizer-bound with all {worst.cores} cores; more cores a GPU would help{fast and ',' + fast}."

@@ -73,6 +73,11 @@ class Layout:
         return self.meta / "superseded"
 
     @property
+    def slow_tokenizer(self) -> Path:
+        """Stands there if a fast tokenizer was found to differ on this corpus: none is used any more."""
+        return self.meta / "slow-tokenizer"
+
+    @property
     def tmp(self) -> Path:
         """Attempts."""
         return self.meta / "tmp"
