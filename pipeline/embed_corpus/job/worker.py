@@ -44,6 +44,8 @@ _SAMPLE = 512
 """Chunks, about, on which fp8 and the speed of the tokenizer are judged."""
 _PROOF = 1000
 """Documents on which a fast tokenizer is proven."""
+_BEGINNING = 16 << 10
+"""Characters of a document that serve for that."""
 _BEAT = 30.0
 """Seconds between signs of life."""
 
@@ -111,8 +113,8 @@ def _embed(parent: _Parent, spec: WorkerSpec) -> None:
     beside = ThreadPoolExecutor(1).submit(_sampled, spec) if ahead else None  # while the model is loaded
     torch.set_num_threads(min(len(spec.cores), 4) if cuda else len(spec.cores))
     encoder = Encoder(spec.facts, spec.device, spec.precision, spec.chunking.chunk_tokens, compiled=spec.compiled)
-    notes = get_ready(encoder, spec.token_budget)
     sample = beside.result() if beside else _Sample([], 0.0, replace(spec.chunking, fast=False), SLOW)
+    notes = get_ready(encoder, spec.token_budget)  # not beside other work: it times the device
     if spec.precision == "fp8":
         notes.append(check_fp8(encoder, sample.chunks or _sampled(spec).chunks, forced=spec.force_fp8))
     encoder.release()
@@ -154,22 +156,26 @@ class _Sample:
 
 def _sampled(spec: WorkerSpec) -> _Sample:
     """Read the first documents, prove the fast tokenizer on them, and time it."""
-    texts = list(itertools.islice(_texts(spec), _PROOF))
+    texts = list(itertools.islice(_beginnings(spec), _PROOF))
     chunker = spec.chunking.chunker(texts)
     begin = time.perf_counter()
-    chunks: list[NDArray[np.int32]] = []
-    for text in texts:
-        chunks += chunker([text]).ids() if len(chunks) < _SAMPLE else []
-    rate = sum(map(len, chunks)) / max(time.perf_counter() - begin, 1e-9)
+    chunks = chunker(texts[:_SAMPLE])
+    rate = int(chunks.n_tokens.sum()) / (time.perf_counter() - begin)
     lane = chunker.tokenizer.lane
-    return _Sample(chunks[:_SAMPLE], rate, replace(spec.chunking, fast=lane != SLOW), lane)
+    return _Sample(chunks.ids()[:_SAMPLE], rate, replace(spec.chunking, fast=lane != SLOW), lane)
 
 
-def _texts(spec: WorkerSpec) -> Iterator[str]:
+def _beginnings(spec: WorkerSpec) -> Iterator[str]:
+    """Yield the beginnings of the first documents; those of huge ones are enough, and few of them."""
+    size = 0
     for shard in spec.samples:
         with contextlib.suppress(DataError):  # the run itself will say so
             for rows in read_shard(shard, spec.columns, spec.form.keep_types):
-                yield from rows.table["text"].to_pylist()
+                for text in rows.table["text"].to_pylist():
+                    yield text[:_BEGINNING]
+                    size += len(text)
+                    if size > _PROOF * _BEGINNING:
+                        return
 
 
 def _loader_workers(spec: WorkerSpec, encoder: Encoder, rate: float) -> int:
