@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import fields
 from hashlib import blake2b
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from embed_corpus.chunk import tokenizer as tokenizer_module
+from embed_corpus.chunk.cut import windows
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.tokens import Encoded, JoinedWords, KnownWords, Tokens
-from embed_corpus.chunk.windows import Chunker, windows
+from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Chunks
 from embed_corpus.errors import ModelError, UsageError
 from free_text import DOCUMENTS
@@ -196,6 +198,28 @@ def test_slabs(kind: Kind, size: int, texts: list[str], long_texts: list[str], m
             (slabs,) = kind.words.encode([text])
         assert slabs.ids.tolist() == whole.ids.tolist()
         assert places(slabs) == places(whole)
+
+
+@pytest.mark.parametrize(("limit", "overlap"), [(16, 0), (64, 0), (64, 20), (500, 0), (500, 499 - 60)])
+def test_chunks_of_a_text_in_slabs(
+    kind: Kind, limit: int, overlap: int, texts: list[str], long_texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long text cut while it is tokenised gives the chunks of the whole text, whatever their sizes."""
+    many = [
+        "  " * 800 + long_texts[0],
+        " " * 3000,
+        "a" * 3000 + long_texts[1],
+        *long_texts[2:5],
+        texts[0],
+        " ".join(texts),
+    ]
+    chunker = Chunker(kind.words, limit, overlap)
+    whole = chunker(many)
+    monkeypatch.setattr(tokenizer_module, "_SLAB_CHARS", 1500)
+    slabs = chunker(many)
+    assert ids_of(slabs) == ids_of(whole)
+    for field in fields(whole):
+        np.testing.assert_array_equal(getattr(slabs, field.name), getattr(whole, field.name), err_msg=field.name)
 
 
 @given(text=DOCUMENTS, size=st.integers(1, 40))

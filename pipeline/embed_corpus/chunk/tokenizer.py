@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from embed_corpus.chunk.lanes import Lane
 
-__all__ = ["SLOW", "WordTokenizer"]
+__all__ = ["SLOW", "WordTokenizer", "batches", "is_long"]
 
 _log = logging.getLogger("embed_corpus")
 
@@ -88,7 +88,7 @@ class WordTokenizer:
         lane = open_lane(self._file, self._slow) if self._file else None
         if lane:
             try:
-                for batch in _batches(texts):
+                for batch in batches(texts):
                     self._compare(lane, [text[:_PROVEN_CHARS] for text in batch])
             except Exception as error:  # noqa: BLE001  # whatever ails it, it is not used
                 self._distrust(lane, error)
@@ -124,8 +124,8 @@ class WordTokenizer:
 
         With `enough`, tokenising a text may stop once it gave more than that many tokens.
         """
-        for batch in _batches(texts):
-            yield self._encode_long(batch[0], enough) if len(batch[0]) > _SLAB_CHARS else self._encode(batch)
+        for batch in batches(texts):
+            yield self._encode_long(batch[0], enough) if is_long(batch[0]) else self._encode(batch)
 
     def _encode(self, texts: list[str]) -> Encoded:
         if self._lane:
@@ -153,19 +153,28 @@ class WordTokenizer:
 
         return Encoded(texts, ids, np.concatenate([[0], np.cumsum(lengths)]), tokens)
 
-    def _encode_long(self, text: str, enough: int | None) -> Encoded:
-        ids: list[NDArray[np.int32]] = []
-        slabs: list[tuple[str, Tokens]] = []
-        n_tokens = begin = 0
+    def slabs(self, text: str) -> Iterator[tuple[Encoded, bool]]:
+        """Tokenise a text piece by piece; with each piece comes whether it is the last."""
+        begin = 0
         for end in _slab_ends(text):
             slab = self._encode([text[begin:end]])
-            ids.append(slab.ids)
-            slabs.append((text[begin:end], slab.tokens(0)))  # now, so that the library's own result can go
-            begin, n_tokens = end, n_tokens + len(slab.ids)
-            if enough is not None and n_tokens > enough:
+            tokens = {0: slab.tokens(0)}  # now, so that the library's own result can go
+            yield Encoded(slab.texts, slab.ids, slab.edges, tokens.__getitem__), end == len(text)
+            begin = end
+
+    def _encode_long(self, text: str, enough: int | None) -> Encoded:
+        slabs: list[Encoded] = []
+        for slab, _ in self.slabs(text):
+            slabs.append(slab)
+            if enough is not None and sum(len(s.ids) for s in slabs) > enough:
                 break
-        edges = np.array([0, n_tokens])
-        return Encoded([text], np.concatenate(ids), edges, lambda _: join(slabs))
+        ids = np.concatenate([slab.ids for slab in slabs])
+        return Encoded([text], ids, np.array([0, len(ids)]), lambda _: join([(s.texts[0], s.tokens(0)) for s in slabs]))
+
+
+def is_long(text: str) -> bool:
+    """Whether a text comes in slabs."""
+    return len(text) > _SLAB_CHARS
 
 
 def _same(a: Encoded, b: Encoded, i: int) -> bool:
@@ -181,7 +190,7 @@ def _same(a: Encoded, b: Encoded, i: int) -> bool:
     )
 
 
-def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
+def batches(texts: Sequence[str]) -> Iterator[list[str]]:
     """Group consecutive texts of a slab's size together; a larger text is alone."""
     waiting: list[str] = []
     size = 0

@@ -1,8 +1,8 @@
-"""Token windows: where chunks begin and end, and the characters they span."""
+"""Documents to chunks: token windows, the characters they span, special tokens around them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from itertools import islice
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from embed_corpus.chunk.cut import cut_long, windows
+from embed_corpus.chunk.tokenizer import batches, is_long
 from embed_corpus.chunk.tokens import LaneDiffersError, stretches
 from embed_corpus.data import Chunks
 from embed_corpus.errors import UsageError
@@ -20,43 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embed_corpus.chunk.tokenizer import WordTokenizer
-    from embed_corpus.chunk.tokens import Encoded, Tokens
+    from embed_corpus.chunk.tokens import Encoded
 
-__all__ = ["Chunker", "windows"]
-
-
-def windows(tokens: Tokens, capacity: int, overlap: int = 0) -> Iterator[tuple[int, int, bool]]:
-    """Cut tokens into windows of at most `capacity`, each ending at the last word boundary inside.
-
-    A window ends inside a word only when the word alone exceeds it. A window begins where
-    the one before ended, or, with `overlap` (in tokens, < capacity), at the first word
-    boundary inside the last `overlap` tokens of it.
-
-    Yields:
-        First token and end token of each window, and whether it ends inside a word.
-    """
-    n, words = len(tokens), tokens.words
-
-    def end_of(begin: int) -> tuple[int, bool]:
-        """Return the window's end, at a word edge, else at a character edge, else wherever it is full."""
-        full = begin + capacity
-        if full >= n:
-            return n, False
-        last = words.before(full)
-        if last > begin:
-            return last, False
-        inside = np.flatnonzero(tokens.char_edge[begin + 1 : full + 1])
-        return begin + 1 + int(inside[-1]) if len(inside) else full, True
-
-    begin = 0
-    while True:
-        end, inside = end_of(begin)
-        yield begin, end, inside
-        if end == n:
-            return
-        back = words.after(max(end - overlap, begin + 1)) if overlap else end
-        # A window that would not reach beyond this one's end is no new chunk.
-        begin = back if back < end and end_of(back)[0] > end else end
+__all__ = ["Chunker"]
 
 
 class _Rows(NamedTuple):
@@ -131,13 +99,28 @@ class Chunker:
             return self._cut_block(texts)
 
     def _cut_block(self, texts: Sequence[str]) -> Chunks:
-        done = []
+        done: list[Chunks] = []
         n_texts = 0
-        for encoded in self.tokenizer.encode(texts, enough=self.capacity if self.truncate else None):
-            pieces = list(self._cut(encoded, np.arange(len(encoded.texts)), self.capacity))
-            done.append(self._chunks(encoded.texts, n_texts, pieces))
-            n_texts += len(encoded.texts)
+        for batch in batches(texts):
+            if is_long(batch[0]) and not (self.prompt or self.truncate):
+                done += self._cut_long(batch[0], n_texts)
+            else:
+                (encoded,) = self.tokenizer.encode(batch, enough=self.capacity if self.truncate else None)
+                pieces = list(self._cut(encoded, np.arange(len(batch)), self.capacity))
+                done.append(self._chunks(batch, n_texts, pieces))
+            n_texts += len(batch)
         return _laid_end_to_end(done)
+
+    def _cut_long(self, text: str, number: int) -> Iterator[Chunks]:
+        """Yield the chunks of a text that comes in slabs, some at a time."""
+        n_before = 0
+        for part in cut_long(self.tokenizer.slabs(text), self.capacity, self.overlap):
+            first, stop, start, end, inside = part.windows
+            zeros = np.zeros_like(first)
+            rows = _Rows(zeros, n_before + np.arange(len(first)), first, stop, start, end, inside, zeros)
+            chunks = self._chunks([part.text], number, [(rows, part.ids)])
+            yield replace(chunks, start=chunks.start + part.base, end=chunks.end + part.base)
+            n_before += len(first)
 
     def _cut(
         self, encoded: Encoded, which: NDArray[np.int64], capacity: int
