@@ -141,19 +141,6 @@ def test_workers_that_die_again_and_again_end_the_run(corpus: Path, tiny_model: 
     assert "Finished parts are safe: run the same line again" in stderr
 
 
-def test_a_killed_loader_is_replaced(corpus: Path, tiny_model: Path, tmp_path: Path) -> None:
-    """The rows of a loader process that dies are chunked again."""
-    process = start(corpus, tmp_path / "out", tiny_model, "--loader-workers", "1")
-    wait_for_parts(tmp_path / "out", 1, process)
-    (worker,) = spawned(psutil.Process(process.pid))
-    (loader,) = spawned(worker)
-    loader.kill()
-    stdout, stderr = process.communicate(timeout=120)
-    assert process.returncode == 0, stderr
-    assert "a loader process died" in stderr
-    assert "4,200 rows: 4,188 documents" in stdout
-
-
 def test_a_second_run_does_nothing(embed_corpus: Command, corpus: Path, tiny_model: Path, tmp_path: Path) -> None:
     """The same line on a finished OUT starts no worker and touches no part."""
     line = ("run", corpus, tmp_path / "out", "--model", tiny_model, "--limit", "400")

@@ -1,0 +1,117 @@
+"""The loader: blocks in order from processes of its own, whatever becomes of those."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+import psutil
+import pytest
+
+from embed_corpus.data import Block, Rows, Shard
+from embed_corpus.errors import DataError, EmbedCorpusError
+from embed_corpus.job import loader as loader_module
+from embed_corpus.job.config import JobConfig
+from embed_corpus.job.loader import Chunking, Loader
+from embed_corpus.job.prepare import prepare
+from embed_corpus.source.read import BlockSize
+from tiny import CORPUS
+
+Made = tuple[Loader, tuple[Shard, ...]]
+
+
+@pytest.fixture
+def made(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Made]:
+    """A loader with one process and blocks of twenty rows, of which few wait; and the shards of the samples."""
+    monkeypatch.setattr(loader_module, "LARGE", BlockSize(20, 10_000))
+    job = prepare(JobConfig((str(CORPUS),), tmp_path / "out", str(tiny_model), devices="cpu"))
+    loader = Loader(chunking(tiny_model), job.config.columns, {}, workers=1)
+    yield loader, job.plan.shards
+    loader.close()
+
+
+def chunking(model: Path) -> Chunking:
+    return Chunking(model, 64, 0, "", truncate=False)
+
+
+def told(block: Block) -> tuple[str, list[int], list[int], str]:
+    """What a block holds: its shard, its rows, its chunks' ids, its error."""
+    rows = block.rows.rows.tolist() if block.rows else []
+    return block.shard.id, rows, block.chunks.input_ids.tolist() if block.chunks else [], block.error
+
+
+def kill_loaders() -> None:
+    for child in psutil.Process().children():
+        if "spawn_main" in " ".join(child.cmdline()):
+            child.kill()
+
+
+def test_same_blocks_as_without(made: Made, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes give the blocks that the loader makes without them, in order, each shard with its end."""
+    loader, shards = made
+    monkeypatch.setattr(loader_module, "SMALL", BlockSize(20, 10_000))
+    plain = Loader(chunking(tiny_model), loader._columns, {}, workers=0)
+    expected = [told(block) for block in plain.blocks(shards)]
+    assert len(expected) > 50
+    assert [told(block) for block in loader.blocks(shards)] == expected
+    assert set(loader.seconds) == {"read", "chunk", "wait"}
+    assert all(loader.seconds.values())
+
+
+def test_a_dead_process_is_replaced(made: Made) -> None:
+    """Blocks that were with a process that died are chunked again."""
+    loader, shards = made
+    blocks = []
+    for i, block in enumerate(loader.blocks(shards[:1])):
+        if i == 2:
+            kill_loaders()
+        blocks.append(block)
+    rows = [row for block in blocks if block.rows for row in block.rows.rows.tolist()]
+    assert len(rows) == len(set(rows)) >= 340
+    assert all(block.chunks is not None for block in blocks if block.rows)
+
+
+def test_processes_that_die_over_the_same_rows_end_the_run(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second death over the same rows is an error that names them."""
+    loader, shards = made
+    submit = loader._submit
+
+    def doomed(rows: Rows) -> Future[object]:
+        future = submit(rows)
+        kill_loaders()
+        return future
+
+    monkeypatch.setattr(loader, "_submit", doomed)
+    with pytest.raises(EmbedCorpusError, match=r"die over rows 0 to \d+ of cranfield-0"):
+        list(loader.blocks(shards[:1]))
+
+
+def test_an_unreadable_shard_ends_with_its_error(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read of it comes, then the error in the block that ends it; the next shard follows."""
+    loader, shards = made
+    read = loader_module.read_shard
+
+    def failing(shard: Shard, *more: object) -> Iterator[object]:
+        for i, rows in enumerate(read(shard, *more)):
+            if shard is shards[0] and i == 2:
+                raise DataError("gone")
+            yield rows
+
+    monkeypatch.setattr(loader_module, "read_shard", failing)
+    blocks = list(loader.blocks(shards[:2]))
+    ends = [(block.shard, block.error) for block in blocks if block.rows is None]
+    assert ends == [(shards[0], "gone"), (shards[1], "")]
+    assert sum(block.shard is shards[0] for block in blocks) == 3
+
+
+def test_leaving_early_leaves_nothing_behind(made: Made) -> None:
+    """A loader that is closed in the middle ends its processes."""
+    loader, shards = made
+    blocks = loader.blocks(shards)
+    next(blocks)
+    children = [c for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())]
+    assert children
+    blocks.close()
+    loader.close()
+    assert not psutil.wait_procs(children, timeout=10)[1]
