@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole matrix on one GPU, for the log: about 12 minutes on an H200. Every step has its own time limit
+# The whole matrix on one GPU, for the log: about 20 minutes on an H200. Every step has its own time limit
 # and its own file in OUT, so that a run that is cut off keeps what it has.
 # Usage: benchmarks/gpu.sh CORPUS.parquet CONFIGS MINILM OUT   (from the repository's root)
 # ONLY=REGEX runs the steps of that name alone; CHUNKS=FOLDER keeps cut chunks between runs.
@@ -49,5 +49,11 @@ step oom-0.6B 100 "$python" benchmarks/promises.py "${args[@]}" --models 0.6B:bf
 step promises-fp8 60 "$python" benchmarks/promises.py "${args[@]}" --models 0.6B:fp8 4B:fp8 --checks bits fp8 --tokens 200000
 step long-8k 90 "$python" benchmarks/engine.py "${args[@]}" --models 0.6B 4B 8B --chunk-tokens 8192 --tokens 150000 --budgets 32768 --rounds 1 --seconds 1
 step long-32k 90 "$python" benchmarks/engine.py "${args[@]}" --models 0.6B 4B 8B --chunk-tokens 32768 --tokens 200000 --budgets 65536 --rounds 1 --seconds 1
+files=(--corpus "$corpus" --configs "$configs" --minilm "$minilm") # files in, files out; DEVICES=0,1 for several GPUs
+for name in minilm bge-base 0.6B 4B; do
+    step "files-$name" 150 "$python" benchmarks/end_to_end.py "${files[@]}" --models "$name" --devices "${DEVICES:-0}"
+done
+step files-minilm-isolated 120 "$python" benchmarks/end_to_end.py "${files[@]}" --models minilm --no-engine --isolate source sink
+step files-minilm-peer 150 "$python" benchmarks/end_to_end.py "${files[@]}" --models minilm --no-engine --peer 128 256
 grep -hE '^\{"(model|device)|same bits|DIFFERENT|tokens/s|GPU time' "$out"/*.txt | cut -c1-600
 rm -rf "$cache"
