@@ -235,6 +235,5 @@ def _check_present(found: Found, columns: Columns, names: list[str]) -> None:
         if names.count(name) > 1:
             raise DataError(f"{found.path} has {names.count(name)} columns {name!r}: rename one.")
         if name not in names:
-            raise DataError(
-                f"{found.path} has no column {name!r}. It has: {', '.join(names) or 'none'}. Name one with {flags[name]}."
-            )
+            there = ", ".join(names) or "none"
+            raise DataError(f"{found.path} has no column {name!r}. It has: {there}. Name one with {flags[name]}.")
