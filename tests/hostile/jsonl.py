@@ -116,6 +116,9 @@ def values() -> Iterator[Case]:
     yield Case("huge-kept-number", holding("a.jsonl", big), texts=["a"], columns=KEPT)
     odd = b'{"text": "a", "kept": [NaN, 1e999, {"x": null}]}'
     yield Case("odd-kept-values", holding("a.jsonl", odd), texts=["a"], columns=KEPT)
+    # What is parsed with one call to spare cannot be written out again with one less.
+    nearly = b"".join(b'{"text": "a", "kept": %s1%s}\n' % (b"[" * n, b"]" * n) for n in range(700, 1000))
+    yield Case("nearly-too-deep", holding("a.jsonl", nearly), any_verdict=True, columns=KEPT)
     surrogate = rb'{"text": "a", "kept": {"x": "\ud800"}}'
     yield Case("surrogate-in-kept", holding("a.jsonl", surrogate), rejects={"invalid_utf8": 1}, columns=KEPT)
 

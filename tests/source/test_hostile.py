@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from embed_corpus.errors import DataError
+from embed_corpus.source.discover import discover
 from hostile import TEXT, Case, files, jsonl, parquet
 from hostile import verdict as judging
 from hostile.parquet import N
@@ -94,6 +97,15 @@ def test_command_embeds_the_rest(tmp_path: Path, tiny_model: Path, embed_corpus:
     reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(rejects.items()))
     assert f"{n_texts + rejects.total()} rows: {n_texts} documents" in done.stdout, done.stdout
     assert f"{rejects.total()} rejects ({reasons})" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "gone\0", "*\0", "fifo.jsonl", "ring.jsonl", "ri*"])
+def test_input_that_is_none(name: str, tmp_path: Path) -> None:
+    """An INPUT that is named outright and cannot be is named back, and neither opened nor died of."""
+    os.mkfifo(tmp_path / "fifo.jsonl")
+    (tmp_path / "ring.jsonl").symlink_to("ring.jsonl")
+    with pytest.raises(DataError, match=r"(?i)take it out|check the p"):
+        discover([str(tmp_path / name)], tmp_path / "out")
 
 
 def test_corpus_is_large_and_small() -> None:
