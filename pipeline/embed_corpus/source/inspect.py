@@ -106,7 +106,8 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
 
 def _inspect_parquet(found: Found, columns: Columns) -> Source:
     stat = found.path.stat()
-    with pq.ParquetFile(found.path) as file:
+    # Only with both options a look at no rows (in `_row_groups`) is no reading of all pages.
+    with pq.ParquetFile(found.path, buffer_size=1 << 12, pre_buffer=False) as file:
         schema = file.schema_arrow
         _check_present(found, columns, schema.names)
         for name in columns.text:
@@ -138,7 +139,7 @@ def _row_groups(found: Found, file: pq.ParquetFile, columns: Columns) -> list[tu
     groups = []
     for number in range(file.num_row_groups):
         # Over the damaged description of a column Arrow ends the process (`row_group.column` lets no C++ exception
-        # through), but the reader raises: so it is made to look first, at no rows (78 us).
+        # through), but the reader raises: so it is made to look first, at no rows.
         next(file.reader.iter_batches(0, [number], leaves, use_threads=False), None)
         group = file.metadata.row_group(number)
         chunks = [group.column(i) for i in leaves]
