@@ -117,7 +117,8 @@ def _longest(path: str, footer: pq.FileMetaData, group: int, columns: Columns) -
     The footer counts a text of a dictionary once, however many rows repeat it: a file of 1 MB may hold 8 GB.
     """
     longest = 1
-    with pq.ParquetFile(path, metadata=footer, read_dictionary=columns.all, pre_buffer=False) as file:
+    options = {"buffer_size": 1 << 20, "pre_buffer": False}  # else all pages are read for this one row
+    with pq.ParquetFile(path, metadata=footer, read_dictionary=columns.all, **options) as file:
         for row in file.iter_batches(1, row_groups=[group], columns=columns.all, use_threads=False):
             for column in row:
                 if pa.types.is_dictionary(column.type) and plain_type(column.type) in {pa.string(), pa.binary()}:
