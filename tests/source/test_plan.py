@@ -143,6 +143,19 @@ def test_source_without_rows(tmp_path: Path, name: str) -> None:
     assert documents(blocks_of(tmp_path)) == rejects(blocks_of(tmp_path)) == []
 
 
+def test_only_footers_are_read(tmp_path: Path) -> None:
+    """To plan a Parquet file takes a footer's reading, not that of its pages: a corpus may lie far away."""
+
+    def read_so_far() -> int:
+        return int(Path("/proc/self/io").read_text().split()[1])
+
+    groups = ({"text": [os.urandom(1000).hex() for _ in range(1000)]} for _ in range(4))
+    file = write_parquet(tmp_path / "a.parquet", *groups)
+    begin = read_so_far()
+    assert plan_of(tmp_path).rows == 4000
+    assert read_so_far() - begin < file.stat().st_size / 10
+
+
 def test_part_name_is_safe() -> None:
     """A part is named by its source's stem, made safe, its first row and its id."""
     assert Shard("ab", "x/été 1.JSONL.gz", 5, 1).part_name == "t_1-0000000005-ab.parquet"

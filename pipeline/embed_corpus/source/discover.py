@@ -46,12 +46,19 @@ def discover(inputs: Iterable[str], output: Path) -> tuple[list[Found], list[Pat
         DataError: an INPUT does not exist, holds nothing to read, is a file of an unknown
             kind, a file comes twice, or two sources share one relative path.
     """
+    try:
+        return _discover(inputs, output.resolve())
+    except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself, up to Python 3.12
+        raise DataError(f"{error}. Mend it, or take it out of INPUT.") from error
+
+
+def _discover(inputs: Iterable[str], output: Path) -> tuple[list[Found], list[Path]]:
     found: dict[str, Found] = {}
     names: dict[Path, str] = {}
     left_out: list[Path] = []
     for text in inputs:
         readable = 0
-        for path, relative in _expand(text, output.resolve()):
+        for path, relative in _expand(text, output):
             if kind_of(path) is None:
                 left_out.append(path)
                 continue
@@ -60,7 +67,7 @@ def discover(inputs: Iterable[str], output: Path) -> tuple[list[Found], list[Pat
                 relative.encode()
             except UnicodeEncodeError:
                 raise DataError(f"{path!a}: a file name that is no UTF-8 cannot name ids. Rename the file.") from None
-            file = path.resolve()
+            file = _regular(path)
             if names.setdefault(file, relative) != relative:
                 raise DataError(
                     f"{path} is in the input twice, as {names[file]!r} and as {relative!r}: every document would be "
@@ -77,6 +84,17 @@ def discover(inputs: Iterable[str], output: Path) -> tuple[list[Found], list[Pat
     return sorted(found.values(), key=lambda f: f.relative), left_out
 
 
+def _regular(path: Path) -> Path:
+    """Resolve a path to the plain file that it must be: a pipe is waited for without end, a device has none."""
+    try:
+        file = path.resolve(strict=True)
+    except FileNotFoundError:
+        raise DataError(f"{path} is gone, or a link to nothing. Mend it, or take it out of INPUT.") from None
+    if not file.is_file():
+        raise DataError(f"{path} is no plain file. Take it out of INPUT.")
+    return file
+
+
 def _nothing_in(text: str, left_out: list[Path]) -> str:
     others = f" ({len(left_out)} files of other kinds, e.g. {left_out[0]})" if left_out else ""
     return f"INPUT {text!r} holds no source file{others}. Read are {', '.join(SUFFIXES)}."
@@ -88,7 +106,7 @@ def _expand(text: str, output: Path) -> Iterator[tuple[Path, str]]:
     if path.is_dir():
         for file in _walk(path, output):
             yield file, file.relative_to(path).as_posix()
-    elif path.is_file():
+    elif path.exists() or path.is_symlink():
         if kind_of(path) is None:
             raise DataError(f"INPUT {text!r} is of a kind that is not read. Read are {', '.join(SUFFIXES)}.")
         yield path, path.name

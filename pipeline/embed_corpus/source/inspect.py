@@ -20,11 +20,16 @@ if TYPE_CHECKING:
 
     from embed_corpus.source.discover import Found
 
-__all__ = ["Columns", "Cut", "Source", "inspect", "plain_type"]
+__all__ = ["Columns", "Cut", "Source", "inspect", "plain_type", "reason_of"]
 
 SHARD_BYTES = 64 << 20
 """Bytes of text (Parquet) or of lines (JSONL) that one shard holds at most."""
 SHARD_ROWS = 50_000
+_BOMB_BYTES = 256 << 20
+"""A Parquet column chunk that unpacks to more, and to more than `_BOMB_RATIO` times its size, is not unpacked."""
+_BOMB_RATIO = 1000
+_MOST_ROWS = 1 << 31
+"""Rows that a row group may claim to have: of a column of nulls, any number takes a few bytes."""
 _SAMPLED_LINES = 100
 """JSONL lines that are parsed to tell which columns exist."""
 
@@ -80,8 +85,14 @@ def inspect(found: Found, columns: Columns) -> Source:
             return _inspect_parquet(found, columns)
         return _inspect_jsonl(found, columns)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{found.path} cannot be read: {reason} Replace the file, or take it out of INPUT.") from error
+        raise DataError(
+            f"{found.path} cannot be read: {reason_of(error)} Replace the file, or take it out of INPUT."
+        ) from error
+
+
+def reason_of(error: Exception) -> str:
+    """Return the first line of what an error says, as a sentence."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ") + "."
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
@@ -95,8 +106,9 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
 
 def _inspect_parquet(found: Found, columns: Columns) -> Source:
     stat = found.path.stat()
-    with pq.ParquetFile(found.path) as file:
-        schema, footer = file.schema_arrow, file.metadata
+    # Only with both options a look at no rows (in `_row_groups`) is no reading of all pages.
+    with pq.ParquetFile(found.path, buffer_size=1 << 12, pre_buffer=False) as file:
+        schema = file.schema_arrow
         _check_present(found, columns, schema.names)
         for name in columns.text:
             if plain_type(schema.field(name).type) != pa.string():
@@ -109,15 +121,47 @@ def _inspect_parquet(found: Found, columns: Columns) -> Source:
                 f"{found.path}: id column {columns.id!r} is of type {schema.field(columns.id).type}; "
                 "ids are text or whole numbers. Name another with --id-column, or none."
             )
-        sizes = []
-        for group in map(footer.row_group, range(footer.num_row_groups)):
-            text = (group.column(i) for i in range(group.num_columns))
-            text_bytes = sum(c.total_uncompressed_size for c in text if c.path_in_schema in columns.text)
-            sizes.append((group.num_rows, text_bytes))
+        sizes = _row_groups(found, file, columns)
     kept = {name: schema.field(name).type for name in columns.keep}
     keep_types = {name: plain_type(kind) for name, kind in kept.items() if not pa.types.is_null(kind)}
     tag = _footer_hash(found.path)
     return Source(found.path, found.relative, stat.st_size, stat.st_mtime_ns, tag, _cut_row_groups(sizes), keep_types)
+
+
+def _row_groups(found: Found, file: pq.ParquetFile, columns: Columns) -> list[tuple[int, int]]:
+    """Return the rows and the bytes of text of each row group, if the footer can be believed.
+
+    Raises:
+        DataError: it contradicts itself, or a column would unpack to far more than it should.
+    """
+    paths = [file.schema.column(i).path for i in range(len(file.schema))]
+    leaves = [i for i, path in enumerate(paths) if any(f"{path}.".startswith(f"{name}.") for name in columns.all)]
+    groups = []
+    for number in range(file.num_row_groups):
+        # Over the damaged description of a column Arrow ends the process (`row_group.column` lets no C++ exception
+        # through), but the reader raises: so it is made to look first, at no rows.
+        next(file.reader.iter_batches(0, [number], leaves, use_threads=False), None)
+        group = file.metadata.row_group(number)
+        chunks = [group.column(i) for i in leaves]
+        for chunk in chunks:
+            flat = chunk.path_in_schema in columns.text or chunk.path_in_schema == columns.id
+            sound = chunk.num_values == group.num_rows if flat else chunk.num_values >= group.num_rows
+            if not sound or chunk.total_uncompressed_size < 0 or not 0 <= group.num_rows < _MOST_ROWS:
+                raise DataError(
+                    f"{found.path}, row group {number}, column {chunk.path_in_schema!r}: the footer says "
+                    f"{group.num_rows} rows, {chunk.num_values} values, {chunk.total_uncompressed_size} bytes. "
+                    "Replace the file, or take it out of INPUT."
+                )
+            if chunk.total_uncompressed_size > max(_BOMB_BYTES, _BOMB_RATIO * chunk.total_compressed_size):
+                raise DataError(
+                    f"{found.path}, row group {number}, column {chunk.path_in_schema!r}: {chunk.total_compressed_size} "
+                    f"bytes would unpack to {chunk.total_uncompressed_size >> 20} MiB, as a bomb does. Write it with "
+                    "smaller row groups, or take it out of INPUT."
+                )
+        groups.append(
+            (group.num_rows, sum(c.total_uncompressed_size for c in chunks if c.path_in_schema in columns.text))
+        )
+    return groups
 
 
 def _fits_id(kind: pa.DataType) -> bool:
@@ -192,6 +236,5 @@ def _check_present(found: Found, columns: Columns, names: list[str]) -> None:
         if names.count(name) > 1:
             raise DataError(f"{found.path} has {names.count(name)} columns {name!r}: rename one.")
         if name not in names:
-            raise DataError(
-                f"{found.path} has no column {name!r}. It has: {', '.join(names)}. Name one with {flags[name]}."
-            )
+            there = ", ".join(names) or "none"
+            raise DataError(f"{found.path} has no column {name!r}. It has: {there}. Name one with {flags[name]}.")

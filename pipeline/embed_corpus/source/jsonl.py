@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -17,7 +17,46 @@ __all__ = ["LINE_LIMIT", "BadLineError", "lines", "open_stream", "parse"]
 LINE_LIMIT = 512 << 20
 """Bytes of the longest line that is held in memory; longer ones become rejects."""
 
+_MOST_VALUES = 10_000_000
+"""Commas and brackets of a line at most: parsed, each may take a hundred bytes (`[[],[],…` 24 times its size)."""
+_BOMB_BYTES = 1 << 30
+"""A packed file that unpacks to more, and to more than `_BOMB_RATIO` times its size, is not read on."""
+_BOMB_RATIO = 1100
+"""Over what gzip can do at its best (1032)."""
+
 _CODECS = {".gz": "gzip", ".zst": "zstd"}
+
+
+class _Unpacked(io.RawIOBase):
+    """The decompressed bytes of a file, as far as they are in proportion to it.
+
+    Arrow's codecs are used because they raise on a file cut short; python-zstandard's
+    reader ends silently there.
+    """
+
+    def __init__(self, path: Path, codec: str) -> None:
+        self._most = max(_BOMB_BYTES, _BOMB_RATIO * path.stat().st_size)
+        self._read = 0
+        if not path.stat().st_size:  # for Arrow that is a stream of nothing
+            raise OSError(f"no {codec} stream: the file is empty")
+        self._stream = pa.CompressedInputStream(pa.OSFile(str(path)), codec)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        n_bytes: int = self._stream.readinto(buffer)
+        self._read += n_bytes
+        if self._read > self._most:
+            raise OSError(
+                f"it unpacks to over {_BOMB_RATIO} times its size, as a bomb does. If it is none, unpack it yourself"
+            )
+        return n_bytes
+
+    def close(self) -> None:
+        if not self.closed:
+            self._stream.close()
+        super().close()
 
 
 class BadLineError(Exception):
@@ -27,9 +66,6 @@ class BadLineError(Exception):
 def open_stream(path: Path, offset: int = 0) -> io.BufferedReader:
     """Open the decompressed bytes of a file at `offset`.
 
-    Arrow's codecs are used because they raise on a file cut short; python-zstandard's
-    reader ends silently there.
-
     Raises:
         OSError: the file cannot be opened, or (also while reading) decompressed.
     """
@@ -38,8 +74,7 @@ def open_stream(path: Path, offset: int = 0) -> io.BufferedReader:
         stream = path.open("rb")
         stream.seek(offset)
         return stream
-    unpacked = pa.CompressedInputStream(pa.OSFile(str(path)), codec)
-    stream = io.BufferedReader(cast("io.RawIOBase", unpacked), 1 << 20)
+    stream = io.BufferedReader(_Unpacked(path, codec), 1 << 20)
     while offset and (passed := len(stream.read(min(offset, 1 << 20)))):
         offset -= passed
     return stream
@@ -67,6 +102,8 @@ def parse(line: bytes | None, *, first: bool) -> dict[str, Any]:
     """
     if line is None:
         raise BadLineError("too_large", f"line over {LINE_LIMIT >> 20} MiB")
+    if len(line) > _MOST_VALUES and sum(map(line.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+        raise BadLineError("too_large", f"line of over {_MOST_VALUES:,} values")
     if first:
         line = line.removeprefix(b"\xef\xbb\xbf")
     try:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from embed_corpus.data import Reject, Rows
 from embed_corpus.errors import DataError
 from embed_corpus.source.discover import kind_of
-from embed_corpus.source.inspect import plain_type
+from embed_corpus.source.inspect import plain_type, reason_of
 from embed_corpus.source.jsonl import BadLineError, lines, open_stream, parse
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ LARGE = BlockSize(8192, 1 << 20)
 """For a GPU: a block costs as much overhead as a batch, and feeds several."""
 MAX_DOC_BYTES = 256 << 20
 """Documents above are rejects: their ids and offsets would not fit in memory."""
+_BATCH_BYTES = 64 << 20
+"""Bytes of one text column that are unpacked together at most, unless a single text is longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,9 @@ def read_shard(
             n_rows += len(raw.rows) + len(raw.rejects)
             yield _screen(raw, shard, columns, seen)
         changed = shard.mtime_ns and Path(shard.path).stat().st_mtime_ns != shard.mtime_ns
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, KeyError) as error:  # KeyError: another file by now, without the column
         where = f"{shard.path}, rows {shard.first_row + n_rows} to {shard.first_row + shard.n_rows - 1}"
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{where}: {reason} Replace the file and run the same line again.") from error
+        raise DataError(f"{where}: {reason_of(error)} Replace the file and run the same line again.") from error
     if changed or n_rows != shard.n_rows:
         raise DataError(
             f"{shard.path} changed during the run ({shard.n_rows} rows planned from row {shard.first_row}, "
@@ -96,7 +97,10 @@ def _parquet_rows(
             row, group_first = group_first, group_first + group.num_rows
             if row >= stop or group_first <= shard.first_row:
                 continue
-            n_rows = max(1, min(size.n_rows, size.n_bytes * group.num_rows // max(group.total_byte_size, 1)))
+            n_rows = min(size.n_rows, size.n_bytes * group.num_rows // max(group.total_byte_size, 1))
+            if n_rows * group.total_byte_size > _BATCH_BYTES:
+                n_rows = min(n_rows, _BATCH_BYTES // _longest(shard.path, file.metadata, number, columns))
+            n_rows = max(1, n_rows)
             for batch in file.iter_batches(n_rows, row_groups=[number], columns=columns.all, use_threads=False):
                 begin, end = max(row, shard.first_row), min(row + len(batch), stop)
                 if begin < end:
@@ -105,6 +109,22 @@ def _parquet_rows(
                     table = pa.RecordBatch.from_arrays(plain, names=columns.all)
                     yield _Raw(table, np.arange(begin, end), [])
                 row += len(batch)
+
+
+def _longest(path: str, footer: pq.FileMetaData, group: int, columns: Columns) -> int:
+    """Return the bytes of the longest text in a row group's dictionaries, 1 at least.
+
+    The footer counts a text of a dictionary once, however many rows repeat it: a file of 1 MB may hold 8 GB.
+    """
+    longest = 1
+    options = {"buffer_size": 1 << 20, "pre_buffer": False}  # else all pages are read for this one row
+    with pq.ParquetFile(path, metadata=footer, read_dictionary=columns.all, **options) as file:
+        for row in file.iter_batches(1, row_groups=[group], columns=columns.all, use_threads=False):
+            for column in row:
+                if pa.types.is_dictionary(column.type) and plain_type(column.type) in {pa.string(), pa.binary()}:
+                    longest = max(longest, pc.max(pc.binary_length(column.dictionary)).as_py() or 0)
+            break
+    return longest
 
 
 def _jsonl_rows(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataType], limit: BlockSize) -> Iterator[_Raw]:
@@ -158,7 +178,7 @@ def _as_kept(value: Any, name: str, kind: pa.DataType) -> Any:
     if value is None:
         return None
     if kind == pa.string():
-        return _encodable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), name)
+        return _encodable(value if isinstance(value, str) else _dumped(value, name), name)
     try:
         fitted = pa.scalar(value, kind)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
@@ -167,6 +187,13 @@ def _as_kept(value: Any, name: str, kind: pa.DataType) -> Any:
     if fitted is None or cut_down:  # Arrow makes 1 of 1.5
         raise BadLineError("wrong_type", f"{name} is a {type(value).__name__}, not {kind}")
     return fitted
+
+
+def _dumped(value: Any, name: str) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except RecursionError:  # parsed with fewer calls on the stack than there are now
+        raise BadLineError("bad_json", f"{name} is nested too deeply") from None
 
 
 def _encodable(value: str, name: str) -> str:
