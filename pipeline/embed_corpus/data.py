@@ -6,8 +6,7 @@ source ─ Shard ▶ read ─ Rows ▶ chunk ─ Block(Rows, Chunks) ▶ pack �
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, field
-from pathlib import PurePosixPath
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +15,10 @@ if TYPE_CHECKING:
     from pyarrow import RecordBatch
 
 __all__ = ["Batch", "Block", "Chunks", "Counts", "Reject", "Rows", "Shard"]
+
+
+_SUFFIX = re.compile(r"(?i)\.(parquet|jsonl|ndjson)(\.(gz|zst))?$")
+_ODD = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +46,20 @@ class Shard:
     @property
     def part_name(self) -> str:
         """Final file name of this shard's part: a function of the shard alone."""
-        stem = re.sub(r"(?i)\.(parquet|jsonl|ndjson)(\.(gz|zst))?$", "", PurePosixPath(self.source).name)
-        stem = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._")
+        stem = _SUFFIX.sub("", self.source.rpartition("/")[2])
+        stem = _ODD.sub("_", stem).strip("._")
         return f"{stem[:80] or 'source'}-{self.first_row:010d}-{self.id}.parquet"
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields of the plan file: everything but the place on this machine."""
-        fields = asdict(self)
-        del fields["path"], fields["mtime_ns"]
-        return fields
+        # Not asdict, which copies each value: there may be 100,000 shards.
+        return {
+            "id": self.id,
+            "source": self.source,
+            "first_row": self.first_row,
+            "n_rows": self.n_rows,
+            "offset": self.offset,
+        }
 
 
 @dataclass(frozen=True, slots=True)

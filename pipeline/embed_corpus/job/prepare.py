@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from embed_corpus.sink.commit import publish_json, replace_json, sweep
 from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.parts import PartFormat
 from embed_corpus.source.discover import discover
+from embed_corpus.source.known import read_known, to_json
 from embed_corpus.source.plan import Plan, inspect_all, kept_types, make_plan
 
 if TYPE_CHECKING:
@@ -83,7 +85,9 @@ def prepare(config: JobConfig) -> Job:
     if left_out:
         log.warning("left out %d files of kinds that are not read, e.g. %s", len(left_out), left_out[0])
     log.info("looking at %d source files", len(found))
-    sources = inspect_all(found, config.columns)
+    looked_at = time.time_ns()
+    known = read_known(layout.sources, config.columns)
+    sources = inspect_all(found, config.columns, known)
     keep_types = kept_types(sources, config.columns)
     space = space_fields(facts)
     Chunker(WordTokenizer(facts.folder), chunk_tokens, config.chunk_overlap, facts.document_prompt)  # raises if unfit
@@ -104,6 +108,8 @@ def prepare(config: JobConfig) -> Job:
         facts.normalize,
     )
     _note_run(layout, config, facts, plan, devices)
+    if (noted := to_json(sources, config.columns, looked_at))["sources"] != known:
+        replace_json(layout.sources, noted, layout.tmp)
     return Job(config, facts, layout, plan, form, chunk_tokens, precision, devices, todo, stale)
 
 

@@ -48,6 +48,11 @@ class Layout:
         return self.meta / "plans"
 
     @property
+    def sources(self) -> Path:
+        """What was seen of the source files; a cache."""
+        return self.meta / "sources.json"
+
+    @property
     def snapshots(self) -> Path:
         """Numbered lists of parts; the highest number is current."""
         return self.meta / "snapshots"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +48,7 @@ def discover(inputs: Iterable[str], output: Path) -> tuple[list[Found], list[Pat
         DataError: an INPUT does not exist, holds nothing to read, is a file of an unknown
             kind, a file comes twice, or two sources share one relative path.
     """
+    _resolved.cache_clear()
     try:
         return _discover(inputs, output.resolve())
     except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself, up to Python 3.12
@@ -54,7 +57,7 @@ def discover(inputs: Iterable[str], output: Path) -> tuple[list[Found], list[Pat
 
 def _discover(inputs: Iterable[str], output: Path) -> tuple[list[Found], list[Path]]:
     found: dict[str, Found] = {}
-    names: dict[Path, str] = {}
+    names: dict[str, str] = {}
     left_out: list[Path] = []
     for text in inputs:
         readable = 0
@@ -73,7 +76,7 @@ def _discover(inputs: Iterable[str], output: Path) -> tuple[list[Found], list[Pa
                     f"{path} is in the input twice, as {names[file]!r} and as {relative!r}: every document would be "
                     "embedded twice. Name it once."
                 )
-            if relative in found and found[relative].path.resolve() != file:
+            if relative in found and _regular(found[relative].path) != file:
                 raise DataError(
                     f"two sources share the relative path {relative!r}: {found[relative].path} and {path}. "
                     "Ids and shards are named by it: give their common folder as the one INPUT."
@@ -84,15 +87,23 @@ def _discover(inputs: Iterable[str], output: Path) -> tuple[list[Found], list[Pa
     return sorted(found.values(), key=lambda f: f.relative), left_out
 
 
-def _regular(path: Path) -> Path:
+def _regular(path: Path) -> str:
     """Resolve a path to the plain file that it must be: a pipe is waited for without end, a device has none."""
     try:
-        file = path.resolve(strict=True)
+        link = stat.S_ISLNK(path.lstat().st_mode)
+        # A folder is resolved once, not for each of its 100,000 files.
+        file = os.path.realpath(path, strict=True) if link else f"{_resolved(str(path.parent))}/{path.name}"
+        mode = Path(file).stat().st_mode
     except FileNotFoundError:
         raise DataError(f"{path} is gone, or a link to nothing. Mend it, or take it out of INPUT.") from None
-    if not file.is_file():
+    if not stat.S_ISREG(mode):
         raise DataError(f"{path} is no plain file. Take it out of INPUT.")
     return file
+
+
+@lru_cache(1024)
+def _resolved(folder: str) -> str:
+    return os.path.realpath(folder, strict=True).rstrip("/")
 
 
 def _nothing_in(text: str, left_out: list[Path]) -> str:
@@ -104,8 +115,7 @@ def _expand(text: str, output: Path) -> Iterator[tuple[Path, str]]:
     """Yield (path, relative path) of every file that one INPUT stands for."""
     path = Path(text).expanduser()
     if path.is_dir():
-        for file in _walk(path, output):
-            yield file, file.relative_to(path).as_posix()
+        yield from _walk(path, output)
     elif path.exists() or path.is_symlink():
         if kind_of(path) is None:
             raise DataError(f"INPUT {text!r} is of a kind that is not read. Read are {', '.join(SUFFIXES)}.")
@@ -128,12 +138,15 @@ def _expand_glob(text: str, output: Path) -> Iterator[tuple[Path, str]]:
         hidden = any(part[0] in "_." for part in match.relative_to(base).parts)
         if hidden or output in (match.resolve(), *match.resolve().parents):
             continue
-        for file in _walk(match, output) if match.is_dir() else [match]:
-            yield file, file.relative_to(base).as_posix()
+        name = match.relative_to(base).as_posix()
+        if match.is_dir():
+            yield from ((file, f"{name}/{relative}") for file, relative in _walk(match, output))
+        else:
+            yield match, name
 
 
-def _walk(folder: Path, output: Path) -> Iterator[Path]:
-    """Yield the files below a folder; `_delta_log`, `.git` and the like, and OUT, stay out."""
+def _walk(folder: Path, output: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the files below a folder and their paths in it; `_delta_log`, `.git` and the like, and OUT, stay out."""
 
     def unreadable(error: OSError) -> None:
         raise DataError(f"{error.filename} cannot be listed: {error.strerror}. Allow it, or take it out of INPUT.")
@@ -147,6 +160,7 @@ def _walk(folder: Path, output: Path) -> Iterator[Path]:
                 seen.add(real)
                 entered.append(name)
         folders[:] = entered
+        inside = Path(here).relative_to(folder).as_posix() + "/"
         for name in sorted(files):
             if name[0] not in "_." and not name.endswith(".crc"):
-                yield Path(here, name)
+                yield Path(here, name), (inside + name).removeprefix("./")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -11,27 +11,28 @@ import pyarrow as pa
 
 from embed_corpus.data import Shard
 from embed_corpus.errors import DataError
-from embed_corpus.source.inspect import inspect
+from embed_corpus.source.known import inspect_known
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from embed_corpus.source.discover import Found
     from embed_corpus.source.inspect import Columns, Source
+    from embed_corpus.source.known import Known
 
 __all__ = ["Plan", "inspect_all", "kept_types", "make_plan"]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """An immutable list of shards, sorted by relative path and row; named by what it lists."""
+    """An immutable list of shards, sorted by relative path and row; `id` is a hex digest over it."""
 
     shards: tuple[Shard, ...]
+    id: str = field(init=False)
 
-    @property
-    def id(self) -> str:
-        """Hex digest over the shard list."""
-        return blake2b(json.dumps(self.to_json()["shards"]).encode(), digest_size=10).hexdigest()
+    def __post_init__(self) -> None:
+        listed = json.dumps(self.to_json()["shards"])
+        object.__setattr__(self, "id", blake2b(listed.encode(), digest_size=10).hexdigest())
 
     @property
     def rows(self) -> int:
@@ -48,8 +49,8 @@ class Plan:
         return cls(tuple(Shard(**fields) for fields in content["shards"]))
 
 
-def inspect_all(found: Iterable[Found], columns: Columns) -> list[Source]:
-    """Inspect every source file.
+def inspect_all(found: Iterable[Found], columns: Columns, known: Known | None = None) -> list[Source]:
+    """Inspect every source file that has changed since it became known.
 
     Raises:
         DataError: naming every file that is unreadable or lacks a column (ten in full).
@@ -58,7 +59,7 @@ def inspect_all(found: Iterable[Found], columns: Columns) -> list[Source]:
     bad: list[str] = []
     for file in found:
         try:
-            sources.append(inspect(file, columns))
+            sources.append(inspect_known(file, columns, known or {}))
         except DataError as error:
             bad.append(str(error))
     if bad:
