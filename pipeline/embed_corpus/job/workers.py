@@ -158,6 +158,7 @@ def run_workers(specs: Iterable[WorkerSpec], shards: Iterable[Shard]) -> Generat
     """
     todo = deque(shards)
     running: dict[Connection, _Running] = {}
+    begun = False
     try:
         for spec in specs:
             worker = _Running(spec)
@@ -174,6 +175,7 @@ def run_workers(specs: Iterable[WorkerSpec], shards: Iterable[Shard]) -> Generat
                 elif event is None:
                     worker.dead = True
                 elif not isinstance(event, Alive):
+                    begun |= isinstance(event, Ready)
                     worker.take(event)
                     yield event
                 if isinstance(event, Ended):
@@ -183,7 +185,7 @@ def run_workers(specs: Iterable[WorkerSpec], shards: Iterable[Shard]) -> Generat
                 running.pop(worker.connection)
                 todo.extendleft(reversed(worker.shards))
                 yield Lost(-worker.counts)
-                if (heir := _heir(worker, others=bool(running))) is not None:
+                if (heir := _heir(worker, others=bool(running), begun=begun)) is not None:
                     running[heir.connection] = heir
         if todo:
             raise EmbedCorpusError("the last worker ended before all was done: run the same line again.")
@@ -215,21 +217,21 @@ def _received(worker: _Running) -> Event | Next | Alive | None:
     return event
 
 
-def _heir(dead: _Running, *, others: bool) -> _Running | None:
+def _heir(dead: _Running, *, others: bool, begun: bool) -> _Running | None:
     """Start a worker in a dead one's place, or, if its device is given up, leave its shards to the others.
 
     Raises:
-        EmbedCorpusError: there is no other, or it never came to begin.
+        EmbedCorpusError: there is no other, or none ever came to begin.
     """
     text = f"worker {dead.process.name} hung for {_HANG / 60:.0f} minutes"
     if dead.dead:
         code = dead.process.exitcode
         text = f"worker {dead.process.name} died (exit code {code}; -9 is often the kernel short of memory)"
-    if dead.ready and dead.lives > 1:
+    if begun and dead.lives > 1:
         log.warning("%s; another takes its place and does its open shards again", text)
         return _Running(dead.spec, dead.lives - 1)
-    if dead.ready and others:
+    if begun and others:
         log.warning("%s, the third in its place: %s is given up, the others go on", text, dead.spec.device)
         return None
-    hint = "" if dead.ready else ' Called from Python, run() must stand under if __name__ == "__main__".'
+    hint = "" if begun else ' Called from Python, run() must stand under if __name__ == "__main__".'
     raise EmbedCorpusError(f"{text}. Finished parts are safe: run the same line again.{hint}")
