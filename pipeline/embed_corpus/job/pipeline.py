@@ -152,19 +152,25 @@ def embed_blocks(
     ready: list[NDArray[np.float32]] = []  # joined when a block is complete: a huge document has many batches
     n_ready = 0
 
-    def encode(batches: Iterable[Batch], n_ahead: int) -> None:
-        """Set batches going, and take in the vectors of all but the last few."""
+    def take_in(n_left: int) -> None:
+        """Take in the vectors of all batches but the last few."""
         nonlocal n_ready
+        begin = time.perf_counter()
+        while len(flying) > n_left:
+            ready.append(flying.popleft().result())
+            n_ready += len(ready[-1])
+        stages.add("encode", begin)
+
+    def encode(batches: Iterable[Batch]) -> None:
+        """Set batches going, some ahead of the vectors that are waited for."""
         for batch in batches:
             begin = time.perf_counter()
             flying.append(encoder.submit(batch))
             packer.budget = encoder.batch_tokens  # lowered, if memory ran out
             stages.flops += flops(encoder, np.diff(batch.cu_seqlens))
-            while len(flying) > n_ahead:
-                ready.append(flying.popleft().result())
-                n_ready += len(ready[-1])
             stages.n_batches += 1
             stages.add("encode", begin)
+            take_in(n_ahead)
 
     def done() -> Iterator[tuple[Block, NDArray[np.float32]]]:
         nonlocal ready, n_ready
@@ -177,12 +183,8 @@ def embed_blocks(
         for block in blocks:
             waiting.append(block)
             if block.chunks is not None:
-                encode(packer.add(block.chunks), n_ahead)
+                encode(packer.add(block.chunks))
             yield from done()
-    encode(packer.flush(), 0)
-    begin = time.perf_counter()
-    while flying:
-        ready.append(flying.popleft().result())
-        n_ready += len(ready[-1])
-    stages.add("encode", begin)
+    encode(packer.flush())
+    take_in(0)
     yield from done()
