@@ -98,12 +98,16 @@ def run(corpus: Path, out: Path, model: Path, options: argparse.Namespace, *more
     wall = time.perf_counter() - begin
     (report,) = (out / "_embed" / "runs").iterdir()
     seen: Row = json.loads(report.read_text())
+    print(f"{out.name}: {wall:.1f} s, {seen['elapsed']:.1f} s of them from ready to done", file=sys.stderr, flush=True)
     return seen | {"wall": wall, "mib": peaks.stop()}
 
 
 def end_to_end(name: str, model: Path, options: argparse.Namespace, root: Path) -> Row:
     """Run until it lasts long enough; what the last run gave."""
-    run(copies(options.corpus, root / "warm", 1), root / f"{name}-warm", model, options)
+    few = pq.read_table(options.corpus).slice(0, 100)
+    (root / "warm").mkdir(exist_ok=True)
+    pq.write_table(few, root / "warm" / "few.parquet")
+    run(root / "warm", root / f"{name}-warm", model, options)
     n = options.copies
     while True:
         out = root / f"{name}-out"
@@ -129,7 +133,9 @@ def engine_alone(model: Path, options: argparse.Namespace) -> float:
     """Return tokens/s of the encoder on chunks of the corpus, ids in host memory to vectors in host memory."""
     command = [sys.executable, "-m", "embed_corpus", "bench", options.corpus, "--model", model, "--json"]
     command += ["--devices", options.devices.split(",")[0], "--tokens", str(options.tokens), *options.run]
+    begin = time.perf_counter()
     done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, text=True, check=True)
+    print(f"engine alone: {time.perf_counter() - begin:.1f} s", file=sys.stderr, flush=True)
     rate: float = json.loads(done.stdout.splitlines()[-1])["tokens_per_s"]
     return rate
 
@@ -222,17 +228,7 @@ def peer(model: Path, out: Path, options: argparse.Namespace, root: Path) -> dic
     script.write_text(PEER)
     rates = {}
     for size in options.peer:
-        command = [
-            sys.executable,
-            "-c",
-            PEER,
-            root / "peer.parquet",
-            root / "peer-out",
-            model,
-            precision,
-            size,
-            devices,
-        ]
+        command = [sys.executable, script, root / "peer.parquet", root / "peer-out", model, precision, size, devices]
         done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, text=True, check=True)
         rates[size] = round(tokens / float(done.stdout.splitlines()[-1]))
     return rates

@@ -55,7 +55,7 @@ def test_same_blocks_as_without(made: Made, tiny_model: Path, monkeypatch: pytes
     expected = [told(block) for block in plain.blocks(shards)]
     assert len(expected) > 50
     assert [told(block) for block in loader.blocks(shards)] == expected
-    assert set(loader.seconds) == {"read", "chunk", "wait"}
+    assert set(loader.seconds) == {"read", "chunk"}
     assert all(loader.seconds.values())
 
 

@@ -50,5 +50,5 @@ def test_same_bytes_however_many_workers_and_loaders(
     report = json.loads(next((tmp_path / "other" / "_embed" / "runs").iterdir()).read_text())
     assert len(report["workers"]) == len(options) // 2
     stages = {stage for worker in report["workers"] for stage in worker["seconds"]}
-    assert stages == {"read", "chunk", "wait", "encode", "held", "write", "commit"}
+    assert stages == {"read", "chunk", "pack", "wait", "encode", "held", "write", "commit"}
     assert report["verdict"]

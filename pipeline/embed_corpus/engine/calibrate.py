@@ -27,14 +27,18 @@ if TYPE_CHECKING:
 
     from embed_corpus.data import Batch
     from embed_corpus.engine.encoder import Encoder
+    from embed_corpus.engine.facts import ModelFacts
 
-__all__ = ["Calibration", "calibrate", "remember"]
+__all__ = ["Calibration", "calibrate", "recalled", "remember"]
 
 log = logging.getLogger("embed_corpus")
 
 FIRST, LAST = 4096, 1 << 18
 _GAIN = 1.02
 """A doubled budget must bring 2 % at least."""
+_LAUNCHING = 1 / 3
+"""A batch shall keep the device busy three times as long as it takes to launch: that thread has more to do, and
+shares the interpreter with those that read, pack and write."""
 _SHARE = 0.9
 """Share of the device's free memory that a batch may take."""
 
@@ -59,68 +63,80 @@ class Calibration:
 def calibrate(encoder: Encoder) -> Calibration:
     """Find the token budget for an encoder on a GPU: remembered, else measured in a few seconds.
 
-    The budget doubles from 4,096 (or the longest text) until that gains less than 2 %, or until
-    the line through the measured peaks says that the next step passes 90 % of the free memory.
+    The budget doubles from 4,096 (or the longest text) until that gains less than 2 % and launching takes less
+    than a third of the time, or until the line through the measured peaks says that the next step
+    passes 90 % of the free memory.
 
     Raises:
         ModelError: not even the longest text fits.
     """
-    with _locked(_cache_file(encoder)) as file:  # one calibration a job, not one a worker
-        known = _recall(file, encoder.longest)
-        free = _free_memory(encoder)
+    with _locked(_file_of(encoder)) as file:  # one calibration a job, not one a worker
+        known, free = _recall(file, encoder.longest, encoder.forward.name), _free_memory(encoder)
         if known is not None and known.peak <= _SHARE * free:
             return known
         begin = time.perf_counter()
-        budget, peak, rates = _search(encoder, free)
+        budget, seen = _search(encoder, free)
         log.info(
-            "%s: batches of %d tokens, %.1f GiB (measured in %.0f s: %s tokens/s)",
+            "%s: batches of %d tokens, %.1f GiB (measured in %.0f s: %s; in brackets the time to launch)",
             encoder.device,
             budget,
-            peak / 2**30,
+            seen[budget].peak / 2**30,
             time.perf_counter() - begin,
-            ", ".join(f"{tokens:,}: {rate:,.0f}" for tokens, rate in rates.items()),
+            ", ".join(f"{tokens:,}: {s.rate:,.0f} tokens/s ({s.launching:.0%})" for tokens, s in seen.items()),
         )
-        found = Calibration(budget, peak, rates[budget], matrix_rate(encoder.device))
-        _write(file, asdict(found))
+        found = Calibration(budget, seen[budget].peak, seen[budget].rate, matrix_rate(encoder.device))
+        _write(file, asdict(found) | {"layers": encoder.forward.name})
         return found
+
+
+def recalled(facts: ModelFacts, device: str, precision: str, longest: int) -> Calibration | None:
+    """Return what is noted of such an encoder, before there is one; None: nothing."""
+    return _recall(_cache_file(facts, torch.device(device), precision, longest), longest)
 
 
 def remember(encoder: Encoder, budget: int) -> None:
     """Note a budget that had to be lowered, for the runs of a day: what was short may have been someone else."""
-    with _locked(_cache_file(encoder)) as file:
-        _write(file, {"budget": budget, "peak": 0, "until": time.time() + 86_400})
+    with _locked(_file_of(encoder)) as file:
+        until = time.time() + 86_400
+        _write(file, {"budget": budget, "peak": 0, "until": until, "layers": encoder.forward.name})
 
 
-def _search(encoder: Encoder, free: int) -> tuple[int, int, dict[int, float]]:
-    """Return the budget, its peak bytes, and the tokens/s of every budget tried."""
-    rates: dict[int, float] = {}
-    peaks: dict[int, int] = {}
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Batches of one size: tokens/s, the share of the time that launching them took, the peak bytes."""
+
+    rate: float
+    launching: float
+    peak: int
+
+
+def _search(encoder: Encoder, free: int) -> tuple[int, dict[int, _Seen]]:
+    """Return the budget, and what was seen of every budget tried."""
+    seen: dict[int, _Seen] = {}
     tokens, end = max(FIRST, encoder.longest), max(LAST, encoder.longest)
     while tokens <= end:
-        seen = _try(encoder, tokens)
-        if seen is None and not peaks and tokens > encoder.longest:
+        now = _try(encoder, tokens)
+        if now is None and not seen and tokens > encoder.longest:
             end = tokens = max(tokens // 2, encoder.longest)
             continue
-        if seen is None:
+        if now is None:
             break
-        rates[tokens], peaks[tokens] = seen
-        half = tokens // 2
-        if half in rates and rates[tokens] < _GAIN * rates[half]:
-            return half, peaks[half], rates
-        next_peak = 3 * peaks[tokens] - 2 * peaks[half] if half in peaks else 2 * peaks[tokens]
-        if next_peak > _SHARE * free:
+        seen[tokens] = now
+        half = seen.get(tokens // 2)
+        if half and now.rate < (_GAIN if half.launching < _LAUNCHING else 1 / _GAIN) * half.rate:
+            return tokens // 2, seen
+        if (3 * now.peak - 2 * half.peak if half else 2 * now.peak) > _SHARE * free:
             break
         tokens *= 2
-    if not peaks:
+    if not seen:
         raise ModelError(
             f"{encoder.device} has too little memory for one chunk of {encoder.longest} tokens: "
             "use shorter --chunk-tokens, or --precision fp16."
         )
-    budget = max(peaks)
-    return budget, peaks[budget], rates
+    return max(seen), seen
 
 
-def _try(encoder: Encoder, tokens: int) -> tuple[float, int] | None:
+def _try(encoder: Encoder, tokens: int) -> _Seen | None:
     try:
         return _measure(encoder, tokens)
     except torch.OutOfMemoryError:
@@ -129,23 +145,27 @@ def _try(encoder: Encoder, tokens: int) -> tuple[float, int] | None:
     return None
 
 
-def _measure(encoder: Encoder, tokens: int) -> tuple[float, int]:
-    """Return tokens/s and the peak bytes of batches of `tokens`; 0.2 s at least are timed."""
+def _measure(encoder: Encoder, tokens: int) -> _Seen:
+    """Run batches of `tokens`; 0.2 s at least are timed."""
     batch = _full_batch(encoder, tokens)
     before = torch.cuda.memory_allocated(encoder.device)
     torch.cuda.reset_peak_memory_stats(encoder.device)
     encoder.run(batch, encoder.forward)
     torch.cuda.synchronize(encoder.device)
-    best, n = 0.0, 1
+    best = launch = math.inf
+    n = 1
     for _ in range(4):
         begin = time.perf_counter()
-        for _ in range(n):
+        encoder.run(batch, encoder.forward)
+        launch = min(launch, time.perf_counter() - begin)
+        for _ in range(n - 1):
             encoder.run(batch, encoder.forward)
         torch.cuda.synchronize(encoder.device)
         taken = time.perf_counter() - begin
-        best = max(best, n * tokens / taken)
+        best = min(best, taken / n)
         n = max(1, int(0.1 * n / taken))
-    return best, torch.cuda.max_memory_allocated(encoder.device) - before
+    peak = torch.cuda.max_memory_allocated(encoder.device) - before
+    return _Seen(tokens / best, launch / best, peak)
 
 
 def _full_batch(encoder: Encoder, tokens: int) -> Batch:
@@ -163,17 +183,19 @@ def _free_memory(encoder: Encoder) -> int:
     return int(min(free, allowed - torch.cuda.memory_allocated(encoder.device)))
 
 
-def _cache_file(encoder: Encoder) -> Path:
+def _file_of(encoder: Encoder) -> Path:
+    return _cache_file(encoder.facts, encoder.device, encoder.precision, encoder.longest)
+
+
+def _cache_file(facts: ModelFacts, device: torch.device, precision: str, longest: int) -> Path:
     import transformers
 
-    facts = encoder.facts
     weights = [(f.name, f.stat().st_size) for f in sorted(facts.folder.glob("*.safetensors"))]
     key: dict[str, Any] = {
         "model": [(facts.folder / "config.json").read_text(encoding="utf8"), weights],
-        "device": [torch.cuda.get_device_name(encoder.device), torch.cuda.mem_get_info(encoder.device)[1]],
-        "precision": encoder.precision,
-        "longest": encoder.longest,
-        "layers": encoder.forward.name,
+        "device": [torch.cuda.get_device_name(device), torch.cuda.mem_get_info(device)[1]],
+        "precision": precision,
+        "longest": longest,
         "versions": [__version__, torch.__version__, transformers.__version__, torch.version.cuda],
     }
     name = blake2b(json.dumps(key).encode(), digest_size=16).hexdigest()
@@ -195,11 +217,14 @@ def _locked(file: Path) -> Iterator[Path | None]:
         yield file
 
 
-def _recall(file: Path | None, longest: int) -> Calibration | None:
-    """Return what is noted, unless it makes no sense or had to be lowered more than a day ago."""
+def _recall(file: Path | None, longest: int, layers: str = "") -> Calibration | None:
+    """Return what is noted, of such layers if they are named.
+
+    None also if it makes no sense or had to be lowered more than a day ago.
+    """
     try:
         known = json.loads(file.read_text(encoding="ascii")) if file else None
-        if known is None or known.pop("until", math.inf) < time.time():
+        if known is None or known.get("until", math.inf) < time.time() or layers not in ("", known["layers"]):
             return None
         rates = (float(known.get(name, 0.0)) for name in ("rate", "matrix_rate"))
         found = Calibration(int(known["budget"]), int(known["peak"]), *rates)
@@ -208,6 +233,6 @@ def _recall(file: Path | None, longest: int) -> Calibration | None:
     return found if longest <= found.budget <= max(LAST, longest) and found.peak >= 0 else None
 
 
-def _write(file: Path | None, content: dict[str, float]) -> None:
+def _write(file: Path | None, content: dict[str, Any]) -> None:
     if file is not None:
         keep(file, json.dumps(content))

@@ -19,6 +19,7 @@ from embed_corpus.engine.load import DTYPES, load_model, position_offset
 from embed_corpus.engine.packed import Packed
 from embed_corpus.engine.padded import PADDED_WINDOW, PaddedLayers
 from embed_corpus.engine.pooling import pool
+from embed_corpus.engine.transfer import STEPS, Sent, Streams, upload
 from embed_corpus.errors import ModelError
 from embed_corpus.feed.packing import MIN_TOKENS, Packer, make_batch, split_batch
 
@@ -41,25 +42,21 @@ _CHANGE_PAUSE = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """Vectors on their way from the device.
+    """Vectors of a batch on their way from the device.
 
     Attributes:
-        pieces: float32[n, dim] on the host each, and the GPU's time from begin to end of it (None: it is there).
-        finish: what is still to be done to the joined vectors; it is told the GPU's seconds.
+        pieces: what was sent, in order: more than one if the batch had to be split.
+        finish: what is still to be done to the joined vectors; it is told the GPU's seconds by step.
     """
 
-    pieces: list[tuple[torch.Tensor, tuple[torch.cuda.Event, torch.cuda.Event] | None]]
-    finish: Callable[[NDArray[np.float32], float], NDArray[np.float32]]
+    pieces: list[Sent]
+    finish: Callable[[NDArray[np.float32], list[float]], NDArray[np.float32]]
 
     def result(self) -> NDArray[np.float32]:
         """Wait for the vectors, float32[n_chunks, dim]."""
-        busy = 0.0
-        for _, times in self.pieces:
-            if times is not None:
-                times[1].synchronize()
-                busy += times[0].elapsed_time(times[1]) / 1000
-        vectors = [piece.numpy() for piece, _ in self.pieces]
-        return self.finish(vectors[0] if len(vectors) == 1 else np.concatenate(vectors), busy)
+        vectors, seconds = zip(*(piece.wait() for piece in self.pieces), strict=True)
+        joined = vectors[0] if len(vectors) == 1 else np.concatenate(vectors)
+        return self.finish(joined, [sum(step) for step in zip(*seconds, strict=True)])
 
 
 class Encoder:
@@ -80,7 +77,7 @@ class Encoder:
         measured: the token budget was measured, not asked for.
         calibration: what was measured with it.
         redone: texts whose vectors were not finite and were computed again in fp32.
-        busy: seconds that the GPU worked on batches whose vectors were taken; 0 on a CPU.
+        seconds: the GPU's, by step, for batches whose vectors were taken since `release`; zeros on a CPU.
     """
 
     def __init__(
@@ -112,7 +109,7 @@ class Encoder:
         self.measured = False
         self.calibration: Calibration | None = None
         self.redone = 0
-        self.busy = 0.0
+        self.seconds = dict.fromkeys(STEPS, 0.0)
         self.model: Any = load_model(facts, DTYPES[precision], self.device) if model is None else model
         self._offset = position_offset(self.model)
         self.config: Any = self.model.config
@@ -122,6 +119,7 @@ class Encoder:
             self.model, precision, self.device, self.longest, pooling=facts.pooling, compiled=compiled
         )
         self.padded = False
+        self._streams = Streams(self.device) if self.device.type == "cuda" else None
         self._wide: Encoder | None = None
         self._changes: list[float] = []
 
@@ -139,8 +137,9 @@ class Encoder:
         )
 
     def release(self) -> None:
-        """Let go of what only the self-test needed."""
+        """Let go of what only the self-test needed, and forget the time it took."""
         self.model = None
+        self.seconds = dict.fromkeys(STEPS, 0.0)
 
     @property
     def batch_tokens(self) -> int:
@@ -165,13 +164,14 @@ class Encoder:
             ModelError: the device's memory cannot hold even the longest text.
         """
 
-        def finish(vectors: NDArray[np.float32], busy: float) -> NDArray[np.float32]:
-            self.busy += busy
+        def finish(vectors: NDArray[np.float32], seconds: list[float]) -> NDArray[np.float32]:
+            for step, more in zip(STEPS, seconds, strict=True):
+                self.seconds[step] += more
             return self._mend(batch, vectors)
 
         return Pending(self._send(batch), finish)
 
-    def _send(self, batch: Batch) -> list[tuple[torch.Tensor, tuple[torch.cuda.Event, torch.cuda.Event] | None]]:
+    def _send(self, batch: Batch) -> list[Sent]:
         # Each try ends before the next begins: a caught error keeps the tensors of its frames alive.
         for _ in range(2):
             try:
@@ -204,14 +204,16 @@ class Encoder:
 
             remember(self, self.token_budget)
 
-    @torch.inference_mode()
     def run(self, batch: Batch, forward: Forward) -> torch.Tensor:
         """Embed a batch by some way; float32[n_chunks, dim] on the device."""
-        packed = self._upload(batch, forward)
+        return self._vectors(self._upload(batch, forward), forward)
+
+    @torch.inference_mode()
+    def _vectors(self, packed: Packed, forward: Forward) -> torch.Tensor:
         states = forward(packed)
         if forward.pools:
-            return self._unit(states[: batch.n_chunks].float())
-        return self.pool(states, packed.edges[: batch.n_chunks + 1])
+            return self._unit(states[: packed.n_texts].float())
+        return self.pool(states, packed.edges[: packed.n_texts + 1])
 
     def pool(self, hidden: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
         """Turn packed token states [T, H] into vectors, float32[N, dim]."""
@@ -221,34 +223,19 @@ class Encoder:
         return ops.unit_rows(vectors) if self.facts.normalize else vectors
 
     def _upload(self, batch: Batch, forward: Forward) -> Packed:
-        """Bring a batch to the device in one copy of int32, from pinned memory."""
         arrays = {"ids": batch.input_ids, "positions": batch.position_ids + np.int32(self._offset)}
         arrays |= forward.layout(batch.cu_seqlens, len(batch.input_ids))
-        # Sections begin at multiples of 64 bytes: kernels are built once for aligned addresses, not for each.
-        begins = np.cumsum([0, *(-(-a.size // 16) * 16 for a in arrays.values())]).tolist()
-        host = torch.empty(begins[-1], dtype=torch.int32, pin_memory=self.device.type == "cuda")
-        flat = host.numpy()
-        for begin, array in zip(begins, arrays.values(), strict=False):
-            flat[begin : begin + array.size] = array.reshape(-1)
-        there = host.to(self.device, non_blocking=True)
-        parts: dict[str, Any] = {
-            name: there[begin : begin + array.size].view(array.shape)
-            for begin, (name, array) in zip(begins, arrays.items(), strict=False)
-        }
         longest = self.longest if self.device.type == "cuda" else batch.max_length
+        parts: dict[str, Any] = upload(arrays, self.device)
         return Packed(max_length=longest, cu_seqlens=batch.cu_seqlens, **parts)
 
-    def _through(self, batch: Batch) -> tuple[torch.Tensor, tuple[torch.cuda.Event, torch.cuda.Event] | None]:
+    def _through(self, batch: Batch) -> Sent:
         """Run a batch and set the copy of its vectors to the host going."""
-        if self.device.type == "cpu":
-            return self.run(batch, self.forward), None
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-        begin.record()
-        vectors = self.run(batch, self.forward)
-        host = torch.empty(vectors.shape, dtype=torch.float32, pin_memory=True)
-        host.copy_(vectors, non_blocking=True)
-        end.record()
-        return host, (begin, end)
+        if self._streams is None:
+            return Sent(self.run(batch, self.forward))
+        return self._streams.send(
+            lambda: self._upload(batch, self.forward), lambda packed: self._vectors(packed, self.forward)
+        )
 
     def _mend(self, batch: Batch, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute the vectors that are not finite again, each text alone, in fp32."""

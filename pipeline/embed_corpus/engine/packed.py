@@ -44,6 +44,11 @@ class Packed:
     pooled_rows: Tensor | None = None
 
     @property
+    def n_texts(self) -> int:
+        """Texts laid end to end."""
+        return len(self.cu_seqlens) - 1
+
+    @property
     def last_tiles(self) -> Tensor | None:
         """The tiles that the last layer needs."""
         return self.tiles if self.pooled_tiles is None else self.pooled_tiles

@@ -69,12 +69,12 @@ class Loader:
 
     Attributes:
         workers: processes that chunk; 0: this one does, when it is asked for the next block.
-        seconds: spent reading, chunking (over all processes), and waited for the next block.
+        seconds: spent reading, and chunking over all processes.
     """
 
     def __init__(self, chunking: Chunking, columns: Columns, keep_types: dict[str, pa.DataType], workers: int) -> None:
         self.workers = workers
-        self.seconds = {"read": 0.0, "chunk": 0.0} | ({"wait": 0.0} if workers else {})
+        self.seconds = {"read": 0.0, "chunk": 0.0}
         self._chunking, self._columns, self._keep_types = chunking, columns, keep_types
         self._chunker = None if workers else chunking.chunker()
         self._lock = Lock()
@@ -93,15 +93,8 @@ class Loader:
         limit = self.workers * _EACH * LARGE.n_bytes
         sent = ahead(((block, self._send(block)) for block in self._read(shards)), limit, _weight)
         with closing(sent):
-            while True:
-                begin = time.perf_counter()
-                block, future = next(sent, (None, None))
-                if block is not None:
-                    block = self._received(block, future)
-                self.seconds["wait"] += time.perf_counter() - begin
-                if block is None:
-                    return
-                yield block
+            for block, future in sent:
+                yield self._received(block, future)
 
     def close(self) -> None:
         """Let the loader processes end, and wait for that: left to itself, a queue may be shut before they are told."""
@@ -164,7 +157,9 @@ class Loader:
 
     def _new_pool(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self.workers, context, _begin, (self._chunking,))
+        pool = ProcessPoolExecutor(self.workers, context, _begin, (self._chunking,))
+        pool.submit(_nothing)  # the first item starts the processes
+        return pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +187,9 @@ def _begin(chunking: Chunking) -> None:
     end_with_parent()
     one_thread()
     _chunker = chunking.chunker()
+
+
+def _nothing() -> None: ...
 
 
 def _chunk(texts: pa.StringArray) -> _Done:

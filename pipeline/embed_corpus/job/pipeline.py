@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embed_corpus.feed.ahead import behind
+from embed_corpus.data import Batch
+from embed_corpus.feed.ahead import ahead, behind
 from embed_corpus.sink.parts import PartWriter
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from embed_corpus.data import Batch, Block, Counts, Shard
+    from embed_corpus.data import Block, Counts, Shard
     from embed_corpus.engine.encoder import Encoder, Pending
+    from embed_corpus.feed.packing import Packer
     from embed_corpus.job.loader import Loader
     from embed_corpus.sink.layout import Layout
     from embed_corpus.sink.parts import PartFormat
@@ -132,6 +134,8 @@ class _Sink:
 
 _AHEAD = 3
 """Batches that a GPU has before it."""
+_PACKED = 2
+"""Batches that wait to be sent to it."""
 
 
 def embed_blocks(
@@ -140,7 +144,8 @@ def embed_blocks(
     """Pack the blocks' chunks, encode the batches, and give each block its vectors back, in order.
 
     Batches pay no heed to where a block or a shard ends; only the blocks of a few batches wait. A
-    GPU always has some batches before it, so that it never waits for this process.
+    GPU always has some batches before it, so that it never waits for this process; where the loader has
+    processes of its own, packing has a thread of its own.
     """
     from embed_corpus.engine.ceiling import flops
 
@@ -161,16 +166,15 @@ def embed_blocks(
             n_ready += len(ready[-1])
         stages.add("encode", begin)
 
-    def encode(batches: Iterable[Batch]) -> None:
-        """Set batches going, some ahead of the vectors that are waited for."""
-        for batch in batches:
-            begin = time.perf_counter()
-            flying.append(encoder.submit(batch))
-            packer.budget = encoder.batch_tokens  # lowered, if memory ran out
-            stages.flops += flops(encoder, np.diff(batch.cu_seqlens))
-            stages.n_batches += 1
-            stages.add("encode", begin)
-            take_in(n_ahead)
+    def encode(batch: Batch) -> None:
+        """Set a batch going, ahead of the vectors that are waited for."""
+        begin = time.perf_counter()
+        flying.append(encoder.submit(batch))
+        packer.budget = encoder.batch_tokens  # lowered, if memory ran out
+        stages.flops += flops(encoder, np.diff(batch.cu_seqlens))
+        stages.n_batches += 1
+        stages.add("encode", begin)
+        take_in(n_ahead)
 
     def done() -> Iterator[tuple[Block, NDArray[np.float32]]]:
         nonlocal ready, n_ready
@@ -179,12 +183,49 @@ def embed_blocks(
             ready, n_ready = [vectors[n:]], n_ready - n
             yield waiting.popleft(), vectors[:n]
 
-    with closing(blocks):
-        for block in blocks:
-            waiting.append(block)
-            if block.chunks is not None:
-                encode(packer.add(block.chunks))
+    items = _packed(blocks, packer, stages)
+    if stages.loader.workers:
+        items = _waited(ahead(items, _PACKED, lambda item: isinstance(item, Batch)), stages)
+    with closing(items):
+        for item in items:
+            if isinstance(item, Batch):
+                encode(item)
+            else:
+                waiting.append(item)
             yield from done()
-    encode(packer.flush())
     take_in(0)
     yield from done()
+
+
+def _packed(
+    blocks: Generator[Block, None, None], packer: Packer, stages: Stages
+) -> Generator[Block | Batch, None, None]:
+    """Yield each block, then the batches that it filled."""
+
+    def timed(batches: Iterator[Batch]) -> Iterator[Batch]:
+        while True:
+            begin = time.perf_counter()
+            batch = next(batches, None)
+            stages.add("pack", begin)
+            if batch is None:
+                return
+            yield batch
+
+    with closing(blocks):
+        for block in blocks:
+            yield block
+            if block.chunks is not None:
+                yield from timed(packer.add(block.chunks))
+    yield from timed(packer.flush())
+
+
+def _waited(items: Generator[Block | Batch, None, None], stages: Stages) -> Generator[Block | Batch, None, None]:
+    """Count the time for which the device's thread waits for batches."""
+    with closing(items):
+        while True:
+            begin = time.perf_counter()
+            item = next(items, None)
+            stages.add("wait", begin)
+            if item is None:
+                return
+            yield item

@@ -13,7 +13,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import Lock, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from embed_corpus.chunk.tokenizer import SLOW
 from embed_corpus.engine.cache import keep_kernels
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embed_corpus.data import Shard
-    from embed_corpus.engine.encoder import Encoder
+    from embed_corpus.engine.calibrate import Calibration
     from embed_corpus.job.loader import Chunking
     from embed_corpus.job.pipeline import Stages
     from embed_corpus.job.workers import WorkerSpec
@@ -110,27 +110,27 @@ def _embed(parent: _Parent, spec: WorkerSpec) -> None:
     ahead = spec.loader_workers if spec.loader_workers is not None else cuda
     if ahead:
         one_thread()
-    beside = ThreadPoolExecutor(1).submit(_sampled, spec) if ahead else None  # while the model is loaded
+    beside = ThreadPoolExecutor(1).submit(_feed, spec) if ahead else None  # while the model is loaded
     torch.set_num_threads(min(len(spec.cores), 4) if cuda else len(spec.cores))
     encoder = Encoder(spec.facts, spec.device, spec.precision, spec.chunking.chunk_tokens, compiled=spec.compiled)
-    sample = beside.result() if beside else _Sample([], 0.0, replace(spec.chunking, fast=False), SLOW)
-    notes = get_ready(encoder, spec.token_budget)  # not beside other work: it times the device
-    if spec.precision == "fp8":
-        notes.append(check_fp8(encoder, sample.chunks or _sampled(spec).chunks, forced=spec.force_fp8))
-    encoder.release()
-    parent.send(Ready(numerics(encoder), encoder.token_budget, tuple(notes)))
-    n_loaders = _loader_workers(spec, encoder, sample.rate)
-    loader = Loader(sample.chunking, spec.columns, spec.form.keep_types, n_loaders)
-    stages = Stages(loader, encoder, spec.form, spec.layout, digest(numerics(encoder)))
-    if loader.workers:
-        sys.setswitchinterval(0.0005)  # kernels are launched from here: other threads shall not hold it up for long
-    Thread(target=_beat, args=(parent, stages), daemon=True).start()
-    utilization = Utilization(f"GPU-{torch.cuda.get_device_properties(encoder.device).uuid}") if cuda else None
+    sample, loader = beside.result() if beside else (_Sample([], 0.0, replace(spec.chunking, fast=False), SLOW), None)
     try:
+        notes = get_ready(encoder, spec.token_budget)  # not beside other work if it is to time the device
+        if spec.precision == "fp8":
+            notes.append(check_fp8(encoder, sample.chunks or _sampled(spec).chunks, forced=spec.force_fp8))
+        encoder.release()
+        parent.send(Ready(numerics(encoder), encoder.token_budget, tuple(notes)))
+        loader = loader or _loader(spec, sample, encoder.calibration)
+        stages = Stages(loader, encoder, spec.form, spec.layout, digest(numerics(encoder)))
+        if loader.workers:
+            sys.setswitchinterval(0.0005)  # kernels are launched from here: no other thread shall hold it up for long
+        Thread(target=_beat, args=(parent, stages), daemon=True).start()
+        utilization = Utilization(f"GPU-{torch.cuda.get_device_properties(encoder.device).uuid}") if cuda else None
         embed_shards(parent.shards(), stages, parent.send)
         parent.send(Ended(_stats(spec, stages, sample.lane, utilization.mean() if utilization else None)))
     finally:
-        loader.close()
+        if loader is not None:
+            loader.close()
 
 
 def _beat(parent: _Parent, stages: Stages) -> None:
@@ -152,6 +152,19 @@ class _Sample:
     rate: float
     chunking: Chunking
     lane: str
+
+
+def _feed(spec: WorkerSpec) -> tuple[_Sample, Loader | None]:
+    """Judge the beginning of the input, and start the loader processes if it is known how many the device wants."""
+    from embed_corpus.engine.calibrate import recalled
+
+    sample = _sampled(spec)
+    device = None
+    if spec.loader_workers is None and spec.token_budget is None:
+        device = recalled(spec.facts, spec.device, spec.precision, spec.chunking.chunk_tokens)
+        if device is None:
+            return sample, None
+    return sample, _loader(spec, sample, device)
 
 
 def _sampled(spec: WorkerSpec) -> _Sample:
@@ -178,30 +191,31 @@ def _beginnings(spec: WorkerSpec) -> Iterator[str]:
                         return
 
 
-def _loader_workers(spec: WorkerSpec, encoder: Encoder, rate: float) -> int:
-    """Return how many processes shall chunk: those asked for, else what the device eats and half as much again.
+def _loader(spec: WorkerSpec, sample: _Sample, device: Calibration | None) -> Loader:
+    """Start as many processes that chunk as are asked for, else what the device eats and half as much again.
 
     A CPU gets none, as its threads would have to share the cores with them; a GPU leaves two cores to the
-    threads that launch and write. `rate`: tokens/s of one process.
+    threads that launch and write, and gets all others if its speed is unknown.
     """
-    if spec.loader_workers is not None:
-        return spec.loader_workers
-    if spec.device == "cpu":
-        return 0
     most = max(1, len(spec.cores) - 2)
-    wanted = encoder.calibration.rate if encoder.calibration else 0.0
-    return min(most, math.ceil(1.5 * wanted / rate)) if wanted and rate else most
+    n = spec.loader_workers
+    if n is None:
+        n = 0 if spec.device == "cpu" else most
+        if device is not None and device.rate and sample.rate:
+            n = min(most, math.ceil(1.5 * device.rate / sample.rate))
+    return Loader(sample.chunking, spec.columns, spec.form.keep_types, n)
 
 
 def _stats(spec: WorkerSpec, stages: Stages, lane: str, utilization: float | None) -> WorkerStats:
     elapsed = time.perf_counter() - stages.begin
     calibration = stages.encoder.calibration
-    seconds: dict[str, Any] = stages.loader.seconds | stages.seconds
+    on_device = stages.encoder.seconds if stages.encoder.device.type == "cuda" else {}
+    seconds = stages.loader.seconds | stages.seconds | on_device
     return WorkerStats(
         device=spec.device,
         elapsed=elapsed,
         seconds={stage: round(value, 3) for stage, value in seconds.items()},
-        busy=stages.encoder.busy,
+        busy=stages.encoder.seconds["forward"],
         flops_per_s=stages.flops / max(elapsed, 1e-9),
         matrix_rate=calibration.matrix_rate if calibration else 0.0,
         utilization=utilization,
