@@ -90,11 +90,11 @@ def left_in(folder: Path) -> list[str]:
 
 
 def failing(error: BaseException, at: int = 1, then: Callable[..., Any] | None = None) -> Callable[..., Any]:
-    """Give a function that raises at call `at`, and else does what it did before."""
+    """Give a function that raises at call `at` (0: at each), and else does what it did before."""
     calls = iter(range(1, 1000))
 
     def fail(*args: Any, **kwargs: Any) -> Any:
-        if next(calls) == at:
+        if at in (0, next(calls)):
             raise error
         assert then is not None
         return then(*args, **kwargs)

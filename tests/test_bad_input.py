@@ -15,6 +15,10 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from embed_corpus.data import Reject
+from embed_corpus.sink.layout import Layout
+from embed_corpus.sink.rejects import publish_rejects, read_rejects
+
 PARQUET = [b"first", None, b"", b" \n", b"not \xff\xfe utf8", b"second", b"third"]
 """Texts; the ids are p0, p1, … but the last one's, which is p0 again."""
 JSONL = [
@@ -111,6 +115,29 @@ def test_every_reject_is_listed(mixed: Result) -> None:
     assert sorted((line["source"], line["row"], line["reason"]) for line in lines) == EXPECTED
     assert {line["row"]: line["doc_id"] for line in lines if line["reason"] == "duplicate_id"} == {5: "j0", 6: "p0"}
     assert "again" not in json.dumps(lines)
+
+
+def test_rejected_texts_on_request(tmp_path: Path) -> None:
+    """With --reject-bytes N the record holds the first N bytes of what was refused, invalid ones as \\xNN."""
+    rejects = [
+        Reject("a.jsonl", 0, "bad_json", value=b'{"text": "wing'),
+        Reject("a.jsonl", 1, "invalid_utf8", value=b"ab\xffcd"),
+        Reject("a.jsonl", 2, "no_tokens", value="aé".encode()),
+    ]
+    publish_rejects(Layout(tmp_path), "5ha4d", rejects, 4)
+    assert [r["value"] for r in read_rejects(Layout(tmp_path), "5ha4d")] == ['{"te', "ab\\xffc", "aé"]
+    assert Reject("a", 0, "", value="aé".encode()).to_json(2)["value"] == "a"
+
+
+def test_strict(tmp_path: Path, tiny_model: Path) -> None:
+    """With --strict one bad row is one too many; its text is on record if asked for."""
+    (tmp_path / "in.jsonl").write_bytes(b'{"text": "good"}\n' * 3 + b"{bad\n" + b'{"text": " "}\n{"text": "b\xff"}\n')
+    line = ("run", tmp_path / "in.jsonl", tmp_path / "out", "--model", tiny_model, "--devices", "cpu")
+    done = command(*line, "--strict", "--reject-bytes", "100")
+    assert done.returncode == 3, done.stderr
+    assert "2 of 6 rows were rejected" in done.stderr
+    listed = command("status", tmp_path / "out", "--rejects").stdout.splitlines()
+    assert [json.loads(row)["value"] for row in listed] == ["{bad", " ", '{"text": "b\\xff"}']
 
 
 def test_result_with_rejects_is_sound(mixed: Result) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pyarrow import RecordBatch
 
-__all__ = ["Batch", "Block", "Chunks", "Counts", "Reject", "Rows", "Shard"]
+__all__ = ["SHOWN_BYTES", "Batch", "Block", "Chunks", "Counts", "Reject", "Rows", "Shard"]
 
 
 _SUFFIX = re.compile(r"(?i)\.(parquet|jsonl|ndjson)(\.(gz|zst))?$")
@@ -62,15 +62,34 @@ class Shard:
         }
 
 
+SHOWN_BYTES = 1024
+"""Bytes of a rejected value that are kept, for those who want to see them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A row that could not be embedded, with its reason and where it came from."""
+    """A row that could not be embedded, with its reason, where it came from and how its text begins (bytes)."""
 
     source: str
     row: int
     reason: str
     detail: str = ""
     doc_id: str | None = None
+    value: bytes = b""
+
+    def to_json(self, shown: int = 0) -> dict[str, Any]:
+        """Return the fields, with `shown` bytes of the value: what is no UTF-8 among them as \\xNN."""
+        fields = {name: getattr(self, name) for name in ("source", "row", "reason", "detail", "doc_id")}
+        if not shown:
+            return fields
+        value = self.value[:shown]
+        try:
+            text = value.decode()
+        except UnicodeDecodeError as error:
+            if error.reason == "unexpected end of data":  # cut within a character
+                value = value[: error.start]
+            text = value.decode(errors="backslashreplace")
+        return fields | {"value": text}
 
 
 @dataclass(frozen=True, slots=True)

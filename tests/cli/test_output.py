@@ -208,10 +208,10 @@ def test_unknown_command(call: Call) -> None:
 def test_another_job_that_was_faster(begun: JobConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two jobs that begin in one new OUT at once, the later one finds the other's mark and is refused."""
 
-    def slower(final: Path, content: dict[str, object], tmp: Path) -> str:
+    def slower(final: Path, content: dict[str, object], tmp: Path, **how: bool) -> str:
         if final.name == "job.json" and not final.exists():
             publish_json(final, content | {"job": "of the other", "fields": {"long": "truncate"}}, tmp)
-        return publish_json(final, content, tmp)
+        return publish_json(final, content, tmp, **how)
 
     monkeypatch.setattr(job_prepare, "publish_json", slower)
     with pytest.raises(UsageError, match="belongs to another job"):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from embed_corpus.errors import OutputError, StoreError
-from embed_corpus.sink.commit import attempt, publish, publish_json, replace_json, sweep
+from embed_corpus.errors import OutputError, StoreError, UsageError
+from embed_corpus.sink import commit
+from embed_corpus.sink.commit import alone_on, attempt, publish, publish_json, replace_json, sweep
 from embed_corpus.sink.layout import Layout
 from part_blocks import (
     Killed,
@@ -51,19 +53,58 @@ def test_bytes_before_name_before_return(tmp_path: Path, monkeypatch: pytest.Mon
     assert events == [f"fsync {tmp_path / 'made'}", f"link {final}", f"fsync {tmp_path / 'data'}"]
 
 
-@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV])
+NO_LINKS = [errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV]
+
+
+@pytest.mark.parametrize("number", NO_LINKS)
 def test_no_hard_links(layout: Layout, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """A file system without hard links ends the run with exit code 78, and nothing is visible or left."""
-    monkeypatch.setattr(os, "link", failing(OSError(number, os.strerror(number))))
-    with pytest.raises(StoreError, match=r"out/_embed/rejects: .*cannot link.*Put OUT on a local disk") as error:
+    """Without hard links a part is renamed, replacing nothing: the same bytes, and the first wins."""
+    monkeypatch.setattr(os, "link", failing(OSError(number, os.strerror(number)), at=0))
+    write(layout, six_rows())
+    before = [(layout.data / name).stat() for name in layout.parts()]
+    write(layout, six_rows())
+    assert [(layout.data / name).stat() for name in layout.parts()] == before
+    assert left_in(layout.tmp) == []
+
+
+@pytest.fixture
+def poor_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that has neither hard links nor RENAME_NOREPLACE."""
+    monkeypatch.setattr(os, "link", failing(OSError(errno.EPERM, "Operation not permitted"), at=0))
+    monkeypatch.setattr(commit, "_rename_noreplace", failing(OSError(errno.EINVAL, "Invalid argument"), at=0))
+
+
+@pytest.mark.usefixtures("poor_store")
+def test_no_atomic_publishing(layout: Layout) -> None:
+    """A file system with neither ends the run with exit code 78 and the way out, and nothing is visible or left."""
+    with pytest.raises(StoreError, match=r"out/_embed/rejects: .*can neither link.*--single-writer") as error:
         write(layout, six_rows())
     assert error.value.exit_code == 78
     assert (layout.parts(), left_in(layout.tmp)) == ([], [])
 
 
+@pytest.mark.usefixtures("poor_store")
+def test_single_writer(layout: Layout) -> None:
+    """A run that is alone on OUT renames there, and still replaces nothing."""
+    alone = replace(layout, alone=True)
+    write(alone, six_rows())
+    before = [(alone.data / name).stat() for name in alone.parts()]
+    write(alone, six_rows())
+    assert [(alone.data / name).stat() for name in alone.parts()] == before != []
+
+
+def test_alone_on(tmp_path: Path) -> None:
+    """A second run that says it is the only one is refused while the first is at work."""
+    with alone_on(tmp_path / "_embed"), pytest.raises(UsageError, match="another run"), alone_on(tmp_path / "_embed"):
+        pass
+    with alone_on(tmp_path / "_embed"):
+        pass
+
+
 def test_no_hard_links_for_root_squash(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """Python's own PermissionError for EPERM is told from a lack of access: it is the store's, 78."""
     monkeypatch.setattr(os, "link", failing(PermissionError(errno.EPERM, "Operation not permitted")))
+    monkeypatch.setattr(commit, "_rename_noreplace", failing(OSError(errno.EINVAL, "Invalid argument")))
     with pytest.raises(StoreError):
         publish_json(layout.job, {}, layout.tmp)
     assert left_in(layout.meta) == ["tmp"]

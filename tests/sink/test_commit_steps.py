@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 
@@ -64,4 +63,4 @@ def test_stopped_at_a_commit_step(
     stats = write(layout, six_rows())
     assert the_part(layout).read_bytes() == the_part(whole).read_bytes()
     assert stats["sha256"] == sha256(the_part(whole).read_bytes()).hexdigest()
-    assert read_rejects(layout, "5ha4d") == [asdict(BAD)]
+    assert read_rejects(layout, "5ha4d") == [BAD.to_json()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -58,7 +57,7 @@ def test_rejects_round_trip(layout: Layout) -> None:
     recorded = [BAD, Reject("é/b\n.parquet", 2**40, "empty", "line\r\n\u2028'\"", "id\0")]
     publish_rejects(layout, "a", recorded)
     publish_rejects(layout, "b", [])
-    assert read_rejects(layout, "a") == [asdict(reject) for reject in recorded]
+    assert read_rejects(layout, "a") == [reject.to_json() for reject in recorded]
     assert read_rejects(layout, "b") == []
     assert left_in(layout.rejects) == ["a.jsonl.zst"]
 

@@ -168,6 +168,17 @@ def _paths(ctx: click.Context, paths: tuple[str, ...]) -> tuple[tuple[str, ...],
     help="Rows that may be rejected (10 always may; empty texts do not count). 0: none.",
 )
 @click.option(
+    "--reject-bytes",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Put the first N bytes of a rejected text on record with it (1024 at most).",
+)
+@click.option(
+    "--strict", is_flag=True, help="No reject but empty texts, no id twice: --max-rejects 0 --on-duplicate error."
+)
+@click.option(
     "--on-duplicate",
     type=click.Choice(["report", "error", "ignore"]),
     default="report",
@@ -183,6 +194,11 @@ def _paths(ctx: click.Context, paths: tuple[str, ...]) -> tuple[tuple[str, ...],
 )
 @click.option("--overwrite", is_flag=True, help="If OUT holds the result of another job, delete that first.")
 @click.option("--prune", is_flag=True, help="Set parts aside whose input is gone or has changed.")
+@click.option(
+    "--single-writer",
+    is_flag=True,
+    help="For file systems that can publish nothing atomically: no other run ever writes to OUT.",
+)
 @click.option("--quiet", is_flag=True, help="Only warnings and errors.")
 @click.pass_context
 def command(ctx: click.Context, /, paths: tuple[str, ...], *, quiet: bool, **options: Any) -> None:

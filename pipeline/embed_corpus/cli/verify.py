@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from embed_corpus.errors import OutputError
+from embed_corpus.errors import Interrupted, OutputError
 
 __all__ = ["command"]
 
@@ -22,18 +22,30 @@ __all__ = ["command"]
     help="Chunks to embed again from their sources; 0: none.",
 )
 @click.option("--model", metavar="NAME", help="Where the job's model lies now, if it has moved.")
-def command(out: Path, sample: int, model: str | None) -> None:
+@click.option(
+    "--repair", is_flag=True, help="Move damaged parts to OUT/_embed/quarantine; the run's line again redoes them."
+)
+def command(out: Path, sample: int, model: str | None, *, repair: bool) -> None:
     """Check the result in OUT: counts add up, files are undamaged, vectors are finite and of unit
     length, and a random sample embedded again from its source gives the same vectors (the same
     bytes on the same hardware and versions, else a cosine of 0.999 at least).
 
-    Ends with exit code 74 if anything is wrong.
+    Ends with exit code 74 if anything is wrong; with --repair, 75 if parts were set aside: run the
+    same line again, it redoes those alone.
     """  # noqa: D205
     from embed_corpus.job.reopen import open_output
     from embed_corpus.job.verify import verify
 
+    opened = open_output(out)
+    if repair:
+        from embed_corpus.job.repair import repair as set_aside
+
+        reasons = list(set_aside(opened))
+        click.echo("".join(f"aside {reason}\n" for reason in reasons), nl=False)
+        if reasons:
+            raise Interrupted(f"{len(reasons)} parts are in {opened.layout.quarantine}: run the same line again.")
     failed = []
-    for check in verify(open_output(out), sample, model):
+    for check in verify(opened, sample, model):
         click.echo(f"{'ok' if check.ok else 'FAIL':<5} {check.name:<11} {check.detail}")
         if not check.ok:
             failed.append(check.name)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from embed_corpus.data import SHOWN_BYTES
 from embed_corpus.errors import UsageError
 from embed_corpus.sink.parts import RESERVED
 from embed_corpus.source.inspect import Columns
@@ -52,6 +53,9 @@ class JobConfig:
     index: Index = "none"
     overwrite: bool = False
     prune: bool = False
+    single_writer: bool = False
+    strict: bool = False
+    reject_bytes: int = 0
 
     def __post_init__(self) -> None:
         for name in ("input", "text_column", "keep"):
@@ -70,6 +74,7 @@ class JobConfig:
             ("limit", 1),
             ("batch_tokens", 1),
             ("loader_workers", 0),
+            ("reject_bytes", 0),
         ):
             value = getattr(self, name)
             if value is not None and value < minimum:
@@ -92,6 +97,11 @@ class JobConfig:
             raise UsageError("--force-fp8 has no meaning without --precision fp8: add that, or drop it.")
         if self.chunk_overlap and self.long == "truncate":
             raise UsageError("--chunk-overlap has no meaning with --long truncate: drop one of them.")
+        if self.strict:
+            object.__setattr__(self, "max_rejects", "0")
+            object.__setattr__(self, "on_duplicate", "error")
+        if self.reject_bytes > SHOWN_BYTES:
+            raise UsageError(f"--reject-bytes {self.reject_bytes}: at most {SHOWN_BYTES}.")
         parse_share(self.max_rejects)
 
     @property

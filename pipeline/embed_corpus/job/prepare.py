@@ -68,7 +68,7 @@ def prepare(config: JobConfig) -> Job:
         check_indexable(facts.similarity)
     chunk_tokens = resolve_chunk_tokens(config.chunk_tokens, facts)
     precision = resolve_precision(config.precision, devices[0], facts.family)
-    layout = Layout(config.output.absolute())
+    layout = Layout(config.output.absolute(), config.single_writer)
     log.info(
         "model %s (%s, %d dimensions, %s pooling)%s; chunks of %d tokens, overlap %d; %s on %s",
         config.model or "all-MiniLM-L6-v2, bundled, as no --model was named",
@@ -106,6 +106,7 @@ def prepare(config: JobConfig) -> Job:
             "job": {"hash": digest(fields), **{k: v for k, v in fields.items() if k != "space"}},
         },
         facts.normalize,
+        config.reject_bytes,
     )
     _note_run(layout, config, facts, plan, devices)
     if (noted := to_json(sources, config.columns, looked_at))["sources"] != known:
@@ -155,7 +156,7 @@ def _adopt(layout: Layout, fields: dict[str, Any], *, overwrite: bool) -> None:
         log.warning("--overwrite: deleting the result of another job in %s", root)
         for folder in (layout.index, layout.data, layout.meta):  # the mark of a recognised OUT goes last
             shutil.rmtree(folder, ignore_errors=True)
-    if publish_json(layout.job, {"job": digest(fields), "fields": fields}, layout.tmp) == "lost":
+    if publish_json(layout.job, {"job": digest(fields), "fields": fields}, layout.tmp, alone=layout.alone) == "lost":
         _adopt(layout, fields, overwrite=False)  # another run was faster: is it of the same job?
 
 
@@ -169,7 +170,7 @@ def _compare(layout: Layout, plan: Plan, *, prune: bool) -> tuple[tuple[Shard, .
             f"{len(stale)} parts in {layout.data} are not of this plan (e.g. {stale[0]}): an input changed or is gone, "
             "or --limit differs. Run with --prune to set them aside, or name another OUT."
         )
-    publish_json(layout.plans / f"{plan.id}.json", plan.to_json(), layout.tmp)
+    publish_json(layout.plans / f"{plan.id}.json", plan.to_json(), layout.tmp, alone=layout.alone)
     return tuple(shard for shard in plan.shards if shard.part_name not in present), stale
 
 

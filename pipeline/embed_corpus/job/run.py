@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any, TextIO
 
 from embed_corpus.data import Counts
@@ -20,8 +20,9 @@ from embed_corpus.job.rates import note_rate, predicted_seconds
 from embed_corpus.job.workers import Ended, Lost, Ready, WorkerSpec, run_workers
 from embed_corpus.report.progress import Progress
 from embed_corpus.report.summary import RunReport
-from embed_corpus.sink.commit import replace_json
+from embed_corpus.sink.commit import alone_on, replace_json
 from embed_corpus.sink.duplicates import repeated_ids
+from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.readback import part_stats
 from embed_corpus.sink.snapshot import PartEntry, Snapshot, entries, latest_snapshot, publish_snapshot
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from embed_corpus.job.config import JobConfig
     from embed_corpus.report.stats import WorkerStats
-    from embed_corpus.sink.layout import Layout
 
 __all__ = ["run"]
 
@@ -89,6 +89,11 @@ def run(config: JobConfig, progress: TextIO | None = None) -> RunReport:
         BudgetError: more rows were rejected than allowed; all others are embedded.
         OutputError, StoreError: OUT cannot be written.
     """
+    with alone_on(Layout(config.output.absolute()).meta) if config.single_writer else nullcontext():
+        return _run(config, progress)
+
+
+def _run(config: JobConfig, progress: TextIO | None) -> RunReport:
     job = prepare(config)
     try:
         tally = _embed(job, progress)

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from embed_corpus.data import Chunks, Shard
     from embed_corpus.engine.encoder import Encoder
     from embed_corpus.job.reopen import Opened
+    from embed_corpus.sink.snapshot import PartEntry
 
-__all__ = ["Check", "verify"]
+__all__ = ["Check", "check_rows", "check_vectors_of", "verify"]
 
 _COSINE = 0.999
 """Least cosine where other hardware or versions may change bits."""
@@ -89,36 +90,55 @@ def _accounting(opened: Opened, snapshot: Snapshot) -> str:
             "the snapshot, the plan and data/ do not list the same parts: run the same line again, then verify."
         )
     for part in snapshot.parts:
-        counts, shard = part.counts, planned[part.name]
-        recorded = len(read_rejects(opened.layout, shard.id))
-        if not counts.rows == shard.n_rows == counts.documents + counts.rejected or recorded != counts.rejected:
-            raise OutputError(
-                f"{part.name}: {shard.n_rows} rows planned, {counts.documents} documents, {counts.rejected} rejects, "
-                f"{recorded} of them on record"
-            )
+        check_rows(opened, part, planned[part.name])
     total = snapshot.counts
     return f"{total.rows:,} rows = {total.documents:,} documents + {total.rejected:,} rejects, in {len(names)} parts"
 
 
+def check_rows(opened: Opened, part: PartEntry, shard: Shard) -> None:
+    """Check that a shard's rows are documents or rejects on record.
+
+    Raises:
+        OutputError: they are not.
+    """
+    counts, recorded = part.counts, len(read_rejects(opened.layout, shard.id))
+    if not counts.rows == shard.n_rows == counts.documents + counts.rejected or recorded != counts.rejected:
+        raise OutputError(
+            f"{part.name}: {shard.n_rows} rows planned, {counts.documents} documents, {counts.rejected} rejects, "
+            f"{recorded} of them on record. {_REMEDY}"
+        )
+
+
 def _parts(opened: Opened, snapshot: Snapshot) -> str:
     """Every part has its checksum, rows and documents, and sound vectors."""
-    fields = opened.fields
-    dim, normalized = fields["space"]["dim"], fields["space"]["normalize"]
     for part in snapshot.parts:
-        file = opened.layout.data / part.name
-        if _sha256(file) != part.sha256:
-            raise OutputError(_damaged(file, "its bytes are not those that were committed"))
-        check_part(file, dim, part.counts.chunks, normalized=normalized)
-        ids = pq.read_table(file, columns=["doc_id", "chunk_index"])
-        first = ids.filter(pc.equal(ids["chunk_index"], 0))["doc_id"]
-        if not len(first) == pc.count_distinct(first).as_py() == part.counts.documents:
-            raise OutputError(_damaged(file, f"{len(first)} documents, not {part.counts.documents}"))
+        check_vectors_of(opened, part)
+    dim, normalized = opened.fields["space"]["dim"], opened.fields["space"]["normalize"]
     unit = " of unit length" if normalized else ""
     return f"{snapshot.counts.chunks:,} vectors of dimension {dim}, all finite{unit}; sha256 and page checksums hold"
 
 
+def check_vectors_of(opened: Opened, part: PartEntry) -> None:
+    """Check a part's checksum, rows, documents and vectors.
+
+    Raises:
+        OutputError: naming the part and what is wrong.
+    """
+    space, file = opened.fields["space"], opened.layout.data / part.name
+    if _sha256(file) != part.sha256:
+        raise OutputError(_damaged(file, "its bytes are not those that were committed"))
+    check_part(file, space["dim"], part.counts.chunks, normalized=space["normalize"])
+    ids = pq.read_table(file, columns=["doc_id", "chunk_index"])
+    first = ids.filter(pc.equal(ids["chunk_index"], 0))["doc_id"]
+    if not len(first) == pc.count_distinct(first).as_py() == part.counts.documents:
+        raise OutputError(_damaged(file, f"{len(first)} documents, not {part.counts.documents}"))
+
+
+_REMEDY = "`embed-corpus verify OUT --repair` sets such parts aside; the same line again redoes those alone."
+
+
 def _damaged(file: Path, why: str) -> str:
-    return f"{file} is damaged ({why}): delete it and run the same line again, that shard alone is redone."
+    return f"{file} is damaged ({why}). {_REMEDY}"
 
 
 def _index(opened: Opened, snapshot: Snapshot) -> str:

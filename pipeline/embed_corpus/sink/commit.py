@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import json
@@ -10,15 +11,17 @@ import os
 import uuid
 from typing import TYPE_CHECKING, Any, Literal
 
-from embed_corpus.errors import OutputError, StoreError
+from embed_corpus.errors import OutputError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["attempt", "publish", "publish_json", "replace", "replace_json", "sweep"]
+__all__ = ["alone_on", "attempt", "publish", "publish_json", "replace", "replace_json", "sweep"]
 
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
+_NO_NOREPLACE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1  # linux/fcntl.h, linux/fs.h
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
 
 
@@ -47,14 +50,15 @@ def attempt(folder: Path, name: str) -> Iterator[Path]:
         ) from error
 
 
-def publish(made: Path, final: Path) -> Literal["won", "lost"]:
+def publish(made: Path, final: Path, *, alone: bool = False) -> Literal["won", "lost"]:
     """Give a finished file its final name, unless the name is taken: the first wins.
 
     The bytes are on disk before the name is, and the name before this returns: file and
-    folder are fsynced. A failed fsync is never retried on the same file.
+    folder are fsynced. A failed fsync is never retried on the same file. By hard link; where a file system
+    has none by a rename that replaces nothing; where it has neither, only for a run that is `alone` on OUT.
 
     Raises:
-        StoreError: the file system has no hard links.
+        StoreError: the file system can do neither, and the run is not known to be alone.
         OSError: any other failure; nothing became visible.
     """
     _sync(made)
@@ -63,27 +67,77 @@ def publish(made: Path, final: Path) -> Literal["won", "lost"]:
     except FileExistsError:
         # Our own link may have succeeded behind a lost reply (NFS): then it is this very file.
         won = made.samefile(final)
-        _sync(final.parent)
-        return "won" if won else "lost"
     except OSError as error:
-        if error.errno in _NO_LINKS:
-            raise StoreError(
-                f"{final.parent}: this file system cannot link a file to its final name ({error.strerror}), "
-                "so a part could be seen half-written or twice. Put OUT on a local disk, NFS, Lustre or GPFS."
-            ) from error
-        raise
+        if error.errno not in _NO_LINKS:
+            raise
+        won = _rename(made, final, alone=alone)
+    else:
+        won = True
     _sync(final.parent)
-    return "won"
+    return "won" if won else "lost"
 
 
-def publish_json(final: Path, content: dict[str, Any], tmp: Path) -> Literal["won", "lost"]:
+def _rename(made: Path, final: Path, *, alone: bool) -> bool:
+    """Move a file to its final name unless that is taken; tells whether it was free."""
+    try:
+        _rename_noreplace(made, final)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_NOREPLACE:
+            raise
+        if not alone:
+            raise StoreError(
+                f"{final.parent}: this file system can neither link a file to its final name nor rename it without "
+                f"replacing another ({error.strerror}), so a part could be written twice. Put OUT on a local disk, "
+                "NFS, Lustre or GPFS; or, if no other run ever writes to it, add --single-writer."
+            ) from error
+        if final.exists():
+            return False
+        made.rename(final)
+    return True
+
+
+def _rename_noreplace(made: Path, final: Path) -> None:
+    """Call renameat2(2) with RENAME_NOREPLACE."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # glibc has it since 2.28
+    if renameat2 is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), str(final))
+    if renameat2(_AT_FDCWD, os.fsencode(made), _AT_FDCWD, os.fsencode(final), _RENAME_NOREPLACE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(final))
+
+
+@contextlib.contextmanager
+def alone_on(folder: Path) -> Iterator[None]:
+    """Hold a folder against other runs that ask for the same, as far as the file system has locks.
+
+    Raises:
+        UsageError: another run holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise UsageError(f"{folder.parent}: another run with --single-writer is at work there.") from error
+    except OSError:
+        pass  # no locks there: the user's word is all there is
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def publish_json(final: Path, content: dict[str, Any], tmp: Path, *, alone: bool = False) -> Literal["won", "lost"]:
     """Publish a JSON file under a name that is taken once and never changed."""
     if final.exists():  # a plan of 100,000 shards takes a second to write
         return "lost"
     with attempt(tmp, final.name) as made:
         final.parent.mkdir(parents=True, exist_ok=True)
         made.write_text(json.dumps(content, indent=1) + "\n", encoding="utf8")
-        return publish(made, final)
+        return publish(made, final, alone=alone)
 
 
 def replace(made: Path, final: Path) -> None:

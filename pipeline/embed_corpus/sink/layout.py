@@ -13,9 +13,13 @@ __all__ = ["Layout"]
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The folders of one OUT; `data/` alone is a plain Parquet dataset."""
+    """The folders of one OUT; `data/` alone is a plain Parquet dataset.
+
+    `alone`: no other run writes there, says the user.
+    """
 
     root: Path
+    alone: bool = False
 
     @property
     def data(self) -> Path:
@@ -76,6 +80,11 @@ class Layout:
     def superseded(self) -> Path:
         """Parts that a later plan no longer has, set aside by --prune."""
         return self.meta / "superseded"
+
+    @property
+    def quarantine(self) -> Path:
+        """Damaged parts and records, set aside by `verify --repair`."""
+        return self.meta / "quarantine"
 
     @property
     def slow_tokenizer(self) -> Path:

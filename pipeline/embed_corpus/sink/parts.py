@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embed_corpus.data import Counts, Reject
+from embed_corpus.data import SHOWN_BYTES, Counts, Reject
 from embed_corpus.errors import OutputError
 from embed_corpus.sink.commit import attempt, publish, replace_json
 from embed_corpus.sink.readback import check_part, part_stats, stats_of
@@ -55,6 +55,7 @@ class PartFormat:
         keep_text: whether the chunk's text is a column `text`.
         facts: hashes and model facts, put into the schema metadata as JSON.
         normalized: vectors have unit length, which is checked before the commit.
+        reject_bytes: bytes of a rejected text that are put on record with it.
     """
 
     dim: int
@@ -63,6 +64,7 @@ class PartFormat:
     keep_text: bool
     facts: dict[str, Any]
     normalized: bool
+    reject_bytes: int = 0
 
     @property
     def schema(self) -> pa.Schema:
@@ -191,12 +193,12 @@ class PartWriter:
             self._writer.add_key_value_metadata({"embed_corpus.counts": json.dumps(asdict(self.counts))})
             self._writer.close()
             check_part(self._made, self._form.dim, self.counts.chunks, normalized=self._form.normalized)
-            publish_rejects(self._layout, self.shard.id, self._rejects)
+            publish_rejects(self._layout, self.shard.id, self._rejects, self._form.reject_bytes)
             stats = stats_of(self._made, self.counts) | {"numerics": self._numerics}
             replace_json(self._layout.stats / f"{self.shard.id}.json", stats, self._layout.tmp)
             final = self._layout.data / self.shard.part_name
             final.parent.mkdir(parents=True, exist_ok=True)
-            if publish(self._made, final) == "lost":
+            if publish(self._made, final, alone=self._layout.alone) == "lost":
                 (self._layout.stats / f"{self.shard.id}.json").unlink(missing_ok=True)
                 stats = part_stats(self._layout, final.name)
             return stats
@@ -212,8 +214,16 @@ def _without_vector(block: Block, vectors: NDArray[Any]) -> tuple[NDArray[np.int
     assert block.chunks is not None
     broken = np.unique(block.chunks.doc[~np.isfinite(vectors).all(axis=1)])
     silent = np.setdiff1d(np.arange(len(block.rows.rows), dtype=np.int32), block.chunks.doc)
+    table = block.rows.table
     rejects = [
-        Reject(block.shard.source, int(block.rows.rows[doc]), reason, detail, block.rows.table["doc_id"][doc].as_py())
+        Reject(
+            block.shard.source,
+            int(block.rows.rows[doc]),
+            reason,
+            detail,
+            table["doc_id"][doc].as_py(),
+            table["text"][doc].as_py()[:SHOWN_BYTES].encode()[:SHOWN_BYTES],
+        )
         for docs, reason, detail in (
             (broken, "not_finite", "the model gave NaN or infinity, or a number too large for float16"),
             (silent, "no_tokens", "the tokenizer gives no token for this text"),

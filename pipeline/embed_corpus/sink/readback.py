@@ -99,7 +99,9 @@ def part_stats(layout: Layout, name: str) -> dict[str, Any]:
             metadata = pq.read_metadata(part).metadata or {}
             stats = stats_of(part, Counts(**json.loads(metadata[b"embed_corpus.counts"])))
         except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-            raise OutputError(f"{part} is damaged or no part of ours: {error}") from error
+            raise OutputError(
+                f"{part} is damaged or no part of ours: {error}. See `embed-corpus verify --repair`."
+            ) from error
         replace_json(_note(layout, name), stats, layout.tmp)
     return stats
 

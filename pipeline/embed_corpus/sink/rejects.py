@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -13,24 +12,33 @@ from embed_corpus.sink.commit import attempt, publish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from embed_corpus.data import Reject
     from embed_corpus.sink.layout import Layout
 
-__all__ = ["publish_rejects", "read_rejects"]
+__all__ = ["publish_rejects", "read_rejects", "rejects_file"]
 
 
-def publish_rejects(layout: Layout, shard_id: str, rejects: Sequence[Reject]) -> None:
-    """Publish a shard's rejects, compressed with zstd; a shard without rejects has no file."""
+def rejects_file(layout: Layout, shard_id: str) -> Path:
+    """Return where a shard's rejects are on record, if it has any."""
+    return layout.rejects / f"{shard_id}.jsonl.zst"
+
+
+def publish_rejects(layout: Layout, shard_id: str, rejects: Sequence[Reject], shown: int = 0) -> None:
+    """Publish a shard's rejects, compressed with zstd; a shard without rejects has no file.
+
+    `shown`: bytes that are told of each text, which may be a secret.
+    """
     if not rejects:
         return
     layout.rejects.mkdir(parents=True, exist_ok=True)
-    final = layout.rejects / f"{shard_id}.jsonl.zst"
+    final = rejects_file(layout, shard_id)
     with attempt(layout.tmp, final.name) as made:
         with pa.CompressedOutputStream(pa.OSFile(str(made), "wb"), "zstd") as stream:
             for reject in rejects:
-                stream.write(json.dumps(asdict(reject), ensure_ascii=False).encode() + b"\n")
-        publish(made, final)
+                stream.write(json.dumps(reject.to_json(shown), ensure_ascii=False).encode() + b"\n")
+        publish(made, final, alone=layout.alone)
 
 
 def read_rejects(layout: Layout, shard_id: str) -> list[dict[str, Any]]:
@@ -39,7 +47,7 @@ def read_rejects(layout: Layout, shard_id: str) -> list[dict[str, Any]]:
     Raises:
         OutputError: the record is damaged.
     """
-    file = layout.rejects / f"{shard_id}.jsonl.zst"
+    file = rejects_file(layout, shard_id)
     if not file.exists():
         return []
     try:

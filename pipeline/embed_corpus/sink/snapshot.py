@@ -89,5 +89,5 @@ def publish_snapshot(layout: Layout, parts: Sequence[PartEntry]) -> Snapshot:
             return last
         new = Snapshot(last.number + 1 if last else 1, tuple(parts))
         final = layout.snapshots / f"{new.number:06d}.json"
-        if publish_json(final, asdict(new), layout.tmp) == "won":
+        if publish_json(final, asdict(new), layout.tmp, alone=layout.alone) == "won":
             return new

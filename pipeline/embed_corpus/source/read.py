@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from embed_corpus.data import Reject, Rows
+from embed_corpus.data import SHOWN_BYTES, Reject, Rows
 from embed_corpus.errors import DataError
 from embed_corpus.source.discover import kind_of
 from embed_corpus.source.inspect import plain_type, reason_of
@@ -149,7 +149,8 @@ def _jsonl_rows(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataTyp
                 fields = parse(line, first=row == 0)
                 fitted = [fit(fields.get(n), n, t) for fit, n, t in zip(fits, names, types, strict=True)]
             except BadLineError as error:
-                rejects.append(Reject(shard.source, row, *error.args))
+                begin = bytes((line or b"")[:SHOWN_BYTES]).rstrip(b"\r\n")
+                rejects.append(Reject(shard.source, row, *error.args, None, begin))
                 continue
             values.append(fitted)
             rows.append(row)
@@ -207,6 +208,7 @@ def _encodable(value: str, name: str) -> str:
 def _screen(raw: _Raw, shard: Shard, columns: Columns, seen: set[str]) -> Rows:
     """Turn raw rows into documents, and those that cannot be embedded into rejects."""
     bad: dict[int, tuple[str, str]] = {}
+    raw_texts = [raw.table[name] for name in columns.text]
     texts = [_valid(raw.table[name], name, bad) for name in columns.text]
     ids = _doc_ids(raw, shard, columns, bad)
     kept = [_valid(raw.table[n], n, bad) if raw.table[n].type == pa.string() else raw.table[n] for n in columns.keep]
@@ -224,7 +226,7 @@ def _screen(raw: _Raw, shard: Shard, columns: Columns, seen: set[str]) -> Rows:
             elif i not in bad:
                 seen.add(doc_id)
     rejects = raw.rejects + [
-        Reject(shard.source, int(raw.rows[i]), *why, doc_id=ids[i].as_py() if columns.id else None)
+        Reject(shard.source, int(raw.rows[i]), *why, ids[i].as_py() if columns.id else None, _beginning(raw_texts, i))
         for i, why in bad.items()
     ]
     table = pa.RecordBatch.from_arrays([ids, text, *kept], names=["doc_id", "text", *columns.keep])
@@ -233,6 +235,15 @@ def _screen(raw: _Raw, shard: Shard, columns: Columns, seen: set[str]) -> Rows:
     if bad:
         table, rows = table.take(pa.array(good)), rows[good]
     return Rows(table, rows, tuple(sorted(rejects, key=lambda r: r.row)))
+
+
+def _beginning(texts: list[pa.StringArray], row: int) -> bytes:
+    """Return the first bytes of a row's first text, valid or not."""
+    for text in texts:
+        if text[row].is_valid:
+            value = pc.binary_slice(text.slice(row, 1).cast(pa.binary()), 0, SHOWN_BYTES)[0].as_py()
+            return bytes(value)
+    return b""
 
 
 def _doc_ids(raw: _Raw, shard: Shard, columns: Columns, bad: dict[int, tuple[str, str]]) -> pa.StringArray:
