@@ -149,8 +149,9 @@ def _jsonl_rows(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataTyp
                 fields = parse(line, first=row == 0)
                 fitted = [fit(fields.get(n), n, t) for fit, n, t in zip(fits, names, types, strict=True)]
             except BadLineError as error:
+                reason, detail = error.args
                 begin = bytes((line or b"")[:SHOWN_BYTES]).rstrip(b"\r\n")
-                rejects.append(Reject(shard.source, row, *error.args, None, begin))
+                rejects.append(Reject(shard.source, row, reason, detail, None, begin))
                 continue
             values.append(fitted)
             rows.append(row)
