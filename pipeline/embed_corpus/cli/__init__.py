@@ -12,6 +12,7 @@ import click
 
 from embed_corpus import __version__
 from embed_corpus.errors import EmbedCorpusError, Interrupted, OutputError
+from embed_corpus.report.clean import CleanFormatter, clean
 
 __all__ = ["cli", "main"]
 
@@ -61,7 +62,9 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line; every known error ends in one message and its exit code."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    handler = logging.StreamHandler()
+    handler.setFormatter(CleanFormatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("embed_corpus").setLevel(logging.INFO)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -71,11 +74,11 @@ def main() -> NoReturn:
         sys.exit(error.exit_code)
     except EmbedCorpusError as error:
         click.secho("error: ", fg="red", nl=False, err=True)
-        click.echo(str(error), err=True)
+        click.echo(clean(str(error)), err=True)
         sys.exit(error.exit_code)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"error: {where}{error.strerror or error}", err=True)
+        click.echo(clean(f"error: {where}{error.strerror or error}"), err=True)
         sys.exit(OutputError.exit_code)
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nstopped: finished parts are safe, run the same line again to go on.", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -12,6 +13,9 @@ from embed_corpus.sink.parts import RESERVED
 from embed_corpus.source.inspect import Columns
 
 __all__ = ["JobConfig", "parse_share"]
+
+_URL = re.compile(r"(?i)[a-z][a-z0-9+.-]+:/")
+"""One slash: a Path has lost the other."""
 
 Long = Literal["split", "truncate"]
 Precision = Literal["auto", "fp32", "fp16", "bf16", "fp8"]
@@ -64,6 +68,9 @@ class JobConfig:
                     f"{name} is one text where several may stand: give a tuple, ({getattr(self, name)!r},)."
                 )
         object.__setattr__(self, "output", Path(self.output))
+        for what, text in (("OUT", str(self.output)), *(("INPUT", text) for text in self.input)):
+            if _URL.match(text):
+                raise UsageError(f"{what} {text} is a URL: name files or folders of this machine, e.g. of a mount.")
         if not self.input:
             raise UsageError("no INPUT: name files, folders or globs to read.")
         if not self.text_column:

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,6 +139,8 @@ def _adopt(layout: Layout, fields: dict[str, Any], *, overwrite: bool) -> None:
         raise UsageError(
             f"OUT {root} holds files that are not ours (e.g. {min(present - {'_embed'})}): name an empty or new folder."
         )
+    if os.geteuid() == 0 and root.exists() and root.stat().st_mode & stat.S_IWOTH:
+        log.warning("OUT %s can be written by everyone, and this is root: others could replace what it writes", root)
     if layout.job.exists():
         try:
             theirs = json.loads(layout.job.read_text(encoding="utf8"))
