@@ -9,6 +9,7 @@ __all__ = ["CleanFormatter", "clean"]
 
 _SECRETS = (
     re.compile(r"(?<=://)[^/\s@'\"]+(?=@)"),  # user:password@ in a URL
+    re.compile(r"(?<=:/)(?!/)[^/\s@'\"]+(?=@)"),  # the same in a URL that was taken for a path
     re.compile(r"(?i)(?<=[?&](?:sig|key)=)[^&\s'\"]+"),
     re.compile(r"(?i)(?<=[?&]token=)[^&\s'\"]+"),
     re.compile(r"(?i)(?<=signature=)[^&\s'\"]+"),
