@@ -58,7 +58,7 @@ def test_other_kinds_are_named(tmp_path: Path) -> None:
     """Files of kinds that are not read are handed back, so that the run can say so."""
     write_jsonl(tmp_path / "a.jsonl")
     (tmp_path / "b.csv").write_text("x")
-    assert discover([str(tmp_path)], tmp_path / "out")[1] == [tmp_path / "b.csv"]
+    assert discover([str(tmp_path)], tmp_path / "out")[1] == [str(tmp_path / "b.csv")]
 
 
 @pytest.mark.parametrize(

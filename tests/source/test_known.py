@@ -46,7 +46,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     inspect = known_module.inspect
 
     def noted(found: object, columns: Columns) -> Source:
-        names.append(found.path.name)
+        names.append(Path(found.path).name)
         return inspect(found, columns)
 
     monkeypatch.setattr(known_module, "inspect", noted)

@@ -94,9 +94,10 @@ def prepare(config: JobConfig) -> Job:
     Chunker(WordTokenizer(facts.folder), chunk_tokens, config.chunk_overlap, facts.document_prompt)  # raises if unfit
     fields = job_fields(config, space, chunk_tokens, precision, keep_types)
     plan = make_plan(sources, digest(fields), config.limit)
-    _check_space(layout, facts.dim, config.vector_type, plan)
+    named = {shard.part_name: shard for shard in plan.shards}
+    _check_space(layout, facts.dim, config.vector_type, named)
     _adopt(layout, fields, overwrite=config.overwrite)
-    todo, stale = _compare(layout, plan, prune=config.prune)
+    todo, stale = _compare(layout, plan, named, prune=config.prune)
     form = PartFormat(
         facts.dim,
         config.vector_type,
@@ -163,24 +164,25 @@ def _adopt(layout: Layout, fields: dict[str, Any], *, overwrite: bool) -> None:
         _adopt(layout, fields, overwrite=False)  # another run was faster: is it of the same job?
 
 
-def _compare(layout: Layout, plan: Plan, *, prune: bool) -> tuple[tuple[Shard, ...], tuple[str, ...]]:
+def _compare(
+    layout: Layout, plan: Plan, named: dict[str, Shard], *, prune: bool
+) -> tuple[tuple[Shard, ...], tuple[str, ...]]:
     """Tell the shards that have no part yet, and the parts that have no shard in the plan."""
     present = set(layout.parts())
-    planned = {shard.part_name for shard in plan.shards}
-    stale = tuple(sorted(present - planned))
+    stale = tuple(sorted(present - named.keys()))
     if stale and not prune:
         raise UsageError(
             f"{len(stale)} parts in {layout.data} are not of this plan (e.g. {stale[0]}): an input changed or is gone, "
             "or --limit differs. Run with --prune to set them aside, or name another OUT."
         )
     publish_json(layout.plans / f"{plan.id}.json", plan.to_json(), layout.tmp, alone=layout.alone)
-    return tuple(shard for shard in plan.shards if shard.part_name not in present), stale
+    return tuple(shard for name, shard in named.items() if name not in present), stale
 
 
-def _check_space(layout: Layout, dim: int, vector_type: str, plan: Plan) -> None:
+def _check_space(layout: Layout, dim: int, vector_type: str, named: dict[str, Shard]) -> None:
     """Refuse to begin what the disk cannot hold: a row without a part gives a vector at least."""
     present = set(layout.parts())
-    rows = sum(shard.n_rows for shard in plan.shards if shard.part_name not in present)
+    rows = sum(shard.n_rows for name, shard in named.items() if name not in present)
     least = int(1.1 * rows * (dim * (2 if vector_type == "float16" else 4) + 64))
     there = next(path for path in (layout.root, *layout.root.parents) if path.exists())
     total, _, free = shutil.disk_usage(there)

@@ -28,7 +28,7 @@ SUFFIXES = {
 class Found:
     """A source file: where it lies, and its path relative to the INPUT that named it."""
 
-    path: Path
+    path: str
     relative: str
 
 
@@ -38,7 +38,7 @@ def kind_of(path: Path | str) -> str | None:
     return next((kind for suffix, kind in SUFFIXES.items() if name.endswith(suffix)), None)
 
 
-def discover(inputs: Iterable[str], output: Path) -> tuple[list[Found], list[Path]]:
+def discover(inputs: Iterable[str], output: Path) -> tuple[list[Found], list[str]]:
     """List the source files behind INPUT, sorted by relative path, and the files left out.
 
     Folders are searched recursively; names starting with `_` or `.` and everything under
@@ -55,10 +55,10 @@ def discover(inputs: Iterable[str], output: Path) -> tuple[list[Found], list[Pat
         raise DataError(f"{error}. Mend it, or take it out of INPUT.") from error
 
 
-def _discover(inputs: Iterable[str], output: Path) -> tuple[list[Found], list[Path]]:
+def _discover(inputs: Iterable[str], output: Path) -> tuple[list[Found], list[str]]:
     found: dict[str, Found] = {}
     names: dict[str, str] = {}
-    left_out: list[Path] = []
+    left_out: list[str] = []
     for text in inputs:
         readable = 0
         for path, relative in _expand(text, output):
@@ -87,13 +87,16 @@ def _discover(inputs: Iterable[str], output: Path) -> tuple[list[Found], list[Pa
     return sorted(found.values(), key=lambda f: f.relative), left_out
 
 
-def _regular(path: Path) -> str:
+def _regular(path: str) -> str:
     """Resolve a path to the plain file that it must be: a pipe is waited for without end, a device has none."""
     try:
-        link = stat.S_ISLNK(path.lstat().st_mode)
-        # A folder is resolved once, not for each of its 100,000 files.
-        file = os.path.realpath(path, strict=True) if link else f"{_resolved(str(path.parent))}/{path.name}"
-        mode = Path(file).stat().st_mode
+        mode = os.lstat(path).st_mode  # a Path for each file would take half of the time
+        if stat.S_ISLNK(mode):
+            file = os.path.realpath(path, strict=True)
+            mode = os.stat(file).st_mode  # noqa: PTH116
+        else:  # a folder is resolved once, not for each of its files
+            folder, _, name = path.rpartition("/")
+            file = f"{_resolved(folder or ('/' if path[0] == '/' else '.'))}/{name}"
     except FileNotFoundError:
         raise DataError(f"{path} is gone, or a link to nothing. Mend it, or take it out of INPUT.") from None
     if not stat.S_ISREG(mode):
@@ -106,12 +109,12 @@ def _resolved(folder: str) -> str:
     return os.path.realpath(folder, strict=True).rstrip("/")
 
 
-def _nothing_in(text: str, left_out: list[Path]) -> str:
+def _nothing_in(text: str, left_out: list[str]) -> str:
     others = f" ({len(left_out)} files of other kinds, e.g. {left_out[0]})" if left_out else ""
     return f"INPUT {text!r} holds no source file{others}. Read are {', '.join(SUFFIXES)}."
 
 
-def _expand(text: str, output: Path) -> Iterator[tuple[Path, str]]:
+def _expand(text: str, output: Path) -> Iterator[tuple[str, str]]:
     """Yield (path, relative path) of every file that one INPUT stands for."""
     path = Path(text).expanduser()
     if path.is_dir():
@@ -119,14 +122,14 @@ def _expand(text: str, output: Path) -> Iterator[tuple[Path, str]]:
     elif path.exists() or path.is_symlink():
         if kind_of(path) is None:
             raise DataError(f"INPUT {text!r} is of a kind that is not read. Read are {', '.join(SUFFIXES)}.")
-        yield path, path.name
+        yield str(path), path.name
     elif glob.has_magic(text):
         yield from _expand_glob(text, output)
     else:
         raise DataError(f"INPUT {text!r} does not exist: check the path (globs may be quoted).")
 
 
-def _expand_glob(text: str, output: Path) -> Iterator[tuple[Path, str]]:
+def _expand_glob(text: str, output: Path) -> Iterator[tuple[str, str]]:
     """Expand a pattern; paths are relative to its part before the first wildcard."""
     pattern = Path(text).expanduser()
     fixed = next(i for i, part in enumerate(pattern.parts) if glob.has_magic(part))
@@ -142,10 +145,10 @@ def _expand_glob(text: str, output: Path) -> Iterator[tuple[Path, str]]:
         if match.is_dir():
             yield from ((file, f"{name}/{relative}") for file, relative in _walk(match, output))
         else:
-            yield match, name
+            yield str(match), name
 
 
-def _walk(folder: Path, output: Path) -> Iterator[tuple[Path, str]]:
+def _walk(folder: Path, output: Path) -> Iterator[tuple[str, str]]:
     """Yield the files below a folder and their paths in it; `_delta_log`, `.git` and the like, and OUT, stay out."""
 
     def unreadable(error: OSError) -> None:
@@ -160,7 +163,8 @@ def _walk(folder: Path, output: Path) -> Iterator[tuple[Path, str]]:
                 seen.add(real)
                 entered.append(name)
         folders[:] = entered
-        inside = Path(here).relative_to(folder).as_posix() + "/"
+        inside = (Path(here).relative_to(folder).as_posix() + "/").removeprefix("./")
+        begin = str(Path(here, "_"))[:-1]
         for name in sorted(files):
             if name[0] not in "_." and not name.endswith(".crc"):
-                yield Path(here, name), (inside + name).removeprefix("./")
+                yield f"{begin}{name}", f"{inside}{name}"

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -16,8 +17,6 @@ from embed_corpus.source.discover import kind_of
 from embed_corpus.source.jsonl import BadLineError, lines, open_stream, parse
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from embed_corpus.source.discover import Found
 
 __all__ = ["Columns", "Cut", "Source", "inspect", "plain_type", "reason_of"]
@@ -65,7 +64,7 @@ class Source:
     `keep_types` the types of the kept columns where the file tells them (Parquet).
     """
 
-    path: Path
+    path: str
     relative: str
     size: int
     mtime_ns: int
@@ -105,7 +104,7 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
 
 
 def _inspect_parquet(found: Found, columns: Columns) -> Source:
-    stat = found.path.stat()
+    stat = Path(found.path).stat()
     # Only with both options a look at no rows (in `_row_groups`) is no reading of all pages.
     with pq.ParquetFile(found.path, buffer_size=1 << 12, pre_buffer=False) as file:
         schema = file.schema_arrow
@@ -124,7 +123,7 @@ def _inspect_parquet(found: Found, columns: Columns) -> Source:
         sizes = _row_groups(found, file, columns)
     kept = {name: schema.field(name).type for name in columns.keep}
     keep_types = {name: plain_type(kind) for name, kind in kept.items() if not pa.types.is_null(kind)}
-    tag = _footer_hash(found.path)
+    tag = _footer_hash(Path(found.path))
     return Source(found.path, found.relative, stat.st_size, stat.st_mtime_ns, tag, _cut_row_groups(sizes), keep_types)
 
 
@@ -198,12 +197,12 @@ def _cut_row_groups(groups: list[tuple[int, int]]) -> tuple[Cut, ...]:
 
 
 def _inspect_jsonl(found: Found, columns: Columns) -> Source:
-    stat = found.path.stat()
+    stat = Path(found.path).stat()
     digest = blake2b(digest_size=16)
     cuts: list[Cut] = []
     seen: dict[str, None] = {}
     first = rows = begin = end = 0
-    with open_stream(found.path) as stream:
+    with open_stream(Path(found.path)) as stream:
         for line, n_bytes in lines(stream):
             if rows and (rows == SHARD_ROWS or end + n_bytes - begin > SHARD_BYTES):
                 cuts.append(Cut(first, rows, begin))

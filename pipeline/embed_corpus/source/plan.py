@@ -101,6 +101,6 @@ def make_plan(sources: Iterable[Source], job: str, limit: int | None = None) -> 
             left -= n_rows
             identity = [source.relative, source.size, source.tag, cut.first_row, n_rows, job]
             digest = blake2b(json.dumps(identity).encode(), digest_size=10).hexdigest()
-            where = str(source.path), source.mtime_ns
-            shards.append(Shard(digest, source.relative, cut.first_row, n_rows, cut.offset, *where))
+            place = cut.first_row, n_rows, cut.offset, source.path, source.mtime_ns
+            shards.append(Shard(digest, source.relative, *place))
     return Plan(tuple(shards))
