@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -16,6 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from embed_corpus.data import Reject
+from embed_corpus.job.config import JobConfig
+from embed_corpus.job.prepare import prepare
 from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.rejects import publish_rejects, read_rejects
 
@@ -138,6 +141,18 @@ def test_strict(tmp_path: Path, tiny_model: Path) -> None:
     assert "2 of 6 rows were rejected" in done.stderr
     listed = command("status", tmp_path / "out", "--rejects").stdout.splitlines()
     assert [json.loads(row)["value"] for row in listed] == ["{bad", " ", '{"text": "b\\xff"}']
+
+
+def test_shards_with_rejects_are_done_again(mixed: Result, tmp_path: Path) -> None:
+    """--retry-rejects sets just the parts with rejects aside, with their records; empty texts are no reason."""
+    out = Path(shutil.copytree(mixed.out, tmp_path / "out"))
+    before = set(Layout(out).parts())
+    job = json.loads((out / "_embed" / "run.json").read_text())
+    config = {"id_column": "id", "max_rejects": "50%", "devices": "cpu", "model": job["model"]}
+    todo = prepare(JobConfig(tuple(job["input"]), out, retry_rejects=True, **config)).todo
+    assert sorted(shard.source for shard in todo) == ["j.jsonl", "p.parquet"]
+    assert before - set(Layout(out).parts()) == {shard.part_name for shard in todo}
+    assert not list(Layout(out).rejects.iterdir())
 
 
 def test_result_with_rejects_is_sound(mixed: Result) -> None:

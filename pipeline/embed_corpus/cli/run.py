@@ -179,6 +179,11 @@ def _paths(ctx: click.Context, paths: tuple[str, ...]) -> tuple[tuple[str, ...],
     "--strict", is_flag=True, help="No reject but empty texts, no id twice: --max-rejects 0 --on-duplicate error."
 )
 @click.option(
+    "--retry-rejects",
+    is_flag=True,
+    help="Do the shards again that had rejects; empty texts are no reason.",
+)
+@click.option(
     "--on-duplicate",
     type=click.Choice(["report", "error", "ignore"]),
     default="report",

@@ -57,6 +57,7 @@ class JobConfig:
     index: Index = "none"
     overwrite: bool = False
     prune: bool = False
+    retry_rejects: bool = False
     single_writer: bool = False
     strict: bool = False
     reject_bytes: int = 0

@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
+from embed_corpus.data import Counts
 from embed_corpus.engine.facts import ModelFacts, model_folder, read_facts
 from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.index.build import check_indexable
 from embed_corpus.job.devices import resolve_devices, resolve_precision
 from embed_corpus.job.fingerprint import differences, digest, job_fields, space_fields
+from embed_corpus.sink.aside import set_aside
 from embed_corpus.sink.commit import publish_json, replace_json, sweep
 from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.parts import PartFormat
+from embed_corpus.sink.readback import part_stats
 from embed_corpus.source.discover import discover
 from embed_corpus.source.known import read_known, to_json
 from embed_corpus.source.plan import Plan, inspect_all, kept_types, make_plan
@@ -97,6 +100,8 @@ def prepare(config: JobConfig) -> Job:
     named = {shard.part_name: shard for shard in plan.shards}
     _check_space(layout, facts.dim, config.vector_type, named)
     _adopt(layout, fields, overwrite=config.overwrite)
+    if config.retry_rejects:
+        _retry(layout, named)
     todo, stale = _compare(layout, plan, named, prune=config.prune)
     form = PartFormat(
         facts.dim,
@@ -162,6 +167,14 @@ def _adopt(layout: Layout, fields: dict[str, Any], *, overwrite: bool) -> None:
             shutil.rmtree(folder, ignore_errors=True)
     if publish_json(layout.job, {"job": digest(fields), "fields": fields}, layout.tmp, alone=layout.alone) == "lost":
         _adopt(layout, fields, overwrite=False)  # another run was faster: is it of the same job?
+
+
+def _retry(layout: Layout, named: dict[str, Shard]) -> None:
+    """Set aside the parts of shards that had rejects, so that they are done again."""
+    for name in layout.parts():
+        if name in named and Counts(**part_stats(layout, name)["counts"]).budgeted:
+            log.info("%s had rejects: it is done again", name)
+            set_aside(layout, named[name].id, name)
 
 
 def _compare(

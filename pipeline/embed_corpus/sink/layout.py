@@ -83,7 +83,7 @@ class Layout:
 
     @property
     def quarantine(self) -> Path:
-        """Damaged parts and records, set aside by `verify --repair`."""
+        """Parts and records set aside by `verify --repair` and `run --retry-rejects`."""
         return self.meta / "quarantine"
 
     @property

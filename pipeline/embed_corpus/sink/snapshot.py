@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from embed_corpus.data import Counts
 from embed_corpus.errors import OutputError
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from embed_corpus.sink.layout import Layout
 
-__all__ = ["PartEntry", "Snapshot", "entries", "latest_snapshot", "publish_snapshot"]
+__all__ = ["PartEntry", "Snapshot", "entries", "entry_of", "latest_snapshot", "listed_parts", "publish_snapshot"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +65,26 @@ def entries(layout: Layout, names: Sequence[str]) -> list[PartEntry]:
     Raises:
         OutputError: a part is damaged.
     """
+    listed = listed_parts(layout)
+    return [entry_of(layout, name, listed) for name in names]
+
+
+def listed_parts(layout: Layout) -> dict[str, PartEntry]:
+    """Return the parts of the latest snapshot by name; none before the first."""
     last = latest_snapshot(layout)
-    known = {part.name: part for part in last.parts} if last else {}
-    found = []
-    for name in names:
-        stats = cached_stats(layout, name)  # first: a part may have been redone since the snapshot
-        if stats is None and name in known:
-            found.append(known[name])
-        else:
-            found.append(_entry(name, stats or part_stats(layout, name)))
-    return found
+    return {part.name: part for part in last.parts} if last else {}
 
 
-def _entry(name: str, stats: dict[str, Any]) -> PartEntry:
+def entry_of(layout: Layout, name: str, listed: dict[str, PartEntry]) -> PartEntry:
+    """Do for one part what `entries` does; `listed` are those of the last snapshot.
+
+    Raises:
+        OutputError: it is damaged.
+    """
+    stats = cached_stats(layout, name)  # first: a part may have been redone since the snapshot
+    if stats is None and name in listed:
+        return listed[name]
+    stats = stats or part_stats(layout, name)
     return PartEntry(name, Counts(**stats["counts"]), stats["bytes"], stats["sha256"])
 
 
