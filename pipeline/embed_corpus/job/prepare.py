@@ -157,6 +157,7 @@ def _adopt(layout: Layout, fields: dict[str, Any], *, overwrite: bool) -> None:
             shutil.rmtree(folder, ignore_errors=True)
     if publish_json(layout.job, {"job": digest(fields), "fields": fields}, layout.tmp) == "lost":
         _adopt(layout, fields, overwrite=False)  # another run was faster: is it of the same job?
+    sweep(layout.tmp)  # a run may have been killed over this very file
 
 
 def _compare(layout: Layout, plan: Plan, *, prune: bool) -> tuple[tuple[Shard, ...], tuple[str, ...]]:
