@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -121,3 +122,25 @@ def test_sweep(tmp_path: Path) -> None:
 
 
 # ── parts ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_swept_before_it_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that a sweep takes between its making and its lock is made anew; nobody waits for a sweep."""
+    held, make = [], os.open
+
+    def opened(path: Path, flags: int, mode: int = 0o777) -> int:
+        descriptor = make(path, flags, mode)
+        if flags & os.O_CREAT and len(held) < 2:
+            held.append(Path(path).open("rb"))
+            fcntl.flock(held[-1], fcntl.LOCK_EX)
+            if len(held) == 1:  # that sweep comes to its end, the other is stopped in it
+                Path(path).unlink()
+                held[-1].close()
+        return descriptor
+
+    monkeypatch.setattr(os, "open", opened)
+    with attempt(tmp_path, "a") as made:
+        assert left_in(tmp_path) == [made.name]
+        assert sweep(tmp_path) == 0
+    held[1].close()
+    assert (len(held), left_in(tmp_path)) == (2, [])
