@@ -131,16 +131,16 @@ def test_swept_before_it_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def opened(path: Path, flags: int, mode: int = 0o777) -> int:
         descriptor = make(path, flags, mode)
         if flags & os.O_CREAT and len(held) < 2:
-            held.append(Path(path).open("rb"))
+            held.append(make(path, os.O_RDONLY))
             fcntl.flock(held[-1], fcntl.LOCK_EX)
             if len(held) == 1:  # that sweep comes to its end, the other is stopped in it
                 Path(path).unlink()
-                held[-1].close()
+                os.close(held[-1])
         return descriptor
 
     monkeypatch.setattr(os, "open", opened)
     with attempt(tmp_path, "a") as made:
         assert left_in(tmp_path) == [made.name]
         assert sweep(tmp_path) == 0
-    held[1].close()
+    os.close(held[1])
     assert (len(held), left_in(tmp_path)) == (2, [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -139,6 +140,7 @@ class Herd:
                 run.signal(signal.SIGCONT)
                 run.signal(signal.SIGKILL)
         self._zygote.communicate(timeout=30)
+        shutil.rmtree(self.folder)
 
     def start(
         self, *argv: object, fault: Fault | None = None, patches: Sequence[str] = (), env: dict[str, str] | None = None

@@ -1,4 +1,4 @@
-"""A run's whole group is killed before each single call that it makes on OUT; the same line then ends as if undisturbed."""
+"""A run's whole group is killed before each single call on OUT; the same line then ends as if undisturbed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ def count_steps(ground: Ground) -> int:
 def kill_at_steps(ground: Ground, steps: Iterable[int]) -> list[str]:
     """Kill before each of these calls, counted from 1, and return lines for the table."""
     ops: Counter[str] = Counter()
-    n = 0
-    for n, step in enumerate(steps, 1):
+    for step in steps:
         out = ground.new_out()
         run = ground.herd.start(*ground.line(out), fault=Fault(out, "*", step, KILL_GROUP))
         assert run.wait() in {-9, 0}, run.said
@@ -36,4 +35,4 @@ def kill_at_steps(ground: Ground, steps: Iterable[int]) -> list[str]:
             raise AssertionError(f"killed before call {step}, {run.calls[1]}: {error}") from error
         ground.drop(out)
     kinds = ", ".join(f"{op} {count}" for op, count in ops.most_common())
-    return [f"{n} runs, each killed before another call on OUT ({kinds}): 0 bad"]
+    return [f"{ops.total()} runs, each killed before another call on OUT ({kinds}): 0 bad"]

@@ -109,7 +109,7 @@ if __name__ == "__main__":
 
     get_context = multiprocessing.get_context
     if "SPAWN" not in os.environ:
-        multiprocessing.get_context = lambda method=None: get_context("fork")  # type: ignore[assignment]
+        multiprocessing.get_context = lambda _=None: get_context("fork")  # type: ignore[assignment]
     # What a spawned process would not inherit.
     os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     gc.freeze()  # collecting in a child would copy the pages
