@@ -120,10 +120,9 @@ class Run:
 class Herd:
     """All runs of one zygote; ends them when it is left."""
 
-    def __init__(self, *, spawn: bool = False) -> None:
+    def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="torture-"))
         env = dict(os.environ) | {"LD_PRELOAD": str(build_shim(self.folder)), "XDG_CACHE_HOME": str(self.folder)}
-        env |= {"SPAWN": "1"} if spawn else {}
         command = [sys.executable, str(HERE / "zygote.py")]
         self._zygote = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env, start_new_session=True
@@ -142,14 +141,17 @@ class Herd:
         self._zygote.communicate(timeout=30)
         shutil.rmtree(self.folder)
 
-    def start(
-        self, *argv: object, fault: Fault | None = None, patches: Sequence[str] = (), env: dict[str, str] | None = None
-    ) -> Run:
+    def start(self, *argv: object, fault: Fault | None = None, patches: Sequence[str] = ()) -> Run:
         """Start the command with these arguments."""
         n = len(self._runs)
         log, board = self.folder / f"{n}.log", self.folder / f"{n}.board" if fault else None
-        variables = (env or {}) | (fault.env(board) if fault and board else {})
-        request = {"argv": [*map(str, argv)], "log": str(log), "env": variables, "patches": [*patches]}
+        variables = fault.env(board) if fault and board else {}
+        request: dict[str, object] = {
+            "argv": [*map(str, argv)],
+            "log": str(log),
+            "env": variables,
+            "patches": [*patches],
+        }
         run = Run(self, int(self._ask(request)), log, board)
         self._runs.append(run)
         return run

@@ -19,7 +19,7 @@ STAGES = (
     "rejects of a part",
     "note beside a part",
     "linking a part, syncing data/",
-    "dropping the attempt",
+    "between two parts, embedding the next",
     "snapshot and report",
 )
 
@@ -44,7 +44,7 @@ class Kills:
         done = ", ".join(f"{self.quarters[q]} at {25 * q}-{25 * q + 25} %" for q in range(4))
         return [
             f"{self.total} group kills over two racing runs, {self.rounds} results: 0 lost, doubled or differing",
-            f"  parts there at a kill: {done}; attempts left behind and swept: {self.left_aside}",
+            f"  parts there at a kill: {done}; attempts left after the races and swept: {self.left_aside}",
             *(f"  {self.stages[stage]:4} killed {stage}" for stage in STAGES),
         ]
 

@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-sys.path[:0] = [str(Path(__file__).parents[1])]  # a spawned worker imports this file too
+sys.path[:0] = [str(Path(__file__).parents[1])]
 
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -108,8 +108,7 @@ if __name__ == "__main__":
     from embed_corpus.cli import main
 
     get_context = multiprocessing.get_context
-    if "SPAWN" not in os.environ:
-        multiprocessing.get_context = lambda _=None: get_context("fork")  # type: ignore[assignment]
+    multiprocessing.get_context = lambda _=None: get_context("fork")  # type: ignore[assignment]
     # What a spawned process would not inherit.
     os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     gc.freeze()  # collecting in a child would copy the pages
