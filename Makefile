@@ -6,7 +6,7 @@ DEMO := out/sample
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test torture lint bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
@@ -18,6 +18,9 @@ demo: .venv/user ## embed the sample corpus, then ask it three questions
 test: .venv/dev ## run the tests, then the built wheel in an environment of its own
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 	$(BIN)/python tests/wheel.py
+
+torture: .venv/dev ## kill, stop, starve and unplug runs for half an hour; power cuts need root
+	PYTHONPATH=tests $(BIN)/python -m torture
 
 lint: .venv/dev ## check style and types
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -162,3 +163,25 @@ def test_sweep(tmp_path: Path) -> None:
 
 
 # ── parts ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_swept_before_it_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that a sweep takes between its making and its lock is made anew; nobody waits for a sweep."""
+    held, make = [], os.open
+
+    def opened(path: Path, flags: int, mode: int = 0o777) -> int:
+        descriptor = make(path, flags, mode)
+        if flags & os.O_CREAT and len(held) < 2:
+            held.append(make(path, os.O_RDONLY))
+            fcntl.flock(held[-1], fcntl.LOCK_EX)
+            if len(held) == 1:  # that sweep comes to its end, the other is stopped in it
+                Path(path).unlink()
+                os.close(held[-1])
+        return descriptor
+
+    monkeypatch.setattr(os, "open", opened)
+    with attempt(tmp_path, "a") as made:
+        assert left_in(tmp_path) == [made.name]
+        assert sweep(tmp_path) == 0
+    os.close(held[1])
+    assert (len(held), left_in(tmp_path)) == (2, [])

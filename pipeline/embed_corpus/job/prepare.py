@@ -167,6 +167,7 @@ def _adopt(layout: Layout, fields: dict[str, Any], *, overwrite: bool) -> None:
             shutil.rmtree(folder, ignore_errors=True)
     if publish_json(layout.job, {"job": digest(fields), "fields": fields}, layout.tmp, alone=layout.alone) == "lost":
         _adopt(layout, fields, overwrite=False)  # another run was faster: is it of the same job?
+    sweep(layout.tmp)  # a run may have been killed over this very file
 
 
 def _retry(layout: Layout, named: dict[str, Shard]) -> None:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["alone_on", "attempt", "publish", "publish_json", "replace", "replace_json", "sweep"]
 
-_NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 _NO_NOREPLACE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1  # linux/fcntl.h, linux/fs.h
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
@@ -32,13 +31,10 @@ def attempt(folder: Path, name: str) -> Iterator[Path]:
     Raises:
         OutputError: the file cannot be made or written (disk full, read-only, …).
     """
-    path = folder / f"{name}.{uuid.uuid4().hex}"
+    path = folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder, fcntl.LOCK_SH):  # between being made and being locked it must not be swept
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
-            with contextlib.suppress(OSError):  # a file system without locks: then nothing is swept either
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        path, descriptor = _claimed(folder, name)
         try:
             yield path
         finally:
@@ -48,6 +44,24 @@ def attempt(folder: Path, name: str) -> Iterator[Path]:
         raise OutputError(
             f"{error.filename or path}: {error.strerror or error}. Make room or access, then run the same line again."
         ) from error
+
+
+def _claimed(folder: Path, name: str) -> tuple[Path, int]:
+    """Make a fresh file and lock it; another one if a sweep got hold of it first. Nothing is waited for."""
+    while True:
+        path = folder / f"{name}.{uuid.uuid4().hex}"
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            swept = os.fstat(descriptor).st_nlink == 0
+        except BlockingIOError:
+            path.unlink(missing_ok=True)
+            swept = True
+        except OSError:  # a file system without locks: then nothing is swept either
+            swept = False
+        if not swept:
+            return path, descriptor
+        os.close(descriptor)
 
 
 def publish(made: Path, final: Path, *, alone: bool = False) -> Literal["won", "lost"]:
@@ -160,28 +174,12 @@ def sweep(folder: Path) -> int:
     swept = 0
     if not folder.is_dir():
         return swept
-    with contextlib.suppress(OSError), _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
-        for path in folder.iterdir():
-            with contextlib.suppress(OSError), path.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
-                swept += 1
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+            swept += 1
     return swept
-
-
-@contextlib.contextmanager
-def _locked(folder: Path, how: int) -> Iterator[None]:
-    """Hold a lock on a folder, where the file system has locks."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, how)
-        except OSError as error:
-            if how & fcntl.LOCK_NB or error.errno not in _NO_LOCKS:
-                raise
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _sync(path: Path) -> None:

@@ -1,0 +1,101 @@
+"""What the harness changes in a run, by name; nothing of it is in the product."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from embed_corpus.engine.encoder import Encoder
+from faulty import Bent, break_down
+
+
+def impatient() -> None:
+    """Take a worker for hung after three seconds."""
+    from embed_corpus.job import workers
+
+    workers._HANG = 3.0
+
+
+def unsynced() -> None:
+    """Take the fsyncs out: the control that shows that a power cut would be seen."""
+    from embed_corpus.sink import commit
+
+    module: Any = commit
+    module._sync = lambda _: None
+
+
+def careless() -> None:
+    """Write a part under its final name at once: the control that shows that a kill would be seen."""
+    from embed_corpus.sink import parts as module
+
+    parts: Any = module
+    attempt, publish = parts.attempt, parts.publish
+
+    @contextlib.contextmanager
+    def in_place(folder: Path, shard_id: str) -> Iterator[Path]:
+        data = folder.parents[1] / "data"
+        data.mkdir(exist_ok=True)
+        with attempt(folder, shard_id) as aside:
+            yield data / names[shard_id] if shard_id in names else aside
+
+    names: dict[str, str] = {}
+    begin = parts.PartWriter.__init__
+
+    def init(writer: Any, shard: Any, *rest: Any) -> None:
+        names[shard.id] = shard.part_name
+        begin(writer, shard, *rest)
+
+    parts.PartWriter.__init__ = init
+    parts.attempt = in_place
+    parts.publish = lambda made, final: "won" if made == final else publish(made, final)
+
+
+def _when_ready(change: Callable[[Encoder], object]) -> None:
+    """Change an encoder once its worker has tried it out."""
+    begun: Any = Encoder
+    release = begun.release
+
+    def changed(encoder: Encoder) -> None:
+        release(encoder)
+        change(encoder)
+
+    begun.release = changed
+
+
+def short_of_memory() -> None:
+    """Let the device run out of memory at some batches, as a GPU would."""
+    _when_ready(lambda encoder: break_down(encoder, (2, 3, 7)))
+
+
+def no_numbers() -> None:
+    """Let the model give NaN wherever a text begins."""
+
+    def bend(encoder: Encoder) -> None:
+        bent: Any = Bent(encoder.forward, 2)
+        encoder.forward = bent
+
+    _when_ready(bend)
+
+
+def _jumping_clock(seconds: float) -> None:
+    """Let the clock of the day jump in the middle of a run."""
+    begin, clock, clock_ns = time.monotonic(), time.time, time.time_ns
+
+    def jump() -> float:
+        return seconds if time.monotonic() - begin > 0.3 else 0.0
+
+    time.time = lambda: clock() + jump()
+    time.time_ns = lambda: clock_ns() + int(jump() * 1e9)
+
+
+def clock_forward() -> None:
+    """Jump a day ahead."""
+    _jumping_clock(86_400.0)
+
+
+def clock_back() -> None:
+    """Jump a day back."""
+    _jumping_clock(-86_400.0)
