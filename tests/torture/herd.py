@@ -106,13 +106,13 @@ class Run:
         return code
 
     def members(self) -> list[int]:
-        """Return the processes of its group that live, the leader first."""
+        """Return the processes of its group, the leader first; one whose threads are not all dead holds its locks."""
         found = []
         for entry in Path("/proc").iterdir():
             with suppress(OSError, ValueError):
                 pid = int(entry.name)
-                state, _, group = (entry / "stat").read_text().rsplit(")", 1)[1].split()[:3]
-                if int(group) == self.pid and state != "Z":
+                group = (entry / "stat").read_text().rsplit(")", 1)[1].split()[2]
+                if int(group) == self.pid:
                     found.append(pid)
         return sorted(found)
 
@@ -153,6 +153,7 @@ class Herd:
             "patches": [*patches],
         }
         run = Run(self, int(self._ask(request)), log, board)
+        self.codes.pop(run.pid, None)  # numbers come round
         self._runs.append(run)
         return run
 

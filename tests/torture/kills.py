@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torture.ground import Ground, left_over, parts
+from torture.ground import Ground, inodes, left_over, parts
 from torture.herd import KILL_GROUP, Fault, Run
 
 STAGES = (
@@ -102,6 +102,7 @@ def _one_result(
         return run, run.begin + dice.uniform(0.0, span)
 
     runs = [start(), start()]
+    stood: dict[str, tuple[int, int]] = {}
     while seen.total < kills:
         runs.sort(key=lambda pair: pair[1])
         run, moment = runs[0]
@@ -118,10 +119,14 @@ def _one_result(
         seen.quarters[min(3, 4 * n_before // len(ground.clean))] += 1
         seen.differing |= set(ground.differing(out))
         assert not seen.differing, f"after a kill visible, but not whole: {seen.differing}"
+        now = inodes(out)
+        assert stood.items() <= now.items(), "a part that stood was taken away or written again"
+        stood = now
         runs[0] = start()
     for run, _ in runs:
         run.kill() if dice.random() < 0.5 else run.wait()
         assert run.code in {0, -9}, run.said
+    assert stood.items() <= inodes(out).items(), "a part that stood was taken away or written again"
 
 
 def careless_writer_is_found(ground: Ground) -> bool:

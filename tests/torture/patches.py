@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,21 @@ def impatient() -> None:
     from embed_corpus.job import workers
 
     workers._HANG = 3.0
+
+
+def slow_loader() -> None:
+    """Let a loader process take its time over each block, so that it is at work when the first parts are there."""
+    from embed_corpus.job import loader as module
+
+    loader: Any = module
+    chunk = loader._chunk
+
+    @functools.wraps(chunk)  # it is sent by its name
+    def slowly(texts: Any) -> Any:
+        time.sleep(0.2)
+        return chunk(texts)
+
+    loader._chunk = slowly
 
 
 def unsynced() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torture.herd import KILL
 
-DONE, INTERNAL, BAD_INPUT, CANNOT_WRITE, INTERRUPTED, NO_LINKS = 0, 1, 4, 74, 75, 78
+DONE, MODEL, BAD_INPUT, CANNOT_WRITE, NO_LINKS = 0, 2, 4, 74, 78
 
 
 @dataclass(frozen=True)
@@ -74,5 +74,5 @@ FILE_FAULTS = (
     _of("*", KILL, DATA, DONE, -9),
     _of("open", errno.ESTALE, "<corpus>", BAD_INPUT),
     _of("read", errno.EIO, "<corpus>", BAD_INPUT),
-    _of("open", errno.EIO, "<model>", 2, CANNOT_WRITE),
+    _of("open", errno.EIO, "<model>", MODEL, DONE),  # the last two looks at it only serve the report
 )

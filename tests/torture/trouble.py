@@ -21,13 +21,13 @@ Trouble = Callable[[Ground, random.Random], str]
 def _begun(ground: Ground, out: Path, dice: random.Random, *more: object, patches: tuple[str, ...] = ()) -> Run:
     """Start a run and wait until some of its parts are there."""
     run = ground.herd.start(*ground.line(out, *more), patches=patches)
-    n = dice.randint(1, max(1, len(ground.clean) // 2))
+    n = dice.randint(1, len(ground.clean) // 4 + 1)
     assert until(lambda: len(parts(out)) >= n, run), run.said
     return run
 
 
-def _ends(ground: Ground, run: Run, out: Path, *codes: int, says: str = "") -> str:
-    """See how a run ends, and that the same line then makes OUT whole."""
+def _ends(ground: Ground, run: Run, out: Path, *codes: int, says: str = "", notes: str = "") -> str:
+    """See how a run ends, and that the same line then makes OUT whole; tell whether it noted what was done to it."""
     code = run.wait()
     assert code in codes, f"exit code {code}:\n{run.said}"
     assert "Traceback" not in run.said, run.said
@@ -35,7 +35,8 @@ def _ends(ground: Ground, run: Run, out: Path, *codes: int, says: str = "") -> s
     assert not ground.differing(out)
     ground.finish(out)
     ground.drop(out)
-    return f"exit code {code}"
+    noted = f", {'noted' if notes in run.said else 'over before'}" if notes else ""
+    return f"exit code {code}{noted}"
 
 
 def worker_killed(ground: Ground, dice: random.Random) -> str:
@@ -43,7 +44,7 @@ def worker_killed(ground: Ground, dice: random.Random) -> str:
     run = _begun(ground, out := ground.new_out(), dice)
     for pid in run.members()[1:2]:
         os.kill(pid, signal.SIGKILL)
-    return _ends(ground, run, out, 0)
+    return _ends(ground, run, out, 0, notes="another takes its place")
 
 
 def workers_killed(ground: Ground, dice: random.Random) -> str:
@@ -62,7 +63,7 @@ def worker_hung(ground: Ground, dice: random.Random) -> str:
     run = _begun(ground, out := ground.new_out(), dice, patches=("impatient",))
     for pid in run.members()[1:2]:
         os.kill(pid, signal.SIGSTOP)
-    return _ends(ground, run, out, 0)
+    return _ends(ground, run, out, 0, notes="hung for")
 
 
 def parent_killed(ground: Ground, dice: random.Random) -> str:
@@ -74,10 +75,10 @@ def parent_killed(ground: Ground, dice: random.Random) -> str:
 
 def loader_killed(ground: Ground, dice: random.Random) -> str:
     """A loader process is killed: its rows are chunked again."""
-    run = _begun(ground, out := ground.new_out(), dice, "--loader-workers", "1")
+    run = _begun(ground, out := ground.new_out(), dice, "--loader-workers", "1", patches=("slow_loader",))
     for pid in run.members()[2:]:
         os.kill(pid, signal.SIGKILL)
-    return _ends(ground, run, out, 0)
+    return _ends(ground, run, out, 0, notes="a loader process died")
 
 
 def _told_to_stop(number: signal.Signals) -> Trouble:
