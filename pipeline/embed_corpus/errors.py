@@ -19,6 +19,7 @@ error: it becomes a reject, a bad shard becomes a failed shard, and only a bad r
 from __future__ import annotations
 
 __all__ = [
+    "STOPPED",
     "BudgetError",
     "DataError",
     "EmbedCorpusError",
@@ -29,6 +30,9 @@ __all__ = [
     "StoreError",
     "UsageError",
 ]
+
+STOPPED = "stopped: finished parts are safe, run the same line again to go on."
+"""What a stopped run says last."""
 
 
 class EmbedCorpusError(Exception):

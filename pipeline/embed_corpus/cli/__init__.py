@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from embed_corpus import __version__
-from embed_corpus.errors import EmbedCorpusError, Interrupted, OutputError
+from embed_corpus.errors import STOPPED, EmbedCorpusError, Interrupted, OutputError
 
 __all__ = ["cli", "main"]
 
@@ -63,11 +63,15 @@ def main() -> NoReturn:
     """Run the command line; every known error ends in one message and its exit code."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("embed_corpus").setLevel(logging.INFO)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.default_int_handler)
     try:
         cli(standalone_mode=False)
     except click.ClickException as error:
         error.show()
+        sys.exit(error.exit_code)
+    except Interrupted as error:
+        click.echo(f"\n{error}", err=True)
         sys.exit(error.exit_code)
     except EmbedCorpusError as error:
         click.secho("error: ", fg="red", nl=False, err=True)
@@ -78,6 +82,6 @@ def main() -> NoReturn:
         click.echo(f"error: {where}{error.strerror or error}", err=True)
         sys.exit(OutputError.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\nstopped: finished parts are safe, run the same line again to go on.", err=True)
+        click.echo(f"\n{STOPPED}", err=True)
         sys.exit(Interrupted.exit_code)
     sys.exit(0)
