@@ -41,3 +41,9 @@ def contents(out: Path) -> dict[str, bytes]:
 def spawned(process: psutil.Process) -> list[psutil.Process]:
     """The processes that another has spawned, not the trackers of multiprocessing."""
     return [c for c in process.children() if "spawn_main" in " ".join(c.cmdline())]
+
+
+def shared_memory(pid: int) -> set[Path]:
+    """The files of shared memory that a process has mapped: semaphores among them."""
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return {Path(line.split(maxsplit=5)[5]) for line in lines if "/dev/shm/sem." in line and "(deleted)" not in line}

@@ -13,7 +13,7 @@ import pytest
 
 from embed_corpus.errors import STOPPED
 from embed_corpus.job.signals import SIGNALS, heeded
-from started import start, wait_for_parts
+from started import shared_memory, start, wait_for_parts
 from tiny import CORPUS
 
 SLACK = 4.0
@@ -36,7 +36,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One small shard, then two that take seconds."""
     folder = tmp_path_factory.mktemp("corpus")
     rows = (CORPUS / "cranfield-2.jsonl").read_text()
-    for name, n in (("0", 1), ("1", 10), ("2", 10)):
+    for name, n in (("0", 1), ("1", 6), ("2", 6)):
         (folder / f"{name}.jsonl").write_text(rows * n)
     return folder
 
@@ -46,11 +46,11 @@ class Begun:
 
     def __init__(self, corpus: Path, out: Path, model: Path, *options: str) -> None:
         self.out = out
-        self.semaphores = set(Path("/dev/shm").iterdir())
         self.process = start(corpus, out, model, *options)
         wait_for_parts(out, 1, self.process)
         time.sleep(0.5)
         self.children = psutil.Process(self.process.pid).children(recursive=True)
+        self.semaphores = {path for child in self.children for path in shared_memory(child.pid)}
         self.begin = time.monotonic()
 
     def workers(self) -> list[psutil.Process]:
@@ -69,7 +69,7 @@ class Begun:
         assert not psutil.wait_procs(self.children, timeout=10)[1]
         assert not list((self.out / "_embed" / "tmp").iterdir())
         assert not list((self.out / "_embed" / "claims").iterdir())
-        assert set(Path("/dev/shm").iterdir()) <= self.semaphores
+        assert not any(path.exists() for path in self.semaphores)
         return n_parts, seconds
 
 
@@ -82,7 +82,7 @@ def begin(corpus: Path, tiny_model: Path, tmp_path: Path) -> Begin:
     return lambda *options: Begun(corpus, tmp_path / "out", tiny_model, *options)
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
 def test_the_open_shard_is_finished(begin: Begin, number: signal.Signals) -> None:
     """Within the grace the shard under way is finished, and no other begun."""
     run = begin("--grace", "60")
@@ -90,10 +90,9 @@ def test_the_open_shard_is_finished(begin: Begin, number: signal.Signals) -> Non
     assert run.stopped()[0] == 2
 
 
-@pytest.mark.parametrize("grace", ["0", "0.5"])
-def test_what_takes_longer_is_dropped_at_once(begin: Begin, grace: str) -> None:
+def test_what_takes_longer_is_dropped_at_once(begin: Begin) -> None:
     """A shard that will not be done within the grace is not waited for."""
-    run = begin("--grace", grace)
+    run = begin("--grace", "0.5")
     run.process.send_signal(signal.SIGTERM)
     n_parts, seconds = run.stopped()
     assert n_parts == 1
@@ -122,19 +121,18 @@ def test_a_second_signal_ends_at_once(begin: Begin) -> None:
     assert seconds < 0.5 + SLACK
 
 
-@pytest.mark.parametrize("grace", ["0", "60"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize(("number", "grace"), [(signal.SIGTERM, "60"), (signal.SIGUSR1, "0")])
 def test_a_signal_to_the_whole_group(begin: Begin, number: signal.Signals, grace: str) -> None:
     """Workers and loaders leave it to the parent, as where Slurm signals every process of a job."""
     run = begin("--loader-workers", "2", "--grace", grace)
     assert len(run.workers()) >= 2
+    assert run.semaphores
     os.killpg(run.process.pid, number)
     n_parts, _ = run.stopped()
     assert n_parts == 2 if grace == "60" else n_parts < 3
 
 
-@pytest.mark.parametrize("group", [False, True])
-@pytest.mark.parametrize("line", ["model ", "loading the model"])
+@pytest.mark.parametrize(("line", "group"), [("model ", False), ("loading the model", True)])
 def test_before_the_first_batch_it_ends_at_once(
     corpus: Path, tiny_model: Path, tmp_path: Path, line: str, group: bool
 ) -> None:
