@@ -18,7 +18,7 @@ from embed_corpus.job import claims
 from embed_corpus.job.claims import Claims, Queue
 from embed_corpus.job.signals import Stop
 from embed_corpus.sink.layout import Layout
-from started import MAIN, contents, start, wait_for_parts
+from started import MAIN, contents, parts, start, wait_for_parts
 from tiny import CORPUS, Command
 
 SOON = f"from embed_corpus.job import claims\nclaims.STALE = 4.0\n{MAIN}"
@@ -62,36 +62,57 @@ def test_two_runs_divide_the_work(corpus: Path, tiny_model: Path, tmp_path: Path
 
 
 def test_a_run_that_stands_still_is_not_waited_for(corpus: Path, tiny_model: Path, tmp_path: Path, clean: Path) -> None:
-    """A stopped run's claims go stale, another does its shards; when it goes on, nothing changes any more."""
+    """A suspended run's claims go stale, another does its shards; when it goes on, nothing changes any more."""
     out = tmp_path / "out"
-    first = start(corpus, out, tiny_model, code=SOON)
-    wait_for_parts(out, 2, first)
-    processes = [psutil.Process(first.pid), *psutil.Process(first.pid).children(recursive=True)]
-    for process in processes:
-        process.suspend()
-    second = start(corpus, out, tiny_model, code=SOON)
-    stdout, stderr = second.communicate(timeout=180)
-    assert second.returncode == 0, stderr
-    assert stderr.count("waiting for 1 shards that another run works on") == 1
-    assert "16 of 16 parts" in stdout
-    before = {part: part.stat().st_mtime_ns for part in (out / "data").iterdir()}
-    for process in reversed(processes):
-        process.resume()
-    assert new_parts(first) <= 4
-    assert {part: part.stat().st_mtime_ns for part in (out / "data").iterdir()} == before
+    with start(corpus, out, tiny_model, code=SOON) as first:
+        wait_for_parts(out, 2, first)
+        processes = [psutil.Process(first.pid), *psutil.Process(first.pid).children(recursive=True)]
+        for process in processes:
+            process.suspend()
+        try:
+            with start(corpus, out, tiny_model, code=SOON) as second:
+                new_parts(second)
+            before = {name: part[:2] for name, part in parts(out).items()}
+        finally:
+            for process in reversed(processes):
+                process.resume()
+        assert new_parts(first) <= 4
+    assert {name: part[:2] for name, part in parts(out).items()} == before
     assert contents(out) == contents(clean)
+
+
+def test_a_run_waits_for_what_others_claim(corpus: Path, tiny_model: Path, tmp_path: Path, clean: Path) -> None:
+    """It does all else, waits, and says so once; when the claim goes stale it does that shard too."""
+    out = tmp_path / "out"
+    (out / "_embed" / "claims").mkdir(parents=True)
+    name = min(contents(clean))
+    claim = out / "_embed" / "claims" / name.removesuffix(".parquet").rpartition("-")[2]
+    claim.write_text('{"place": "elsewhere"}')
+    os.utime(claim, (time.time() + 3600,) * 2)
+    with start(corpus, out, tiny_model) as run:
+        line = ""
+        while "waiting for 1 shards that another run works on" not in line:
+            line = run.stderr.readline()
+            assert line
+        assert set(contents(out)) == set(contents(clean)) - {name}
+        os.utime(claim, (1, 1))
+        stdout, stderr = run.communicate(timeout=120)
+    assert "16 of 16 parts, 16 of them new" in stdout
+    assert "waiting" not in stderr
+    assert contents(out) == contents(clean)
+    assert not claim.exists()
 
 
 def test_a_killed_run_is_not_waited_for(corpus: Path, tiny_model: Path, tmp_path: Path, clean: Path) -> None:
     """kill -9 of one of two runs: the other does all that is left, at once, as it can see that the process is gone."""
     out = tmp_path / "out"
-    first, second = (start(corpus, out, tiny_model) for _ in range(2))
-    wait_for_parts(out, 4, first)
-    os.killpg(first.pid, signal.SIGKILL)
-    first.communicate()
-    begin = time.monotonic()
-    new_parts(second)
-    assert time.monotonic() - begin < claims.STALE
+    with start(corpus, out, tiny_model) as first, start(corpus, out, tiny_model) as second:
+        wait_for_parts(out, 4, first)
+        os.killpg(first.pid, signal.SIGKILL)
+        first.communicate()
+        begin = time.monotonic()
+        new_parts(second)
+        assert time.monotonic() - begin < claims.STALE
     assert contents(out) == contents(clean)
 
 
