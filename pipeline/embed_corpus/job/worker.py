@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import util
 from threading import Lock, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from embed_corpus.chunk.tokenizer import SLOW
 from embed_corpus.engine.cache import keep_kernels
@@ -51,6 +51,7 @@ _BEGINNING = 16 << 10
 """Characters of a document that serve for that."""
 _BEAT = 30.0
 """Seconds between signs of life."""
+_leaving = Lock()
 
 
 def work(connection: Connection, spec: WorkerSpec) -> None:
@@ -68,7 +69,7 @@ def work(connection: Connection, spec: WorkerSpec) -> None:
         parent.send(Alive())
         _embed(parent, spec)
     except (BrokenPipeError, EOFError, ConnectionError):
-        os._exit(1)  # the parent is gone: nobody to report to, nothing half-done is visible
+        _leave()  # the parent is gone: nobody to report to, nothing half-done is visible
     except EmbedCorpusError as error:
         _report(parent, type(error).__name__, str(error))
     except OSError as error:
@@ -85,15 +86,21 @@ def _end_with(connection: Connection) -> None:
 
     def watch() -> None:
         poll.poll()
-        try:
-            for child in multiprocessing.active_children():
-                child.kill()
-            # The loaders' queues have semaphores with names, which outlive a process that does not take them back.
-            util._run_finalizers(0)  # type: ignore[attr-defined]  # noqa: SLF001  # as an exit would, less the waiting
-        finally:
-            os._exit(1)
+        _leave()
 
     Thread(target=watch, name="watch-parent", daemon=True).start()
+
+
+def _leave() -> NoReturn:
+    """End this process and its loaders at once, in whatever thread that is found to be due."""
+    _leaving.acquire()  # for good: the first thread here ends them all
+    try:
+        for child in multiprocessing.active_children():
+            child.kill()
+        # The loaders' queues have semaphores with names, which outlive a process that does not take them back.
+        util._run_finalizers(0)  # type: ignore[attr-defined]  # noqa: SLF001  # as an exit would, less the waiting
+    finally:
+        os._exit(1)
 
 
 def _report(parent: _Parent, kind: str, text: str) -> None:

@@ -46,7 +46,7 @@ class _Running:
 
         context = multiprocessing.get_context("spawn")
         self.spec, self.lives = spec, lives
-        self.watching = self.dead = False
+        self.watching = self.ended = self.dead = False
         self.ready: float | None = None
         self.shards: list[Shard] = []
         self.counts = Counts()
@@ -71,6 +71,8 @@ class _Running:
             case Committed(shard) | Failed(shard):
                 self.shards = [s for s in self.shards if s.id != shard.id]
                 self.counts = Counts()
+            case Ended():
+                self.ended = True
 
     def hangs(self) -> bool:
         """Tell whether a worker that had begun has not got on for too long."""
@@ -138,8 +140,6 @@ class _Crew:
                 if isinstance(event, Committed | Failed):
                     self._queue.done(event.shard)
                 yield event
-            if isinstance(event, Ended):
-                self.running.pop(worker.connection).process.join()
         yield from self.elsewhere()
         if self._stop.count:
             self._dismiss()
@@ -159,10 +159,12 @@ class _Crew:
             worker.connection.send(shard)
 
     def _replaced(self) -> Generator[Event, None, None]:
-        """Put others in the place of the dead and the hung."""
+        """Put others in the place of the dead and the hung, but for those that were done."""
         for worker in [worker for worker in self.running.values() if worker.dead or worker.hangs()]:
             _end([worker])
             self.running.pop(worker.connection)
+            if worker.ended:
+                continue
             self._queue.give_back(worker.shards)
             yield Lost(-worker.counts)
             if (heir := _heir(worker, others=bool(self.running), begun=self._begun)) is not None:
