@@ -61,6 +61,7 @@ class Begun:
         assert self.children
         _, stderr = self.process.communicate(timeout=60)
         seconds = time.monotonic() - self.begin
+        self.stderr = stderr
         assert self.process.returncode == 75, stderr
         n_parts = len(list((self.out / "data").iterdir()))
         assert f"\n{STOPPED} {n_parts} of 3 parts are finished, {n_parts} of them by this run.\n" in stderr
@@ -97,6 +98,7 @@ def test_what_takes_longer_is_dropped_at_once(begin: Begin) -> None:
     n_parts, seconds = run.stopped()
     assert n_parts == 1
     assert seconds < SLACK
+    assert "stopping: " not in run.stderr  # as it says where it waits
 
 
 def test_after_the_grace_all_is_dropped(begin: Begin) -> None:
@@ -108,6 +110,7 @@ def test_after_the_grace_all_is_dropped(begin: Begin) -> None:
     n_parts, seconds = run.stopped()
     assert n_parts == 1
     assert seconds < 6 + SLACK
+    assert "stopping: 1 open shards, at most 6 s" in run.stderr
 
 
 def test_a_second_signal_ends_at_once(begin: Begin) -> None:
