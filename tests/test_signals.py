@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from embed_corpus.errors import STOPPED
+from embed_corpus.errors import Interrupted
 from embed_corpus.job.signals import SIGNALS, heeded
 from started import shared_memory, start, wait_for_parts
 from tiny import CORPUS
@@ -64,7 +64,7 @@ class Begun:
         self.stderr = stderr
         assert self.process.returncode == 75, stderr
         n_parts = len(list((self.out / "data").iterdir()))
-        assert f"\n{STOPPED} {n_parts} of 3 parts are finished, {n_parts} of them by this run.\n" in stderr
+        assert f"\n{Interrupted.told} {n_parts} of 3 parts are finished, {n_parts} of them by this run.\n" in stderr
         assert "Traceback" not in stderr
         assert "leaked" not in stderr
         assert not psutil.wait_procs(self.children, timeout=10)[1]
@@ -150,7 +150,7 @@ def test_before_the_first_batch_it_ends_at_once(
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 75
     assert time.monotonic() - begin < SLACK
-    assert STOPPED in stderr
+    assert Interrupted.told in stderr
     assert "Traceback" not in stderr
     assert not psutil.wait_procs(children, timeout=10)[1]
 

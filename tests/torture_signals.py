@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from embed_corpus.errors import STOPPED
+from embed_corpus.errors import Interrupted
 from embed_corpus.job.signals import SIGNALS
 from started import contents, shared_memory, start
 from tiny import CORPUS, Command
@@ -61,7 +61,7 @@ def struck(corpus: Path, out: Path, model: Path, chance: random.Random) -> tuple
         return 0, told
     assert process.returncode == 75, f"{told}\n{first}{stderr}"
     assert seconds <= grace + SLACK, f"{told}\n{stderr}"
-    assert STOPPED in stderr, told
+    assert Interrupted.told in stderr, told
     assert "Traceback" not in stderr, f"{told}\n{stderr}"
     assert "leaked" not in stderr, f"{told}\n{stderr}"
     assert not psutil.wait_procs(children, timeout=10)[1], told

@@ -19,7 +19,6 @@ error: it becomes a reject, a bad shard becomes a failed shard, and only a bad r
 from __future__ import annotations
 
 __all__ = [
-    "STOPPED",
     "BudgetError",
     "DataError",
     "EmbedCorpusError",
@@ -30,9 +29,6 @@ __all__ = [
     "StoreError",
     "UsageError",
 ]
-
-STOPPED = "stopped: finished parts are safe, run the same line again to go on."
-"""What a stopped run says last."""
 
 
 class EmbedCorpusError(Exception):
@@ -72,9 +68,10 @@ class OutputError(EmbedCorpusError):
 
 
 class Interrupted(EmbedCorpusError):  # noqa: N818  # a state, not a fault
-    """The run was stopped from outside; the same line again goes on."""
+    """The run was stopped from outside; the same line again goes on. `told` is what it then says first."""
 
     exit_code = 75
+    told = "stopped: finished parts are safe, run the same line again to go on."
 
 
 class LaneError(EmbedCorpusError):

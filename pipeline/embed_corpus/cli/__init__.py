@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from embed_corpus import __version__
-from embed_corpus.errors import STOPPED, EmbedCorpusError, Interrupted, OutputError
+from embed_corpus.errors import EmbedCorpusError, Interrupted, OutputError
 
 __all__ = ["cli", "main"]
 
@@ -82,6 +82,6 @@ def main() -> NoReturn:
         click.echo(f"error: {where}{error.strerror or error}", err=True)
         sys.exit(OutputError.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo(f"\n{STOPPED}", err=True)
+        click.echo(f"\n{Interrupted.told}", err=True)
         sys.exit(Interrupted.exit_code)
     sys.exit(0)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from embed_corpus.errors import STOPPED, Interrupted, UsageError
+from embed_corpus.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -74,7 +74,7 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
 
     No exception, because some code that may be under way swallows one, with a traceback.
     """
-    os.write(2, f"\n{STOPPED}\n".encode())
+    os.write(2, f"\n{Interrupted.told}\n".encode())
     os._exit(Interrupted.exit_code)
 
 

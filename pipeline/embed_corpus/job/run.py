@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, TextIO
 
 from embed_corpus.data import Counts
-from embed_corpus.errors import STOPPED, BudgetError, DataError, EmbedCorpusError, Interrupted, LaneError
+from embed_corpus.errors import BudgetError, DataError, EmbedCorpusError, Interrupted, LaneError
 from embed_corpus.index.build import build_flat
 from embed_corpus.job.claims import Queue
 from embed_corpus.job.devices import cores_of
@@ -192,7 +192,8 @@ def _stopped(job: Job, tally: _Tally) -> Interrupted:
     sweep(job.layout.tmp)
     planned = {shard.part_name for shard in job.plan.shards}
     n_there = len(planned.intersection(job.layout.parts()))
-    return Interrupted(f"{STOPPED} {n_there} of {len(planned)} parts are finished, {tally.parts} of them by this run.")
+    far = f"{n_there} of {len(planned)} parts are finished, {tally.parts} of them by this run."
+    return Interrupted(f"{Interrupted.told} {far}")
 
 
 def _warn_of_others(job: Job, ready: Ready) -> None:
