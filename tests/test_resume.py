@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from started import MAIN, contents, parts, spawned, start, wait_for_parts
 from tiny import CORPUS, Command
 
 
@@ -25,28 +23,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-MAIN = "from embed_corpus.cli import main\nmain()"
 IMPATIENT = f"from embed_corpus.job import workers\nworkers._HANG = 4.0\n{MAIN}"
-
-
-def start(corpus: Path, out: Path, model: Path, *options: str, code: str = MAIN) -> subprocess.Popen[str]:
-    """Start the command as the leader of a process group of its own."""
-    command = [sys.executable, "-c", code, "run", str(corpus), str(out), "--model", str(model), *options]
-    return subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def parts(out: Path) -> dict[str, tuple[int, int, bytes]]:
-    """Inode, time and bytes of every part."""
-    found = sorted((out / "data").glob("*.parquet"))
-    return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns, p.read_bytes()) for p in found}
-
-
-def wait_for_parts(out: Path, n: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while len(list((out / "data").glob("*.parquet"))) < n:
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def test_killed_runs_end_as_an_undisturbed_one(
@@ -66,32 +43,10 @@ def test_killed_runs_end_as_an_undisturbed_one(
     assert f"{12 - len(before)} of them new" in done.stdout
     undisturbed = embed_corpus("run", corpus, clean, "--model", tiny_model)
     assert undisturbed.returncode == 0, undisturbed.stderr
-    after, wanted = parts(out), parts(clean)
+    after = parts(out)
     assert {name: after[name] for name in before} == before
-    assert {name: p[2] for name, p in after.items()} == {name: p[2] for name, p in wanted.items()}
+    assert contents(out) == contents(clean)
     assert not list((out / "_embed" / "tmp").iterdir())
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_run_with_75_and_no_orphan(
-    corpus: Path, tiny_model: Path, tmp_path: Path, number: signal.Signals
-) -> None:
-    """SIGTERM and Ctrl-C end the run with exit code 75, say how to go on, and leave no process behind."""
-    process = start(corpus, tmp_path / "out", tiny_model)
-    wait_for_parts(tmp_path / "out", 1, process)
-    children = psutil.Process(process.pid).children(recursive=True)
-    assert children
-    process.send_signal(number)
-    _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 75
-    assert "run the same line again" in stderr
-    assert "Traceback" not in stderr
-    assert not psutil.wait_procs(children, timeout=10)[1]
-
-
-def spawned(process: psutil.Process) -> list[psutil.Process]:
-    """The processes that another has spawned, not the trackers of multiprocessing."""
-    return [c for c in process.children() if "spawn_main" in " ".join(c.cmdline())]
 
 
 def test_a_killed_worker_is_replaced(embed_corpus: Command, corpus: Path, tiny_model: Path, tmp_path: Path) -> None:
@@ -108,8 +63,7 @@ def test_a_killed_worker_is_replaced(embed_corpus: Command, corpus: Path, tiny_m
     assert "4,200 rows: 4,188 documents" in stdout
     assert not psutil.wait_procs(loaders, timeout=10)[1]
     assert embed_corpus("run", corpus, tmp_path / "clean", "--model", tiny_model).returncode == 0
-    after, wanted = parts(tmp_path / "out"), parts(tmp_path / "clean")
-    assert {name: p[2] for name, p in after.items()} == {name: p[2] for name, p in wanted.items()}
+    assert contents(tmp_path / "out") == contents(tmp_path / "clean")
 
 
 def test_a_worker_that_hangs_is_replaced(corpus: Path, tiny_model: Path, tmp_path: Path) -> None:

@@ -68,9 +68,10 @@ class OutputError(EmbedCorpusError):
 
 
 class Interrupted(EmbedCorpusError):  # noqa: N818  # a state, not a fault
-    """The run was stopped from outside; the same line again goes on."""
+    """The run was stopped from outside; the same line again goes on. `told` is what it then says first."""
 
     exit_code = 75
+    told = "stopped: finished parts are safe, run the same line again to go on."
 
 
 class LaneError(EmbedCorpusError):

@@ -16,6 +16,7 @@ from embed_corpus.cli import main
 from embed_corpus.job import run as job_run
 from embed_corpus.job.config import JobConfig
 from embed_corpus.job.prepare import prepare
+from embed_corpus.job.signals import SIGNALS
 from ended import Call, Ended
 
 
@@ -35,10 +36,12 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         assert isinstance(ended.value.code, int)
         return Ended(ended.value.code, captured.out, captured.err)
 
-    handler, level = signal.getsignal(signal.SIGTERM), logging.getLogger("embed_corpus").level
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    level = logging.getLogger("embed_corpus").level
     monkeypatch.setattr(job_run, "run_workers", started)
     yield run
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     logging.getLogger("embed_corpus").setLevel(level)
 
 

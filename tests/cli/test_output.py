@@ -170,7 +170,8 @@ def test_every_error_has_its_exit_code(call: Call, monkeypatch: pytest.MonkeyPat
     kind: type[EmbedCorpusError] = getattr(errors, name)
     monkeypatch.setattr(job_run, "run", _raiser(kind("what and what to do")))
     ended = call("run", "in", "out")
-    assert (ended.code, ended.err) == (kind.exit_code, "error: what and what to do\n")
+    before = "\n" if kind is errors.Interrupted else "error: "
+    assert (ended.code, ended.err) == (kind.exit_code, f"{before}what and what to do\n")
     assert f"{kind.exit_code} " in call("--help").out
 
 

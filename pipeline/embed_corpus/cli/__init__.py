@@ -66,11 +66,15 @@ def main() -> NoReturn:
     handler.setFormatter(CleanFormatter("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("embed_corpus").setLevel(logging.INFO)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.default_int_handler)
     try:
         cli(standalone_mode=False)
     except click.ClickException as error:
         error.show()
+        sys.exit(error.exit_code)
+    except Interrupted as error:
+        click.echo(f"\n{error}", err=True)
         sys.exit(error.exit_code)
     except EmbedCorpusError as error:
         click.secho("error: ", fg="red", nl=False, err=True)
@@ -81,6 +85,6 @@ def main() -> NoReturn:
         click.echo(clean(f"error: {where}{error.strerror or error}"), err=True)
         sys.exit(OutputError.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\nstopped: finished parts are safe, run the same line again to go on.", err=True)
+        click.echo(f"\n{Interrupted.told}", err=True)
         sys.exit(Interrupted.exit_code)
     sys.exit(0)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import signal
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from embed_corpus.errors import UsageError
+from embed_corpus.errors import Interrupted, UsageError
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 __all__ = ["command"]
 
@@ -63,6 +67,15 @@ def _paths(ctx: click.Context, paths: tuple[str, ...]) -> tuple[tuple[str, ...],
         return os.path.normpath(folder / Path(text).expanduser())
 
     return tuple(map(beside, inputs)), Path(beside(output))
+
+
+def _end(_number: int, _frame: FrameType | None) -> NoReturn:
+    """End at once, while planning or publishing: nothing half-done is visible.
+
+    No exception, because some code that may be under way swallows one, with a traceback.
+    """
+    os.write(2, f"\n{Interrupted.told}\n".encode())
+    os._exit(Interrupted.exit_code)
 
 
 @click.command("run")
@@ -197,6 +210,15 @@ def _paths(ctx: click.Context, paths: tuple[str, ...]) -> tuple[tuple[str, ...],
     show_default=True,
     help="Build a FAISS index at the end. auto is flat in this version.",
 )
+@click.option(
+    "--grace",
+    type=float,
+    default=25.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="At SIGTERM, Ctrl-C or SIGUSR1 finish the shards under way that take no longer than this; 0: drop them. "
+    "A second signal drops them too.",
+)
 @click.option("--overwrite", is_flag=True, help="If OUT holds the result of another job, delete that first.")
 @click.option("--prune", is_flag=True, help="Set parts aside whose input is gone or has changed.")
 @click.option(
@@ -221,7 +243,11 @@ def command(ctx: click.Context, /, paths: tuple[str, ...], *, quiet: bool, **opt
     """
     from embed_corpus.job.config import JobConfig
     from embed_corpus.job.run import run
+    from embed_corpus.job.signals import SIGNALS
 
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
     if quiet:
         logging.getLogger("embed_corpus").setLevel(logging.WARNING)
     inputs, output = _paths(ctx, paths)

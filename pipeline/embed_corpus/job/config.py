@@ -23,6 +23,9 @@ VectorType = Literal["float32", "float16"]
 Index = Literal["none", "flat", "auto"]
 OnDuplicate = Literal["report", "error", "ignore"]
 
+_LONGEST_GRACE = 86400
+"""Seconds; more is a slip."""
+
 
 @dataclass(frozen=True, slots=True)
 class JobConfig:
@@ -55,6 +58,7 @@ class JobConfig:
     max_rejects: str = "0.1%"
     on_duplicate: OnDuplicate = "report"
     index: Index = "none"
+    grace: float = 25.0
     overwrite: bool = False
     prune: bool = False
     retry_rejects: bool = False
@@ -87,6 +91,8 @@ class JobConfig:
             value = getattr(self, name)
             if value is not None and value < minimum:
                 raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least {minimum}.")
+        if not 0 <= self.grace <= _LONGEST_GRACE:
+            raise UsageError(f"--grace {self.grace}: give seconds, 0 to {_LONGEST_GRACE:,}.")
         choices_of = {
             "long": Long,
             "precision": Precision,

@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import signal
 import time
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass, replace
+from multiprocessing.context import SpawnContext, SpawnProcess
 from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Block, Chunks
 from embed_corpus.errors import DataError, EmbedCorpusError, LaneError
 from embed_corpus.feed.ahead import ahead
+from embed_corpus.job.signals import blocked, ignore
 from embed_corpus.source.read import LARGE, SMALL, read_shard
 
 if TYPE_CHECKING:
@@ -156,9 +157,9 @@ class Loader:
         return replace(block, chunks=done.chunks)
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(self.workers, context, _begin, (self._chunking,))
-        pool.submit(_nothing)  # the first item starts the processes
+        pool = ProcessPoolExecutor(self.workers, _Context(), _begin, (self._chunking,))
+        with blocked():
+            pool.submit(_nothing)  # the first item starts the processes
         return pool
 
 
@@ -176,14 +177,27 @@ def _weight(item: tuple[Block, object]) -> int:
     return 0 if rows is None else int(rows.table.nbytes)
 
 
+class _Process(SpawnProcess):
+    """A loader process: it ignores SIGTERM, by which a pool ends the others when one of them has died."""
+
+    def terminate(self) -> None:
+        self.kill()
+
+
+class _Context(SpawnContext):
+    """How a pool starts loader processes."""
+
+    Process = _Process
+
+
 _chunker: Chunker | None = None
 """A loader process's own."""
 
 
 def _begin(chunking: Chunking) -> None:
-    """Set a loader process up: one thread, no signals of the terminal, and an end with its parent."""
+    """Set a loader process up: one thread, no signals of the group, and an end with its parent."""
     global _chunker  # noqa: PLW0603  # an executor's initializer has no other place
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore()
     end_with_parent()
     one_thread()
     _chunker = chunking.chunker()

@@ -9,22 +9,25 @@ from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any, TextIO
 
 from embed_corpus.data import Counts
-from embed_corpus.errors import BudgetError, DataError, EmbedCorpusError, LaneError
+from embed_corpus.errors import Interrupted, LaneError
 from embed_corpus.index.build import build_flat
+from embed_corpus.job.claims import Queue
+from embed_corpus.job.complete import problem_with
 from embed_corpus.job.devices import cores_of
 from embed_corpus.job.fingerprint import digest
 from embed_corpus.job.loader import Chunking
+from embed_corpus.job.messages import Elsewhere, Ended, Lost, Ready, WorkerSpec
 from embed_corpus.job.pipeline import Committed, Embedded, Failed
 from embed_corpus.job.prepare import Job, prepare
 from embed_corpus.job.rates import note_rate, predicted_seconds
-from embed_corpus.job.workers import Ended, Lost, Ready, WorkerSpec, run_workers
+from embed_corpus.job.signals import heeded
+from embed_corpus.job.workers import run_workers
 from embed_corpus.report.progress import Progress
 from embed_corpus.report.summary import RunReport
-from embed_corpus.sink.commit import alone_on, replace_json
-from embed_corpus.sink.duplicates import repeated_ids
+from embed_corpus.sink.commit import alone_on, replace_json, sweep
 from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.readback import part_stats
-from embed_corpus.sink.snapshot import PartEntry, Snapshot, entries, latest_snapshot, publish_snapshot
+from embed_corpus.sink.snapshot import PartEntry, Snapshot, entries, publish_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,7 +51,7 @@ class _Tally:
         self.workers: list[WorkerStats] = []
         self.numerics: dict[str, Any] = {}
         self.notes: set[str] = set()
-        self.parts = 0
+        self.parts = self.elsewhere = 0
         self.failed: list[str] = []
         self.begin = self.end = time.perf_counter()
 
@@ -72,6 +75,8 @@ class _Tally:
             case Failed(_, reason):
                 self.failed.append(reason)
                 log.error("%s", reason)
+            case Elsewhere():
+                self.elsewhere += 1
             case Ended(stats):
                 self.workers.append(stats)
         self.end = time.perf_counter()
@@ -88,6 +93,7 @@ def run(config: JobConfig, progress: TextIO | None = None) -> RunReport:
         DataError: a source turned out unreadable in mid-run; all others are embedded.
         BudgetError: more rows were rejected than allowed; all others are embedded.
         OutputError, StoreError: OUT cannot be written.
+        Interrupted: SIGTERM, SIGINT or SIGUSR1 came in mid-run (heeded only in the main thread).
     """
     with alone_on(Layout(config.output.absolute()).meta) if config.single_writer else nullcontext():
         return _run(config, progress)
@@ -106,7 +112,7 @@ def _run(config: JobConfig, progress: TextIO | None) -> RunReport:
     names = [shard.part_name for shard in job.plan.shards]
     present = set(job.layout.parts())
     parts = entries(job.layout, [name for name in names if name in present])
-    problem = _problem(job, parts, tally) or _repeated(job, parts)
+    problem = problem_with(job, parts, tally.failed)
     snapshot = None if problem else _publish(job, parts)
     indexed = None
     if snapshot is not None and config.index != "none":
@@ -142,7 +148,7 @@ def _predict_and_note(job: Job, tally: _Tally) -> float | None:
     devices = job.devices[: len(job.todo)]
     known = (job.facts, job.precision)
     predicted = predicted_seconds(tally.counts.tokens, *known, devices, job.chunk_tokens)
-    if job.config.compile and job.config.batch_tokens is None:
+    if job.config.compile and job.config.batch_tokens is None and not tally.elsewhere:  # else it may have waited
         each = tally.counts.tokens / tally.elapsed / len(devices)
         budget = tally.numerics["token_budget"]
         note_rate(*known, devices[0], job.chunk_tokens, each, budget, run_seconds=tally.elapsed)
@@ -163,7 +169,12 @@ def _embed(job: Job, stream: TextIO | None) -> _Tally:
     todo_rows = sum(shard.n_rows for shard in job.todo)
     # Several devices end together if the largest shards do not come last.
     todo = sorted(job.todo, key=lambda shard: -shard.n_rows) if len(devices) > 1 else job.todo
-    with closing(run_workers(specs, todo)) as events, Progress(todo_rows, stream) as bar:
+    with (
+        heeded() as stop,
+        Queue(todo, job.layout) as queue,
+        closing(run_workers(specs, queue, stop, job.config.grace)) as events,
+        Progress(todo_rows, stream) as bar,
+    ):
         for event in events:
             if isinstance(event, Ready) and not tally.numerics:
                 _warn_of_others(job, event)
@@ -172,7 +183,22 @@ def _embed(job: Job, stream: TextIO | None) -> _Tally:
                 bar.restart()
             elif isinstance(event, Embedded | Lost):
                 bar.add(event.counts)
+            elif isinstance(event, Elsewhere):
+                bar.add(Counts(rows=event.shard.n_rows))
+    if stop.count:
+        raise _stopped(job, tally)
+    if tally.elsewhere:
+        log.info("%d parts were made by another run meanwhile", tally.elsewhere)
     return tally
+
+
+def _stopped(job: Job, tally: _Tally) -> Interrupted:
+    """Clear away what killed workers left, and say how far the run came."""
+    sweep(job.layout.tmp)
+    planned = {shard.part_name for shard in job.plan.shards}
+    n_there = len(planned.intersection(job.layout.parts()))
+    far = f"{n_there} of {len(planned)} parts are finished, {tally.parts} of them by this run."
+    return Interrupted(f"{Interrupted.told} {far}")
 
 
 def _warn_of_others(job: Job, ready: Ready) -> None:
@@ -212,46 +238,6 @@ def _spec(job: Job, device: str, cores: frozenset[int]) -> WorkerSpec:
         form=job.form,
         layout=job.layout,
     )
-
-
-def _problem(job: Job, parts: list[PartEntry], tally: _Tally) -> EmbedCorpusError | None:
-    """Say why the result is not complete, or None; only a complete one becomes a snapshot."""
-    if tally.failed:
-        return DataError(
-            f"{len(tally.failed)} of {len(job.plan.shards)} shards could not be read, all others are done:\n"
-            + "\n".join(tally.failed[:10])
-        )
-    if len(parts) < len(job.plan.shards):
-        return EmbedCorpusError(
-            f"{len(job.plan.shards) - len(parts)} parts are gone from {job.layout.data} though their shards were done: "
-            "something else deletes there. Run the same line again."
-        )
-    total = sum((part.counts for part in parts), start=Counts())
-    allowed = job.config.rejects_allowed(total.rows)
-    if total.budgeted > allowed:
-        reasons = ", ".join(f"{reason} {n:,}" for reason, n in total.rejects.items() if reason != "empty")
-        return BudgetError(
-            f"{total.budgeted:,} of {total.rows:,} rows were rejected ({reasons}), {allowed:,} are allowed by "
-            f"--max-rejects {job.config.max_rejects}. All others are embedded, but no snapshot is published. "
-            f"See `embed-corpus status {job.config.output} --rejects`; mend the rows, or allow more and run again."
-        )
-    return None
-
-
-def _repeated(job: Job, parts: list[PartEntry]) -> DataError | None:
-    """Report ids that stand in several shards of a new result, or (if so asked) make them a problem."""
-    last = latest_snapshot(job.layout)
-    reported = job.config.on_duplicate == "report" and last is not None and last.parts == tuple(parts)
-    if job.config.on_duplicate == "ignore" or reported:
-        return None
-    count, examples = repeated_ids(job.layout, [part.name for part in parts])
-    if not count:
-        return None
-    text = f"{count:,} documents have an id that stands in another shard too, e.g. {', '.join(map(repr, examples))}"
-    if job.config.on_duplicate == "error":
-        return DataError(f"{text}. Everything is embedded, but no snapshot is published: mend the ids.")
-    log.warning("%s (--on-duplicate error refuses that)", text)
-    return None
 
 
 def _set_aside_fresh(job: Job) -> int:

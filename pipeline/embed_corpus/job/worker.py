@@ -5,23 +5,26 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import multiprocessing
 import os
-import signal
+import select
 import sys
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import util
 from threading import Lock, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from embed_corpus.chunk.tokenizer import SLOW
 from embed_corpus.engine.cache import keep_kernels
 from embed_corpus.engine.utilization import Utilization
 from embed_corpus.errors import DataError, EmbedCorpusError, OutputError
 from embed_corpus.job.fingerprint import digest
-from embed_corpus.job.loader import Loader, end_with_parent, one_thread
-from embed_corpus.job.workers import Alive, Broken, Ended, Next, Ready
+from embed_corpus.job.loader import Loader, one_thread
+from embed_corpus.job.messages import Alive, Broken, Ended, Next, Ready
+from embed_corpus.job.signals import ignore
 from embed_corpus.report.stats import WorkerStats
 from embed_corpus.source.read import read_shard
 
@@ -35,8 +38,8 @@ if TYPE_CHECKING:
     from embed_corpus.data import Shard
     from embed_corpus.engine.calibrate import Calibration
     from embed_corpus.job.loader import Chunking
+    from embed_corpus.job.messages import WorkerSpec
     from embed_corpus.job.pipeline import Stages
-    from embed_corpus.job.workers import WorkerSpec
 
 __all__ = ["work"]
 
@@ -48,12 +51,13 @@ _BEGINNING = 16 << 10
 """Characters of a document that serve for that."""
 _BEAT = 30.0
 """Seconds between signs of life."""
+_leaving = Lock()
 
 
 def work(connection: Connection, spec: WorkerSpec) -> None:
     """Run one worker to its end; errors travel as text, never as objects."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    end_with_parent()
+    ignore()
+    _end_with(connection)
     os.sched_setaffinity(0, spec.cores)
     # Read when torch's OpenMP is loaded: threads that wait shall sleep, not spin. On a machine with
     # other work to do, spinning costs up to 5x (measured), because it takes the cores from whoever
@@ -62,9 +66,10 @@ def work(connection: Connection, spec: WorkerSpec) -> None:
     keep_kernels()
     parent = _Parent(connection)
     try:
+        parent.send(Alive())
         _embed(parent, spec)
     except (BrokenPipeError, EOFError, ConnectionError):
-        os._exit(1)  # the parent is gone: nobody to report to, nothing half-done is visible
+        _leave()  # the parent is gone: nobody to report to, nothing half-done is visible
     except EmbedCorpusError as error:
         _report(parent, type(error).__name__, str(error))
     except OSError as error:
@@ -72,6 +77,30 @@ def work(connection: Connection, spec: WorkerSpec) -> None:
         _report(parent, OutputError.__name__, f"{where}{error.strerror or error}. Run the same line again.")
     except BaseException:  # noqa: BLE001  # the last stop before the process ends: all of it is told
         _report(parent, EmbedCorpusError.__name__, f"worker on {spec.device}:\n{traceback.format_exc()}")
+
+
+def _end_with(connection: Connection) -> None:
+    """Let this process end when its parent closes the connection, or is gone: nothing half-done is visible."""
+    poll = select.poll()
+    poll.register(connection.fileno(), 0)  # nothing but the end of the other side
+
+    def watch() -> None:
+        poll.poll()
+        _leave()
+
+    Thread(target=watch, name="watch-parent", daemon=True).start()
+
+
+def _leave() -> NoReturn:
+    """End this process and its loaders at once, in whatever thread that is found to be due."""
+    _leaving.acquire()  # for good: the first thread here ends them all
+    try:
+        for child in multiprocessing.active_children():
+            child.kill()
+        # The loaders' queues have semaphores with names, which outlive a process that does not take them back.
+        util._run_finalizers(0)  # type: ignore[attr-defined]  # noqa: SLF001  # as an exit would, less the waiting
+    finally:
+        os._exit(1)
 
 
 def _report(parent: _Parent, kind: str, text: str) -> None:

@@ -77,6 +77,11 @@ class Layout:
         return self.meta / "runs"
 
     @property
+    def claims(self) -> Path:
+        """One file a shard that a run works on; advice for other runs on this OUT."""
+        return self.meta / "claims"
+
+    @property
     def superseded(self) -> Path:
         """Parts that a later plan no longer has, set aside by --prune."""
         return self.meta / "superseded"
