@@ -202,7 +202,7 @@ def test_file_that_turns_out_unreadable(two_files: Path, tmp_path: Path, tiny_mo
     (two_files / "bad.parquet").write_bytes(content.replace(b"text 50", b"text !!"))
     done = command("run", two_files, tmp_path / "out", "--model", tiny_model, "--devices", "cpu")
     assert done.returncode == 4, done.stderr
-    assert "1 of 2 shards could not be read, all others are done:" in done.stderr
+    assert "1 of 2 shards could not be embedded, all others are done:" in done.stderr
     assert str(two_files / "bad.parquet") in done.stderr
     assert ds.dataset(tmp_path / "out" / "data").to_table()["doc_id"].to_pylist() == ["good.jsonl#0"]
     assert snapshots(tmp_path / "out") == []

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from embed_corpus.data import Block, Rows, Shard
-from embed_corpus.errors import DataError, EmbedCorpusError
+from embed_corpus.errors import DataError
 from embed_corpus.job import loader as loader_module
 from embed_corpus.job.config import JobConfig
 from embed_corpus.job.loader import Chunking, Loader
@@ -72,19 +72,22 @@ def test_a_dead_process_is_replaced(made: Made) -> None:
     assert all(block.chunks is not None for block in blocks if block.rows)
 
 
-def test_processes_that_die_over_the_same_rows_end_the_run(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second death over the same rows is an error that names them."""
+def test_a_shard_over_which_processes_die_fails(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second death over the same rows ends their shard with an error that names them; the next one follows."""
     loader, shards = made
     submit = loader._submit
 
     def doomed(rows: Rows) -> Future[object]:
         future = submit(rows)
-        kill_loaders()
+        if rows.table["doc_id"][0].as_py() == f"{shards[0].source}#0":
+            kill_loaders()
         return future
 
     monkeypatch.setattr(loader, "_submit", doomed)
-    with pytest.raises(EmbedCorpusError, match=r"die over rows 0 to \d+ of cranfield-0"):
-        list(loader.blocks(shards[:1]))
+    blocks = list(loader.blocks(shards[:2]))
+    (failed,) = [block for block in blocks if block.error]
+    assert failed.error.startswith(f"{shards[0].source}: loader processes die over rows 0 to ")
+    assert [block.shard for block in blocks if block.rows is None] == list(shards[:2])
 
 
 def test_an_unreadable_shard_ends_with_its_error(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

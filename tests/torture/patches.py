@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
+import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +21,13 @@ def impatient() -> None:
     from embed_corpus.job import workers
 
     workers._HANG = 3.0
+
+
+def hasty() -> None:
+    """Take a claim that nobody has touched for a second for a dead run's."""
+    from embed_corpus.job import claims
+
+    claims.STALE = 1.0
 
 
 def slow_loader() -> None:
@@ -84,6 +94,47 @@ def _when_ready(change: Callable[[Encoder], object]) -> None:
 def short_of_memory() -> None:
     """Let the device run out of memory at some batches, as a GPU would."""
     _when_ready(lambda encoder: break_down(encoder, (2, 3, 7)))
+
+
+def _lost_context(times: int) -> None:
+    """Let the device fail at a batch so often, in whatever process; each time for good in that process."""
+    marks = Path(tempfile.mkdtemp())
+    begun: Any = Encoder
+    submit = begun.submit
+
+    def failing(encoder: Encoder, batch: Any) -> Any:
+        failed = len(list(marks.iterdir()))
+        if failed < times:
+            (marks / str(os.getpid())).touch()
+            raise RuntimeError("CUDA error: an illegal memory access was encountered\nmade up")
+        return submit(encoder, batch)
+
+    _when_ready(lambda _: setattr(begun, "submit", failing))
+
+
+def device_fails_once() -> None:
+    """Lose the device's context once, as an Xid error does."""
+    _lost_context(1)
+
+
+def device_fails_twice() -> None:
+    """Lose it twice."""
+    _lost_context(2)
+
+
+def poison() -> None:
+    """Let a worker die whenever it comes to the third shard, as a text can do that a library cannot bear."""
+    from embed_corpus.job import loader as module
+
+    loader: Any = module.Loader
+    here = loader._here
+
+    def deadly(self: Any, block: Any) -> Any:
+        if block.shard.source == "02.jsonl" and block.rows is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return here(self, block)
+
+    loader._here = deadly
 
 
 def no_numbers() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torture.herd import KILL
 
-DONE, MODEL, BAD_INPUT, CANNOT_WRITE, NO_LINKS = 0, 2, 4, 74, 78
+DONE, MODEL, BAD_INPUT, CANNOT_WRITE = 0, 2, 4, 74
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ FILE_FAULTS = (
     _of("link", errno.EROFS, DATA),
     _of("link", errno.ESTALE, DATA),
     _of("link", errno.EIO, DATA),
-    _of("link", errno.EPERM, DATA, NO_LINKS, lasting=True),
+    _of("link", errno.EPERM, DATA, DONE, lasting=True),  # then it is renamed
     _of("link", errno.EIO, NOTES),
     _of("link", errno.EIO, "_embed/snapshots"),
     _of("fsync", errno.EIO, DATA),

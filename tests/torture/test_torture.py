@@ -18,6 +18,8 @@ from torture.trouble import TROUBLES
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="the shim that makes calls fail needs a C compiler")
 
+TROUBLES_IN_CI = ["worker killed", "parent killed", "SIGTERM", "source grows", "device out of memory"]
+TROUBLES_IN_CI += ["device's context lost", "device's context lost twice", "a shard that kills workers"]
 CI_FAULTS = [
     "write _embed/tmp: ENOSPC, from then on",
     "fsync _embed/tmp: EIO",
@@ -68,7 +70,7 @@ def test_a_file_fault(ground: Ground, name: str) -> None:
     FileFaults(ground).strike(scenario, seed=1)
 
 
-@pytest.mark.parametrize("name", ["worker killed", "parent killed", "SIGTERM", "source grows", "device out of memory"])
+@pytest.mark.parametrize("name", TROUBLES_IN_CI)
 def test_a_trouble(ground: Ground, name: str) -> None:
     """A fault of a process, an input or a device ends as documented; then the same line completes the result."""
     TROUBLES[name](ground, random.Random(0))

@@ -99,6 +99,29 @@ def short_of_memory(ground: Ground, dice: random.Random) -> str:
     return _ends(ground, ground.herd.start(*ground.line(out), patches=("short_of_memory",)), out, 0)
 
 
+def device_fails(ground: Ground, dice: random.Random) -> str:
+    """A device's context is lost: its worker is replaced, and the run goes on."""
+    out = ground.new_out()
+    run = ground.herd.start(*ground.line(out), patches=("device_fails_once",))
+    return _ends(ground, run, out, 0, says="CUDA error: an illegal memory access")
+
+
+def device_is_retired(ground: Ground, dice: random.Random) -> str:
+    """A device fails again and again: the others go on without it."""
+    out = ground.new_out()
+    run = ground.herd.start(*ground.line(out, "--devices", "cpu,cpu"), patches=("device_fails_twice",))
+    return _ends(ground, run, out, 0, says="CUDA error: an illegal memory access")
+
+
+def poison(ground: Ground, dice: random.Random) -> str:
+    """Workers die over one shard: all others are done, and the run says which it was."""
+    out = ground.new_out()
+    run = ground.herd.start(*ground.line(out), patches=("poison",))
+    assert run.wait() == 4, run.said
+    assert sorted(parts(out)) == sorted(name for name in ground.clean if not name.startswith("02-")), run.said
+    return _ends(ground, run, out, 4, says="02.jsonl, rows 0 to")
+
+
 def no_numbers(ground: Ground, dice: random.Random) -> str:
     """The model gives NaN for a common token: the documents are rejected, and none is visible."""
     out = ground.new_out()
@@ -211,6 +234,9 @@ TROUBLES: dict[str, Trouble] = {
     "SIGTERM": _told_to_stop(signal.SIGTERM),
     "Ctrl-C": _told_to_stop(signal.SIGINT),
     "device out of memory": short_of_memory,
+    "device's context lost": device_fails,
+    "device's context lost twice": device_is_retired,
+    "a shard that kills workers": poison,
     "NaN from the model": no_numbers,
     "source vanishes": source_vanishes,
     "source grows": source_grows,

@@ -26,7 +26,7 @@ def stop_at(ground: Ground, nth: int) -> None:
     out = ground.new_out()
     zombie = ground.herd.start(*ground.line(out), fault=Fault(out, "*", nth, STOP_GROUP))
     until(lambda: zombie.calls[0] >= nth, zombie)
-    other = ground.herd.start(*ground.line(out))
+    other = ground.herd.start(*ground.line(out), patches=("hasty",))  # else it waits a minute for what is claimed
     assert other.wait() == 0, other.said
     before = inodes(out)
     assert len(before) == len(ground.clean)
@@ -45,7 +45,7 @@ def stop_sweeper(ground: Ground) -> str:
     assert left_over(out)
     sweeper = ground.herd.start(*ground.line(out), fault=Fault(out / "_embed" / "tmp", "unlink", 1, STOP_GROUP))
     until(lambda: sweeper.calls[0] >= 1, sweeper)
-    other = ground.herd.start(*ground.line(out))
+    other = ground.herd.start(*ground.line(out), patches=("hasty",))  # else it waits a minute for what is claimed
     try:
         assert other.wait(limit=20.0) == 0, other.said
     finally:

@@ -23,7 +23,7 @@ def problem_with(job: Job, parts: list[PartEntry], failed: list[str]) -> EmbedCo
     """Say why a result is not complete or not good enough, None if it is; `failed` says it of shards."""
     if failed:
         return DataError(
-            f"{len(failed)} of {len(job.plan.shards)} shards could not be read, all others are done:\n"
+            f"{len(failed)} of {len(job.plan.shards)} shards could not be embedded, all others are done:\n"
             + "\n".join(failed[:10])
         )
     if len(parts) < len(job.plan.shards):

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Block, Chunks
-from embed_corpus.errors import DataError, EmbedCorpusError, LaneError
+from embed_corpus.errors import DataError, LaneError
 from embed_corpus.feed.ahead import ahead
 from embed_corpus.job.signals import blocked, ignore
 from embed_corpus.source.read import LARGE, SMALL, read_shard
@@ -85,7 +85,6 @@ class Loader:
         """Yield the shards' blocks in order, chunked; a block without rows ends each shard.
 
         Raises:
-            EmbedCorpusError: a loader process died twice over the same rows.
             LaneError: a fast tokenizer turned out to differ from Hugging Face's.
         """
         if not self.workers:
@@ -93,9 +92,16 @@ class Loader:
             return
         limit = self.workers * _EACH * LARGE.n_bytes
         sent = ahead(((block, self._send(block)) for block in self._read(shards)), limit, _weight)
+        failed = None
         with closing(sent):
             for block, future in sent:
-                yield self._received(block, future)
+                if block.shard is failed:
+                    continue
+                try:
+                    yield self._received(block, future)
+                except DataError as error:
+                    failed = block.shard
+                    yield Block(failed, error=str(error))
 
     def close(self) -> None:
         """Let the loader processes end, and wait for that: left to itself, a queue may be shut before they are told."""
@@ -147,9 +153,9 @@ class Loader:
                 done = self._submit(block.rows).result()
             except BrokenProcessPool as error:
                 first, last = block.rows.rows[[0, -1]].tolist() if len(block.rows.rows) else (0, 0)
-                raise EmbedCorpusError(
-                    f"loader processes die over rows {first} to {last} of {block.shard.source}. Finished parts are "
-                    "safe: run the same line again with fewer --loader-workers."
+                raise DataError(
+                    f"{block.shard.source}: loader processes die over rows {first} to {last}. If the kernel was short "
+                    "of memory, run the same line again with fewer --loader-workers."
                 ) from error
         self.seconds["chunk"] += done.seconds
         if done.differs:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from embed_corpus.sink.parts import PartFormat
     from embed_corpus.source.inspect import Columns
 
-__all__ = ["Alive", "Broken", "Elsewhere", "Ended", "Event", "Lost", "Next", "Ready", "WorkerSpec"]
+__all__ = ["Alive", "Broken", "Elsewhere", "Ended", "Event", "Lost", "Next", "Ready", "Unwell", "WorkerSpec"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,13 @@ class Broken:
     """A worker cannot go on: an error of `errors.py` by name, or a traceback."""
 
     kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unwell:
+    """A worker's device failed in a way that the process does not get over; it ends, and another may try."""
+
     text: str
 
 

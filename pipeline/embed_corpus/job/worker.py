@@ -23,7 +23,7 @@ from embed_corpus.engine.utilization import Utilization
 from embed_corpus.errors import DataError, EmbedCorpusError, OutputError
 from embed_corpus.job.fingerprint import digest
 from embed_corpus.job.loader import Loader, one_thread
-from embed_corpus.job.messages import Alive, Broken, Ended, Next, Ready
+from embed_corpus.job.messages import Alive, Broken, Ended, Next, Ready, Unwell
 from embed_corpus.job.signals import ignore
 from embed_corpus.report.stats import WorkerStats
 from embed_corpus.source.read import read_shard
@@ -75,14 +75,27 @@ def work(connection: Connection, spec: WorkerSpec) -> None:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _report(parent, OutputError.__name__, f"{where}{error.strerror or error}. Run the same line again.")
+    except RuntimeError as error:
+        if not _of_the_device(error):
+            _report(parent, EmbedCorpusError.__name__, f"worker on {spec.device}:\n{traceback.format_exc()}")
+        with contextlib.suppress(OSError):
+            parent.send(Unwell(str(error).strip().splitlines()[0]))
+        _leave()  # at once: what is left of the context on the device may hang
     except BaseException:  # noqa: BLE001  # the last stop before the process ends: all of it is told
         _report(parent, EmbedCorpusError.__name__, f"worker on {spec.device}:\n{traceback.format_exc()}")
+
+
+def _of_the_device(error: RuntimeError) -> bool:
+    """Tell whether a CUDA context is lost: after such an error every later call in it fails."""
+    return any(sign in str(error) for sign in ("CUDA error", "CUBLAS_STATUS", "Triton Error [CUDA]"))
 
 
 def _end_with(connection: Connection) -> None:
     """Let this process end when its parent closes the connection, or is gone: nothing half-done is visible."""
     poll = select.poll()
     poll.register(connection.fileno(), 0)  # nothing but the end of the other side
+    if (process := multiprocessing.parent_process()) is not None:  # someone else may have inherited that side
+        poll.register(process.sentinel, select.POLLIN)
 
     def watch() -> None:
         poll.poll()

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
-import multiprocessing
 import time
+from collections import Counter
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
-from embed_corpus.data import Counts
 from embed_corpus.errors import EmbedCorpusError, error_named
-from embed_corpus.job.messages import Alive, Broken, Elsewhere, Ended, Event, Lost, Next, Ready, WorkerSpec
-from embed_corpus.job.pipeline import Committed, Embedded, Failed
-from embed_corpus.job.signals import blocked
+from embed_corpus.job.messages import Alive, Broken, Elsewhere, Event, Lost, Next, Ready, Unwell, WorkerSpec
+from embed_corpus.job.pipeline import Committed, Failed
+from embed_corpus.job.process import Running, end
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Iterable, Sequence
+    from collections.abc import Generator, Iterable, Sequence
     from multiprocessing.connection import Connection
 
     from embed_corpus.data import Shard
@@ -34,56 +32,12 @@ _HANG = 1800.0
 or a document of the greatest size, takes some minutes."""
 _LIVES = 3
 """Processes that a worker's place gets, one after the other; then its device is given up."""
-_PATIENCE = 1.5
-"""Seconds that workers have to end of themselves; then they are killed."""
-
-
-class _Running:
-    """One worker process, and what it holds that is not committed yet."""
-
-    def __init__(self, spec: WorkerSpec, lives: int = _LIVES) -> None:
-        from embed_corpus.job.worker import work
-
-        context = multiprocessing.get_context("spawn")
-        self.spec, self.lives = spec, lives
-        self.watching = self.ended = self.dead = False
-        self.ready: float | None = None
-        self.shards: list[Shard] = []
-        self.counts = Counts()
-        self.rows = 0
-        self.last: str | None = None
-        self.heard = time.monotonic()
-        self.connection, theirs = context.Pipe()
-        # No daemon: it may have loader processes of its own. Workers end with this process all the same.
-        self.process = context.Process(target=work, args=(theirs, spec), name=f"embed-{spec.device}", daemon=False)
-        with blocked():
-            self.process.start()
-        theirs.close()
-
-    def take(self, event: Event) -> None:
-        """Keep the account of what would be lost with this process."""
-        match event:
-            case Ready():
-                self.ready = time.monotonic()
-            case Embedded(counts):
-                self.counts += counts
-                self.rows += counts.rows
-            case Committed(shard) | Failed(shard):
-                self.shards = [s for s in self.shards if s.id != shard.id]
-                self.counts = Counts()
-            case Ended():
-                self.ended = True
-
-    def hangs(self) -> bool:
-        """Tell whether a worker that had begun has not got on for too long."""
-        return self.ready is not None and time.monotonic() - self.heard > _HANG
-
-    def seconds_left(self) -> float:
-        """Predict how long the shard under way will take, by this worker's speed so far."""
-        if self.ready is None or not self.shards or not self.rows:
-            return math.inf
-        each = (time.monotonic() - self.ready) / self.rows
-        return (self.shards[0].n_rows - self.counts.rows) * each
+_DEATHS = 2
+"""Workers that may die over one shard; then the shard is to blame."""
+_BLAMED = 3
+"""Shards to blame one after the other; then it is something else."""
+_FAULTS = 2
+"""Failures of a device after which the others go on without it."""
 
 
 def run_workers(specs: Sequence[WorkerSpec], queue: Queue, stop: Stop, grace: float) -> Generator[Event, None, None]:
@@ -107,22 +61,24 @@ def run_workers(specs: Sequence[WorkerSpec], queue: Queue, stop: Stop, grace: fl
         if len(queue) and not stop.count:
             raise EmbedCorpusError("the last worker ended before all was done: run the same line again.")
     finally:
-        _end(crew.running.values())
+        end(crew.running.values())
 
 
 class _Crew:
     """The workers that run, and when they have to stop."""
 
     def __init__(self, queue: Queue, stop: Stop, grace: float) -> None:
-        self.running: dict[Connection, _Running] = {}
+        self.running: dict[Connection, Running] = {}
         self.given_up = False
         self._queue, self._stop, self._grace = queue, stop, grace
         self._begun = False
+        self._deaths: Counter[str] = Counter()  # of workers that held a shard, by its id
+        self._blamed_in_a_row = 0
         self._deadline: float | None = None
 
     def start(self, specs: Iterable[WorkerSpec]) -> None:
         for spec in specs:
-            worker = _Running(spec)
+            worker = Running(spec, _LIVES)
             self.running[worker.connection] = worker
 
     def events(self) -> Generator[Event, None, None]:
@@ -139,6 +95,8 @@ class _Crew:
                 worker.take(event)
                 if isinstance(event, Committed | Failed):
                     self._queue.done(event.shard)
+                    self._deaths.pop(event.shard.id, None)
+                    self._blamed_in_a_row = 0 if isinstance(event, Committed) else self._blamed_in_a_row
                 yield event
         yield from self.elsewhere()
         if self._stop.count:
@@ -151,26 +109,65 @@ class _Crew:
         while self._queue.elsewhere:
             yield Elsewhere(self._queue.elsewhere.pop())
 
-    def _answer(self, worker: _Running) -> None:
+    def _answer(self, worker: Running) -> None:
         """Give a worker the next shard; None lets it finish what it has, and end."""
-        shard = None if self._stop.count else self._queue.take()
+        shard = None if self._stop.count else self._next(worker)
         worker.shards += [shard] if shard else []
         with contextlib.suppress(OSError):  # if it has died meanwhile, receiving from it will tell
             worker.connection.send(shard)
 
+    def _next(self, worker: Running) -> Shard | None:
+        """Return the next shard for a worker; one over which a worker died for a fresh one, and no other with it.
+
+        Batches run on across shards, so only the end of its input makes a worker finish the last.
+        """
+        worker.again = any(shard.id in self._deaths for shard in worker.shards)
+        if worker.again:
+            return None
+        passed: list[Shard] = []
+        while (shard := self._queue.take()) is not None and shard.id in self._deaths and worker.shards:
+            passed.append(shard)
+        self._queue.give_back(passed)
+        worker.again = shard is None and bool(passed)
+        return shard
+
     def _replaced(self) -> Generator[Event, None, None]:
         """Put others in the place of the dead and the hung, but for those that were done."""
-        for worker in [worker for worker in self.running.values() if worker.dead or worker.hangs()]:
-            _end([worker])
+        for worker in [worker for worker in self.running.values() if worker.dead or _hangs(worker)]:
+            end([worker])
             self.running.pop(worker.connection)
             if worker.ended:
+                if worker.again and len(self._queue):
+                    self.start([worker.spec])
                 continue
+            blamed = self._blamed(worker)
             self._queue.give_back(worker.shards)
             yield Lost(-worker.counts)
+            if blamed is not None:
+                yield blamed
             if (heir := _heir(worker, others=bool(self.running), begun=self._begun)) is not None:
                 self.running[heir.connection] = heir
             else:
                 self.given_up = True
+
+    def _blamed(self, dead: Running) -> Failed | None:
+        """Note what a dead worker held; what it held alone, after an earlier death, is not tried again in this run.
+
+        If shard after shard kills them and none is done, it is no shard.
+        """
+        if dead.unwell:
+            return None
+        self._deaths.update(shard.id for shard in dead.shards)
+        alone = len(dead.shards) == 1 and self._deaths[dead.shards[0].id] >= _DEATHS
+        if not alone or self._blamed_in_a_row == _BLAMED:
+            return None
+        self._blamed_in_a_row += 1
+        shard = dead.shards.pop()
+        dead.lives += _DEATHS
+        del self._deaths[shard.id]
+        self._queue.done(shard)
+        last = shard.first_row + shard.n_rows - 1
+        return Failed(shard, f"{shard.source}, rows {shard.first_row} to {last}: {_DEATHS} workers died over them.")
 
     def _dismiss(self) -> None:
         """Decide once for which shards to wait, then end each worker that has committed its own, or is late."""
@@ -184,7 +181,7 @@ class _Crew:
         late = self._stop.count > 1 or time.monotonic() >= self._deadline
         # What it holds behind that shard is dropped: it was read ahead, or has only just begun.
         ends = [w for w in self.running.values() if late or w.dead or w.last not in [s.id for s in w.shards[:1]]]
-        _end(ends)
+        end(ends)
         for worker in ends:
             self.running.pop(worker.connection)
 
@@ -202,21 +199,12 @@ class _Crew:
         return found
 
 
-def _end(workers: Collection[_Running]) -> None:
-    """Stop processes, whatever they are doing: a worker ends when its connection is closed, else it is killed."""
-    for worker in workers:
-        worker.connection.close()
-        if not worker.watching:
-            worker.process.kill()
-    deadline = time.monotonic() + _PATIENCE
-    for worker in workers:
-        worker.process.join(max(0.0, deadline - time.monotonic()))
-        if worker.process.is_alive():
-            worker.process.kill()
-            worker.process.join()
+def _hangs(worker: Running) -> bool:
+    """Tell whether a worker that had begun has not got on for too long."""
+    return worker.ready is not None and time.monotonic() - worker.heard > _HANG
 
 
-def _received(worker: _Running) -> Event | Next | Alive | None:
+def _received(worker: Running) -> Event | Next | Alive | None:
     """Return a worker's next event; None if it has died."""
     try:
         event: Event | Next | Alive | Broken = worker.connection.recv()
@@ -224,12 +212,17 @@ def _received(worker: _Running) -> Event | Next | Alive | None:
         worker.process.join(5)
         return None
     worker.heard, worker.watching = time.monotonic(), True
+    if isinstance(event, Unwell):
+        log.warning("%s: %s", worker.spec.device, event.text)
+        worker.unwell = True
+        worker.process.join(5)
+        return None
     if isinstance(event, Broken):
         raise error_named(event.kind, event.text)
     return event
 
 
-def _heir(dead: _Running, *, others: bool, begun: bool) -> _Running | None:
+def _heir(dead: Running, *, others: bool, begun: bool) -> Running | None:
     """Start a worker in a dead one's place, or, if its device is given up, leave its shards to the others.
 
     Raises:
@@ -239,11 +232,12 @@ def _heir(dead: _Running, *, others: bool, begun: bool) -> _Running | None:
     if dead.dead:
         code = dead.process.exitcode
         text = f"worker {dead.process.name} died (exit code {code}; -9 is often the kernel short of memory)"
+    faults = dead.faults + dead.unwell
+    if begun and others and (dead.lives <= 1 or faults >= _FAULTS):
+        log.warning("%s: %s is given up, the others go on without it", text, dead.spec.device)
+        return None
     if begun and dead.lives > 1:
         log.warning("%s; another takes its place and does its open shards again", text)
-        return _Running(dead.spec, dead.lives - 1)
-    if begun and others:
-        log.warning("%s, the third in its place: %s is given up, the others go on", text, dead.spec.device)
-        return None
+        return Running(dead.spec, dead.lives - 1, faults)
     hint = "" if begun else ' Called from Python, run() must stand under if __name__ == "__main__".'
     raise EmbedCorpusError(f"{text}. Finished parts are safe: run the same line again.{hint}")
