@@ -138,7 +138,8 @@ class _Crew:
             self.running.pop(worker.connection)
             if worker.ended:
                 if worker.again and len(self._queue):
-                    self.start([worker.spec])
+                    fresh = Running(worker.spec, worker.lives, worker.faults)
+                    self.running[fresh.connection] = fresh
                 continue
             blamed = self._blamed(worker)
             self._queue.give_back(worker.shards)
