@@ -21,6 +21,7 @@ test: .venv/dev ## run the tests, then the built wheel in an environment of its 
 
 torture: .venv/dev ## kill, stop, starve and unplug runs for half an hour; power cuts need root
 	PYTHONPATH=tests $(BIN)/python -m torture
+	$(BIN)/python -m pytest -s tests/torture_signals.py
 
 lint: .venv/dev ## check style and types
 	$(BIN)/ruff check .

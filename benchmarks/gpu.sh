@@ -2,7 +2,8 @@
 # The whole matrix on one GPU, for the log: about 20 minutes on an H200. Every step has its own time limit
 # and its own file in OUT, so that a run that is cut off keeps what it has.
 # Usage: benchmarks/gpu.sh CORPUS.parquet CONFIGS MINILM OUT   (from the repository's root)
-# ONLY=REGEX runs the steps of that name alone; CHUNKS=FOLDER keeps cut chunks between runs.
+# ONLY=REGEX runs the steps of that name alone; CHUNKS=FOLDER keeps cut chunks between runs. Files to files on
+# several GPUs: DEVICES=0,1 N_DEVICES=2.
 # CONFIGS holds qwen3-embedding-{0.6b,4b,8b}/ and qwen3-tokenizer.json; MINILM is a folder of all-MiniLM-L6-v2.
 set -u
 corpus=$1 configs=$2 minilm=$3 out=$4
@@ -50,10 +51,11 @@ step promises-fp8 60 "$python" benchmarks/promises.py "${args[@]}" --models 0.6B
 step long-8k 90 "$python" benchmarks/engine.py "${args[@]}" --models 0.6B 4B 8B --chunk-tokens 8192 --tokens 150000 --budgets 32768 --rounds 1 --seconds 1
 step long-32k 90 "$python" benchmarks/engine.py "${args[@]}" --models 0.6B 4B 8B --chunk-tokens 32768 --tokens 200000 --budgets 65536 --rounds 1 --seconds 1
 files=(--corpus "$corpus" --configs "$configs" --minilm "$minilm") # files in, files out; DEVICES=0,1 for several GPUs
-for name in minilm bge-base 0.6B 4B; do
-    step "files-$name" 150 "$python" benchmarks/end_to_end.py "${files[@]}" --models "$name" --devices "${DEVICES:-0}"
+for name in minilm:140 bge-base:35 0.6B:8 4B:1; do # copies of 1,500 documents that take an H200 some 35 s
+    step "files-${name%:*}" 300 "$python" benchmarks/end_to_end.py "${files[@]}" --models "${name%:*}" \
+        --copies "$((${name#*:} * ${N_DEVICES:-1}))" --seconds 20 --devices "${DEVICES:-0}"
 done
-step files-minilm-isolated 120 "$python" benchmarks/end_to_end.py "${files[@]}" --models minilm --no-engine --isolate source sink
+step files-minilm-isolated 200 "$python" benchmarks/end_to_end.py "${files[@]}" --models minilm --no-engine --isolate source sink
 step files-minilm-peer 150 "$python" benchmarks/end_to_end.py "${files[@]}" --models minilm --no-engine --peer 128 256
 grep -hE '^\{"(model|device)|same bits|DIFFERENT|tokens/s|GPU time' "$out"/*.txt | cut -c1-600
 rm -rf "$cache"

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -71,6 +71,7 @@ class Stages:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begin
 
 
+T = TypeVar("T")
 Event = Embedded | Committed | Failed
 _WAITING_VECTORS = 64 << 20
 """Bytes of vectors that may wait for the writer."""
@@ -184,10 +185,11 @@ def embed_blocks(
             yield waiting.popleft(), vectors[:n]
 
     items = _packed(blocks, packer, stages)
-    if stages.loader.workers:
-        items = _waited(ahead(items, _PACKED, lambda item: isinstance(item, Batch)), stages)
+    ahead_of_us = bool(stages.loader.workers)
+    if ahead_of_us:
+        items = ahead(items, _PACKED, lambda item: isinstance(item, Batch))
     with closing(items):
-        for item in items:
+        for item in _timed(items, "wait", stages) if ahead_of_us else items:
             if isinstance(item, Batch):
                 encode(item)
             else:
@@ -201,31 +203,20 @@ def _packed(
     blocks: Generator[Block, None, None], packer: Packer, stages: Stages
 ) -> Generator[Block | Batch, None, None]:
     """Yield each block, then the batches that it filled."""
-
-    def timed(batches: Iterator[Batch]) -> Iterator[Batch]:
-        while True:
-            begin = time.perf_counter()
-            batch = next(batches, None)
-            stages.add("pack", begin)
-            if batch is None:
-                return
-            yield batch
-
     with closing(blocks):
         for block in blocks:
             yield block
             if block.chunks is not None:
-                yield from timed(packer.add(block.chunks))
-    yield from timed(packer.flush())
+                yield from _timed(packer.add(block.chunks), "pack", stages)
+    yield from _timed(packer.flush(), "pack", stages)
 
 
-def _waited(items: Generator[Block | Batch, None, None], stages: Stages) -> Generator[Block | Batch, None, None]:
-    """Count the time for which the device's thread waits for batches."""
-    with closing(items):
-        while True:
-            begin = time.perf_counter()
-            item = next(items, None)
-            stages.add("wait", begin)
-            if item is None:
-                return
-            yield item
+def _timed(items: Iterator[T], stage: str, stages: Stages) -> Iterator[T]:
+    """Count the time for which items are waited for to a stage."""
+    while True:
+        begin = time.perf_counter()
+        item = next(items, None)
+        stages.add(stage, begin)
+        if item is None:
+            return
+        yield item
