@@ -116,6 +116,16 @@ class Run:
                     found.append(pid)
         return sorted(found)
 
+    def spawned(self) -> list[int]:
+        """Return its workers and loaders, the worker first: not the tracker that multiprocessing starts beside them."""
+
+        def tracks(pid: int) -> bool:
+            with suppress(OSError):
+                return b"resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            return False
+
+        return [pid for pid in self.members()[1:] if not tracks(pid)]
+
 
 class Herd:
     """All runs of one zygote; ends them when it is left."""

@@ -42,7 +42,7 @@ def _ends(ground: Ground, run: Run, out: Path, *codes: int, says: str = "", note
 def worker_killed(ground: Ground, dice: random.Random) -> str:
     """The kernel kills a worker: another takes its place."""
     run = _begun(ground, out := ground.new_out(), dice)
-    for pid in run.members()[1:2]:
+    for pid in run.spawned()[:1]:
         os.kill(pid, signal.SIGKILL)
     return _ends(ground, run, out, 0, notes="another takes its place")
 
@@ -52,7 +52,7 @@ def workers_killed(ground: Ground, dice: random.Random) -> str:
     out = ground.new_out()
     run = ground.herd.start(*ground.line(out))
     while run.code is None:
-        for pid in run.members()[1:]:
+        for pid in run.spawned():
             os.kill(pid, signal.SIGKILL)
         time.sleep(dice.uniform(0, 0.05))
     return _ends(ground, run, out, 1, says="run the same line again")
@@ -61,7 +61,7 @@ def workers_killed(ground: Ground, dice: random.Random) -> str:
 def worker_hung(ground: Ground, dice: random.Random) -> str:
     """A worker stands still: it is ended, and another takes its place."""
     run = _begun(ground, out := ground.new_out(), dice, patches=("impatient",))
-    for pid in run.members()[1:2]:
+    for pid in run.spawned()[:1]:
         os.kill(pid, signal.SIGSTOP)
     return _ends(ground, run, out, 0, notes="hung for")
 
@@ -76,7 +76,7 @@ def parent_killed(ground: Ground, dice: random.Random) -> str:
 def loader_killed(ground: Ground, dice: random.Random) -> str:
     """A loader process is killed: its rows are chunked again."""
     run = _begun(ground, out := ground.new_out(), dice, "--loader-workers", "1", patches=("slow_loader",))
-    for pid in run.members()[2:]:
+    for pid in run.spawned()[1:]:
         os.kill(pid, signal.SIGKILL)
     return _ends(ground, run, out, 0, notes="a loader process died")
 
