@@ -177,6 +177,17 @@ def test_over_the_budget(tmp_path: Path, tiny_model: Path) -> None:
     assert len(snapshots(tmp_path / "out")) == 1
 
 
+def test_a_hopeless_run_stops_early(tmp_path: Path, tiny_model: Path) -> None:
+    """When a tenth of 10,000 rows is bad, and more than is allowed of all, the run ends with 3 before its end."""
+    (tmp_path / "in.jsonl").write_bytes((b'{"text": "good"}\n' * 3 + b"{bad\n") * 6_000)
+    line = ("run", tmp_path / "in.jsonl", tmp_path / "out", "--model", tiny_model, "--devices", "cpu")
+    done = command(*line)
+    assert done.returncode == 3, done.stderr
+    assert re.search(r"stopped early: 2,\d\d\d of the first 10,\d\d\d rows were rejected \(bad_json 2,", done.stderr)
+    assert not (tmp_path / "out" / "data").exists()
+    assert command(*line, "--max-rejects", "30%").returncode == 0
+
+
 @pytest.fixture
 def two_files(tmp_path: Path) -> Path:
     """A good source and another, of checked pages."""

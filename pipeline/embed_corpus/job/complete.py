@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from embed_corpus.job.prepare import Job
     from embed_corpus.sink.snapshot import PartEntry
 
-__all__ = ["problem_with"]
+__all__ = ["problem_with", "stop_if_hopeless"]
 
 log = logging.getLogger("embed_corpus")
+
+_ROWS_TO_JUDGE, _HOPELESS = 10_000, 0.1
 
 
 def problem_with(job: Job, parts: list[PartEntry], failed: list[str]) -> EmbedCorpusError | None:
@@ -34,13 +36,35 @@ def problem_with(job: Job, parts: list[PartEntry], failed: list[str]) -> EmbedCo
     total = sum((part.counts for part in parts), start=Counts())
     allowed = job.config.rejects_allowed(total.rows)
     if total.budgeted > allowed:
-        reasons = ", ".join(f"{reason} {n:,}" for reason, n in total.rejects.items() if reason != "empty")
         return BudgetError(
-            f"{total.budgeted:,} of {total.rows:,} rows were rejected ({reasons}), {allowed:,} are allowed by "
+            f"{total.budgeted:,} of {total.rows:,} rows were rejected ({_reasons(total)}), {allowed:,} are allowed by "
             f"--max-rejects {job.config.max_rejects}. All others are embedded, but no snapshot is published. "
             f"See `embed-corpus status {job.config.output} --rejects`; mend the rows, or allow more and run again."
         )
     return _repeated(job, parts)
+
+
+def stop_if_hopeless(job: Job, seen: Counts) -> None:
+    """End a run early that rejects so much that something is wrong with all of it: a column, an encoding.
+
+    Raises:
+        BudgetError: of 10,000 rows or more, more than a tenth was rejected, and more than the whole run may.
+    """
+    if (
+        seen.rows < _ROWS_TO_JUDGE
+        or seen.budgeted <= seen.rows * _HOPELESS
+        or seen.budgeted <= job.config.rejects_allowed(job.plan.rows)
+    ):
+        return
+    raise BudgetError(
+        f"stopped early: {seen.budgeted:,} of the first {seen.rows:,} rows were rejected ({_reasons(seen)}), more than "
+        f"--max-rejects {job.config.max_rejects} allows of all {job.plan.rows:,}. Is it the right column? See "
+        f"`embed-corpus status {job.config.output} --rejects` for those of finished parts."
+    )
+
+
+def _reasons(counts: Counts) -> str:
+    return ", ".join(f"{reason} {n:,}" for reason, n in counts.rejects.items() if reason != "empty")
 
 
 def _repeated(job: Job, parts: list[PartEntry]) -> DataError | None:

@@ -12,7 +12,7 @@ from embed_corpus.data import Counts
 from embed_corpus.errors import Interrupted, LaneError
 from embed_corpus.index.build import build_flat
 from embed_corpus.job.claims import Queue
-from embed_corpus.job.complete import problem_with
+from embed_corpus.job.complete import problem_with, stop_if_hopeless
 from embed_corpus.job.devices import cores_of
 from embed_corpus.job.fingerprint import digest
 from embed_corpus.job.loader import Chunking
@@ -48,6 +48,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self.counts = Counts()
+        self.seen = Counts()  # of parts that are not finished, too
         self.workers: list[WorkerStats] = []
         self.numerics: dict[str, Any] = {}
         self.notes: set[str] = set()
@@ -183,6 +184,8 @@ def _embed(job: Job, stream: TextIO | None) -> _Tally:
                 bar.restart()
             elif isinstance(event, Embedded | Lost):
                 bar.add(event.counts)
+                tally.seen += event.counts
+                stop_if_hopeless(job, tally.seen)
             elif isinstance(event, Elsewhere):
                 bar.add(Counts(rows=event.shard.n_rows))
     if stop.count:

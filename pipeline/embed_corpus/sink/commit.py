@@ -175,7 +175,7 @@ def sweep(folder: Path) -> int:
     if not folder.is_dir():
         return swept
     for path in folder.iterdir():
-        with contextlib.suppress(OSError), path.open("rb") as file:
+        with contextlib.suppress(OSError), path.open("r+b") as file:  # NFS locks only what is open for writing
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink()
             swept += 1
