@@ -20,7 +20,7 @@ from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.index.build import check_indexable
 from embed_corpus.job.devices import resolve_devices, resolve_precision
 from embed_corpus.job.fingerprint import differences, digest, job_fields, space_fields
-from embed_corpus.sink.aside import set_aside
+from embed_corpus.sink.aside import set_aside, set_distrusted_aside
 from embed_corpus.sink.commit import publish_json, replace_json, sweep
 from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.parts import PartFormat
@@ -100,6 +100,7 @@ def prepare(config: JobConfig) -> Job:
     named = {shard.part_name: shard for shard in plan.shards}
     _check_space(layout, facts.dim, config.vector_type, named)
     _adopt(layout, fields, overwrite=config.overwrite)
+    set_distrusted_aside(layout)
     if config.retry_rejects:
         _retry(layout, named)
     todo, stale = _compare(layout, plan, named, prune=config.prune)
@@ -175,7 +176,7 @@ def _retry(layout: Layout, named: dict[str, Shard]) -> None:
     for name in layout.parts():
         if name in named and Counts(**part_stats(layout, name)["counts"]).budgeted:
             log.info("%s had rejects: it is done again", name)
-            set_aside(layout, named[name].id, name)
+            set_aside(layout, name, layout.quarantine)
 
 
 def _compare(

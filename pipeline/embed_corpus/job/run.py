@@ -24,14 +24,13 @@ from embed_corpus.job.signals import heeded
 from embed_corpus.job.workers import run_workers
 from embed_corpus.report.progress import Progress
 from embed_corpus.report.summary import RunReport
+from embed_corpus.sink.aside import distrust, set_aside
 from embed_corpus.sink.commit import alone_on, replace_json, sweep
 from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.readback import part_stats
 from embed_corpus.sink.snapshot import PartEntry, Snapshot, entries, publish_snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from embed_corpus.job.config import JobConfig
     from embed_corpus.report.stats import WorkerStats
 
@@ -245,22 +244,13 @@ def _spec(job: Job, device: str, cores: frozenset[int]) -> WorkerSpec:
 
 def _set_aside_fresh(job: Job) -> int:
     """Take the parts back that came since this run began, and note not to use a fast tokenizer again."""
-    job.layout.slow_tokenizer.touch()
     present = set(job.layout.parts())
-    fresh = [shard.part_name for shard in job.todo if shard.part_name in present]
-    _set_aside(job.layout, fresh)
-    return len(fresh)
-
-
-def _set_aside(layout: Layout, names: Iterable[str]) -> None:
-    """Move parts out of data/, under names that no reader takes for data."""
-    for name in names:
-        layout.superseded.mkdir(exist_ok=True)
-        (layout.data / name).replace(layout.superseded / f"{name}.old")
+    return distrust(job.layout, [shard.part_name for shard in job.todo if shard.part_name in present])
 
 
 def _publish(job: Job, parts: list[PartEntry]) -> Snapshot:
     """Publish the snapshot, and (--prune) set aside what it does not list."""
     snapshot = publish_snapshot(job.layout, parts)
-    _set_aside(job.layout, job.stale)
+    for name in job.stale:
+        set_aside(job.layout, name, job.layout.superseded)
     return snapshot
