@@ -27,13 +27,14 @@ from embed_corpus.sink.parts import PartFormat
 from embed_corpus.sink.readback import part_stats
 from embed_corpus.source.discover import discover
 from embed_corpus.source.known import read_known, to_json
-from embed_corpus.source.plan import Plan, inspect_all, kept_types, make_plan
+from embed_corpus.source.plan import Plan, inspect_good, kept_types, make_plan
 
 if TYPE_CHECKING:
     from embed_corpus.data import Shard
     from embed_corpus.job.config import JobConfig
+    from embed_corpus.source.inspect import Source
 
-__all__ = ["Job", "prepare", "resolve_chunk_tokens"]
+__all__ = ["Job", "prepare", "resolve_chunk_tokens", "warn_of_bad"]
 
 log = logging.getLogger("embed_corpus")
 
@@ -45,7 +46,7 @@ class Job:
     """A job that can begin: model, plan and OUT fit together.
 
     `todo` are the shards without a part, in plan order; `stale` the parts that the plan
-    does not have (only with --prune).
+    does not have (only with --prune); `bad` the source files left out because they cannot be read, with the reason.
     """
 
     config: JobConfig
@@ -58,6 +59,7 @@ class Job:
     devices: tuple[str, ...]
     todo: tuple[Shard, ...]
     stale: tuple[str, ...]
+    bad: dict[str, str]
 
 
 def prepare(config: JobConfig) -> Job:
@@ -85,13 +87,7 @@ def prepare(config: JobConfig) -> Job:
         precision,
         ", ".join(devices),
     )
-    found, left_out = discover(config.input, layout.root)
-    if left_out:
-        log.warning("left out %d files of kinds that are not read, e.g. %s", len(left_out), left_out[0])
-    log.info("looking at %d source files", len(found))
-    looked_at = time.time_ns()
-    known = read_known(layout.sources, config.columns)
-    sources = inspect_all(found, config.columns, known)
+    sources, bad, known = _look(config, layout)
     keep_types = kept_types(sources, config.columns)
     space = space_fields(facts)
     Chunker(WordTokenizer(facts.folder), chunk_tokens, config.chunk_overlap, facts.document_prompt)  # raises if unfit
@@ -116,10 +112,30 @@ def prepare(config: JobConfig) -> Job:
         facts.normalize,
         config.reject_bytes,
     )
-    _note_run(layout, config, facts, plan, devices)
-    if (noted := to_json(sources, config.columns, looked_at))["sources"] != known:
-        replace_json(layout.sources, noted, layout.tmp)
-    return Job(config, facts, layout, plan, form, chunk_tokens, precision, devices, todo, stale)
+    _note_run(layout, config, facts, plan, devices, bad)
+    if known is not None:
+        replace_json(layout.sources, known, layout.tmp)
+    return Job(config, facts, layout, plan, form, chunk_tokens, precision, devices, todo, stale, bad)
+
+
+def _look(config: JobConfig, layout: Layout) -> tuple[list[Source], dict[str, str], dict[str, Any] | None]:
+    """Find and inspect the source files: the good, the bad with reasons, and what to note of them if it is new."""
+    found, left_out = discover(config.input, layout.root)
+    if left_out:
+        log.warning("left out %d files of kinds that are not read, e.g. %s", len(left_out), left_out[0])
+    log.info("looking at %d source files", len(found))
+    looked_at = time.time_ns()
+    known = read_known(layout.sources, config.columns)
+    sources, bad = inspect_good(found, config.columns, known, config.max_bad_files)
+    warn_of_bad(bad)
+    noted = to_json(sources, config.columns, looked_at)
+    return sources, bad, noted if noted["sources"] != known else None
+
+
+def warn_of_bad(bad: dict[str, str]) -> None:
+    """Name each file that is left out because it cannot be read."""
+    for reason in bad.values():
+        log.warning("left out (--max-bad-files): %s", reason)
 
 
 def resolve_chunk_tokens(asked: int | None, facts: ModelFacts) -> int:
@@ -208,7 +224,14 @@ def _check_space(layout: Layout, dim: int, vector_type: str, named: dict[str, Sh
         )
 
 
-def _note_run(layout: Layout, config: JobConfig, facts: ModelFacts, plan: Plan, devices: tuple[str, ...]) -> None:
+def _note_run(
+    layout: Layout,
+    config: JobConfig,
+    facts: ModelFacts,
+    plan: Plan,
+    devices: tuple[str, ...],
+    bad: dict[str, str],
+) -> None:
     """Note what later commands need of this machine: where model and input lie, and which plan is current."""
     local = config.model is not None and Path(config.model).expanduser().is_dir()
     facts_of_run = {
@@ -218,5 +241,6 @@ def _note_run(layout: Layout, config: JobConfig, facts: ModelFacts, plan: Plan, 
         "revision": config.revision,
         "query_prompt": facts.query_prompt,
         "devices": devices,
+        "bad_files": bad,
     }
     replace_json(layout.current_run, facts_of_run, layout.tmp)

@@ -131,6 +131,7 @@ def _run(config: JobConfig, progress: TextIO | None) -> RunReport:
         numerics=tally.numerics,
         snapshot=snapshot.number if snapshot else None,
         index=indexed,
+        bad_files=job.bad,
         problems=(str(problem),) if problem else (),
     )
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())

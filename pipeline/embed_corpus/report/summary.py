@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from embed_corpus.report.clean import clean
 from embed_corpus.report.stats import WorkerStats, verdict
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from embed_corpus.data import Counts
 
-__all__ = ["RunReport", "count_lines"]
+__all__ = ["RunReport", "bad_file_lines", "count_lines"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class RunReport:
         numerics: what can change a vector's bits.
         snapshot: number of the snapshot; None if none was published.
         index: vectors in the index; None without one.
+        bad_files: source files left out because they cannot be read, each with the reason.
         problems: why the run is not complete, one sentence each; empty if it is.
     """
 
@@ -46,6 +48,7 @@ class RunReport:
     predicted: float | None = None
     snapshot: int | None = None
     index: int | None = None
+    bad_files: dict[str, str] = field(default_factory=dict)
     problems: tuple[str, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:
@@ -54,7 +57,12 @@ class RunReport:
 
     def lines(self) -> list[str]:
         """Return the closing lines of the command."""
-        return [*count_lines(self.total), *self._speed_lines(), self._result_line()]
+        return [
+            *count_lines(self.total),
+            *bad_file_lines(self.bad_files),
+            *self._speed_lines(),
+            self._result_line(),
+        ]
 
     def _speed_lines(self) -> list[str]:
         if not self.fresh_parts:
@@ -77,6 +85,13 @@ class RunReport:
         if self.index is not None:
             where += f"; index of {self.index:,} vectors in {self.output / 'index'}"
         return where
+
+
+def bad_file_lines(bad: dict[str, str]) -> list[str]:
+    """List the source files that the result lacks because they cannot be read, if there are any."""
+    if not bad:
+        return []
+    return [f"{len(bad):,} source files are left out:", *(f"  {clean(reason)}" for reason in bad.values())]
 
 
 def count_lines(counts: Counts) -> list[str]:
