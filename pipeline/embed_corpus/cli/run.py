@@ -206,7 +206,7 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
 @click.option(
     "--retry-rejects",
     is_flag=True,
-    help="Do the shards again that had rejects; empty texts are no reason.",
+    help="Try the rows again that were rejected (but for empty texts); what is embedded keeps its vectors.",
 )
 @click.option(
     "--on-duplicate",

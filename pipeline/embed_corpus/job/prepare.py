@@ -20,6 +20,7 @@ from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.index.build import check_indexable
 from embed_corpus.job.devices import resolve_devices, resolve_precision
 from embed_corpus.job.fingerprint import differences, digest, job_fields, space_fields
+from embed_corpus.job.reuse import Earlier
 from embed_corpus.sink.aside import set_aside, set_distrusted_aside
 from embed_corpus.sink.commit import publish_json, replace_json, sweep
 from embed_corpus.sink.layout import Layout
@@ -46,7 +47,8 @@ class Job:
     """A job that can begin: model, plan and OUT fit together.
 
     `todo` are the shards without a part, in plan order; `stale` the parts that the plan
-    does not have (only with --prune); `bad` the source files left out because they cannot be read, with the reason.
+    does not have (only with --prune); `bad` the source files left out because they cannot be read, with the reason;
+    `earlier` the parts just set aside for their rejects, by shard id.
     """
 
     config: JobConfig
@@ -60,6 +62,7 @@ class Job:
     todo: tuple[Shard, ...]
     stale: tuple[str, ...]
     bad: dict[str, str]
+    earlier: dict[str, Earlier]
 
 
 def prepare(config: JobConfig) -> Job:
@@ -97,8 +100,7 @@ def prepare(config: JobConfig) -> Job:
     _check_space(layout, facts.dim, config.vector_type, named)
     _adopt(layout, fields, overwrite=config.overwrite)
     set_distrusted_aside(layout)
-    if config.retry_rejects:
-        _retry(layout, named)
+    earlier = _retry(layout, named) if config.retry_rejects else {}
     todo, stale = _compare(layout, plan, named, prune=config.prune)
     form = PartFormat(
         facts.dim,
@@ -115,7 +117,7 @@ def prepare(config: JobConfig) -> Job:
     _note_run(layout, config, facts, plan, devices, bad)
     if known is not None:
         replace_json(layout.sources, known, layout.tmp)
-    return Job(config, facts, layout, plan, form, chunk_tokens, precision, devices, todo, stale, bad)
+    return Job(config, facts, layout, plan, form, chunk_tokens, precision, devices, todo, stale, bad, earlier)
 
 
 def _look(config: JobConfig, layout: Layout) -> tuple[list[Source], dict[str, str], dict[str, Any] | None]:
@@ -187,12 +189,16 @@ def _adopt(layout: Layout, fields: dict[str, Any], *, overwrite: bool) -> None:
     sweep(layout.tmp)  # a run may have been killed over this very file
 
 
-def _retry(layout: Layout, named: dict[str, Shard]) -> None:
-    """Set aside the parts of shards that had rejects, so that they are done again."""
+def _retry(layout: Layout, named: dict[str, Shard]) -> dict[str, Earlier]:
+    """Set aside the parts of shards that had rejects, so that these are done again; returns them by shard id."""
+    earlier = {}
     for name in layout.parts():
-        if name in named and Counts(**part_stats(layout, name)["counts"]).budgeted:
-            log.info("%s had rejects: it is done again", name)
-            set_aside(layout, name, layout.quarantine)
+        if name in named and (stats := part_stats(layout, name)) and Counts(**stats["counts"]).budgeted:
+            log.info("%s had rejects: what was rejected is done again", name)
+            aside = set_aside(layout, name, layout.quarantine)
+            if aside is not None and not layout.slow_tokenizer.exists():  # else its ids may be others
+                earlier[named[name].id] = Earlier(aside, stats["sha256"], stats.get("numerics", ""))
+    return earlier
 
 
 def _compare(

@@ -144,7 +144,7 @@ def _run(config: JobConfig, progress: TextIO | None) -> RunReport:
 
 def _predict_and_note(job: Job, tally: _Tally) -> float | None:
     """Return the seconds that this run would have been given by the speed known before it, and note its own."""
-    if not tally.counts.tokens:
+    if not tally.counts.tokens or job.earlier:  # vectors that are taken over take no time
         return None
     devices = job.devices[: len(job.todo)]
     known = (job.facts, job.precision)
@@ -240,6 +240,7 @@ def _spec(job: Job, device: str, cores: frozenset[int]) -> WorkerSpec:
         samples=job.todo[:_SAMPLED],
         form=job.form,
         layout=job.layout,
+        earlier=job.earlier,
     )
 
 

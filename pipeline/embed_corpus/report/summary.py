@@ -69,9 +69,11 @@ class RunReport:
             return [f"nothing to do: all {self.parts} parts were there already"] if not self.problems else []
         names = dict.fromkeys(name for worker in self.workers for name in worker.seconds)
         stages = ", ".join(f"{n} {sum(w.seconds.get(n, 0.0) for w in self.workers):.1f}" for n in names)
-        rate = self.fresh.tokens / max(self.elapsed, 1e-9)
+        reused = sum(worker.reused for worker in self.workers)
+        rate = (self.fresh.tokens - reused) / max(self.elapsed, 1e-9)
         speed = f"{rate:,.0f} tokens/s, {self.fresh.documents / max(self.elapsed, 1e-9):,.1f} documents/s"
-        lines = [f"{speed} over {self.elapsed:.1f} s{self._against()} (seconds by stage: {stages})"]
+        taken = [f"vectors of {reused:,} tokens were taken over from parts set aside"] if reused else []
+        lines = [*taken, f"{speed} over {self.elapsed:.1f} s{self._against()} (seconds by stage: {stages})"]
         return [*lines, *(worker.line() for worker in self.workers), *filter(None, [verdict(list(self.workers))])]
 
     def _against(self) -> str:
