@@ -70,7 +70,7 @@ class RunReport:
         names = dict.fromkeys(name for worker in self.workers for name in worker.seconds)
         stages = ", ".join(f"{n} {sum(w.seconds.get(n, 0.0) for w in self.workers):.1f}" for n in names)
         reused = sum(worker.reused for worker in self.workers)
-        rate = (self.fresh.tokens - reused) / max(self.elapsed, 1e-9)
+        rate = max(self.fresh.tokens - reused, 0) / max(self.elapsed, 1e-9)
         speed = f"{rate:,.0f} tokens/s, {self.fresh.documents / max(self.elapsed, 1e-9):,.1f} documents/s"
         taken = [f"vectors of {reused:,} tokens were taken over from parts set aside"] if reused else []
         lines = [*taken, f"{speed} over {self.elapsed:.1f} s{self._against()} (seconds by stage: {stages})"]
