@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Collection
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -32,6 +32,39 @@ class Faulty:
         if self.calls in self._failing:
             raise torch.OutOfMemoryError("made up")
         return self._forward(*args)
+
+
+class Crowded(Faulty):
+    """Layers on a GPU whose memory another takes at the second call, all but a little, and gives back after two fail.
+
+    On a CPU nothing real can be done: there the two calls fail by themselves.
+    """
+
+    def __init__(self, forward: Callable[..., Any], device: torch.device) -> None:
+        super().__init__(forward, () if device.type == "cuda" else (2, 3))
+        self._device, self._taken, self._short = device, torch.empty(0), 0
+
+    def __call__(self, *args: Any) -> Any:
+        if self.calls == 1 and self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+            torch.cuda.empty_cache()
+            free, _ = torch.cuda.mem_get_info(self._device)
+            self._taken = torch.empty(free - (16 << 20), dtype=torch.uint8, device=self._device)
+        try:
+            return super().__call__(*args)
+        except torch.OutOfMemoryError:
+            self._short += 1
+            if self._short == 2:
+                self._taken = torch.empty(0)
+            raise
+
+
+def lose_context(device: torch.device) -> NoReturn:
+    """Fail as a device does whose context is lost: on a GPU it really is, by an index out of range on the device."""
+    if device.type == "cuda":
+        torch.zeros(4, device=device)[torch.full((1,), 9, device=device)]
+        torch.cuda.synchronize(device)
+    raise RuntimeError("CUDA error: an illegal memory access was encountered\nmade up")
 
 
 class Bent:

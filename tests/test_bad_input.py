@@ -19,6 +19,8 @@ import pytest
 from embed_corpus.data import Reject
 from embed_corpus.job.config import JobConfig
 from embed_corpus.job.prepare import prepare
+from embed_corpus.job.reopen import open_output
+from embed_corpus.job.verify import verify
 from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.rejects import publish_rejects, read_rejects
 
@@ -157,9 +159,9 @@ def test_shards_with_rejects_are_done_again(mixed: Result, tmp_path: Path) -> No
 
 def test_result_with_rejects_is_sound(mixed: Result) -> None:
     """`verify` finds nothing wrong with a result that has rejects."""
-    verify = command("verify", mixed.out)
-    assert verify.returncode == 0, verify.stdout + verify.stderr
-    assert {line.split()[0] for line in verify.stdout.splitlines()} == {"ok"}
+    checked = command("verify", mixed.out)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert {line.split()[0] for line in checked.stdout.splitlines()} == {"ok"}
 
 
 def test_over_the_budget(tmp_path: Path, tiny_model: Path) -> None:
@@ -217,3 +219,39 @@ def test_file_that_turns_out_unreadable(two_files: Path, tmp_path: Path, tiny_mo
     assert str(two_files / "bad.parquet") in done.stderr
     assert ds.dataset(tmp_path / "out" / "data").to_table()["doc_id"].to_pylist() == ["good.jsonl#0"]
     assert snapshots(tmp_path / "out") == []
+
+
+def test_files_left_out(two_files: Path, tmp_path: Path, tiny_model: Path) -> None:
+    """--max-bad-files: a result without the bad file, told everywhere and sound; mended, the same line embeds it."""
+    bad, out = two_files / "bad.parquet", tmp_path / "out"
+    content = bad.read_bytes()
+    bad.write_bytes(content[:-100])
+    line = ("run", two_files, out, "--model", tiny_model, "--devices", "cpu", "--max-bad-files", "1")
+    done, status = command(*line), command("status", out)
+    assert done.returncode == 0, done.stderr
+    assert f"left out (--max-bad-files): {bad} cannot be read: " in done.stderr
+    for said in (done.stdout, status.stdout):
+        assert f"1 source files are left out:\n  {bad} cannot be read: " in said
+    (report,) = (out / "_embed" / "runs").iterdir()
+    assert list(json.loads(report.read_text())["bad_files"]) == [str(bad)]
+    assert ds.dataset(out / "data").to_table()["doc_id"].to_pylist() == ["good.jsonl#0"]
+    assert all(check.ok for check in verify(open_output(out), 0))
+    bad.write_bytes(content)
+    mended = command(*line)
+    assert mended.returncode == 0, mended.stderr
+    assert "100 rows: 100 documents" in mended.stdout
+    assert "2 of 2 parts, 1 of them new; snapshot 2" in mended.stdout
+    assert "left out" not in mended.stdout + mended.stderr
+    assert open_output(out).noted["bad_files"] == {}
+
+
+def test_more_bad_files_than_allowed(two_files: Path, tmp_path: Path, tiny_model: Path) -> None:
+    """With one bad file more than --max-bad-files the run ends as without it: code 4, all named, nothing begun."""
+    for name in ("bad.parquet", "worse.parquet"):
+        (two_files / name).write_bytes(b"PAR1 garbage PAR1")
+    line = ("run", two_files, tmp_path / "out", "--model", tiny_model, "--devices", "cpu")
+    for options in (("--max-bad-files", "1"), ("--max-bad-files", "9", "--strict")):
+        done = command(*line, *options)
+        assert done.returncode == 4
+        assert all(f"{two_files / name} cannot be read: " in done.stderr for name in ("bad.parquet", "worse.parquet"))
+        assert not (tmp_path / "out").exists()

@@ -12,6 +12,7 @@ import pytest
 from tiny import CORPUS, Command
 
 WRONG_TOKIE = """
+import time
 import numpy as np
 from tokenizers import Tokenizer as Right
 
@@ -29,6 +30,8 @@ class Tokenizer:
 
     def encode_batch_flat(self, texts, add_special_tokens=True):
         ids = [encoding.ids for encoding in self.right.encode_batch(texts, add_special_tokens=False)]
+        if any("zeppelin" in text for text in texts):
+            time.sleep(2)  # what came before has been committed
         for text, own in zip(texts, ids):
             if "zeppelin" in text:
                 own[0], own[1] = own[1], own[0]
@@ -50,6 +53,12 @@ def parts(out: Path) -> dict[str, bytes]:
     return {part.name: part.read_bytes() for part in (out / "data").glob("*.parquet")}
 
 
+def files(out: Path) -> dict[Path, bytes]:
+    """Parts, notes and records of rejects: what tells of a shard that is done."""
+    folders = ("data", "_embed/stats", "_embed/rejects")
+    return {file.relative_to(out): file.read_bytes() for folder in folders for file in (out / folder).glob("*")}
+
+
 def test_same_bytes_with_and_without(embed_corpus: Command, tiny_model: Path, tmp_path: Path) -> None:
     """Parts are the same bytes, and the report names the library."""
     lanes = {}
@@ -66,14 +75,15 @@ def test_same_bytes_with_and_without(embed_corpus: Command, tiny_model: Path, tm
 def test_one_that_is_wrong_later_costs_this_runs_parts(
     embed_corpus: Command, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It passes its proof and differs later: exit 75, this run's parts are set aside, and the next run does without."""
+    """It differs after its proof: exit 75, this run's parts are set aside with their notes, the next does without."""
     corpus, out = tmp_path / "corpus", tmp_path / "out"
     corpus.mkdir()
     line = ("run", corpus, out, "--model", tiny_model, "--loader-workers", "1")
     write(corpus / "a.jsonl", texts_of("wing flow", 3))
     assert embed_corpus(*line).returncode == 0
-    before = parts(out)
-    write(corpus / "b.jsonl", texts_of("heat transfer", 1000))
+    before = files(out)
+    write(corpus / "b.jsonl", [*texts_of("heat transfer", 3), ""])
+    write(corpus / "bb.jsonl", texts_of("heat transfer", 1000))  # fills the batch in which b ends
     write(corpus / "c.jsonl", texts_of("zeppelin in a slipstream", 3))
     (tmp_path / "wrong").mkdir()
     (tmp_path / "wrong" / "tokie.py").write_text(WRONG_TOKIE)
@@ -82,14 +92,16 @@ def test_one_that_is_wrong_later_costs_this_runs_parts(
     assert stopped.returncode == 75, stopped.stderr
     assert "tokie does not tokenise as Hugging Face does" in stopped.stderr
     assert "run the same line again" in stopped.stderr
-    assert parts(out) == before
+    assert files(out) == before
+    assert len(list((out / "_embed" / "quarantine").glob("b-*.parquet.*"))) == 1
     again = embed_corpus(*line)
     assert again.returncode == 0, again.stderr
-    assert "2 of them new" in again.stdout
+    assert "3 of them new" in again.stdout
     monkeypatch.delenv("PYTHONPATH")
     clean = embed_corpus("run", corpus, tmp_path / "clean", "--model", tiny_model)
     assert clean.returncode == 0
     assert parts(out) == parts(tmp_path / "clean")
+    assert files(out).keys() == files(tmp_path / "clean").keys()
 
 
 def test_one_that_is_wrong_at_once_is_not_used(

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from embed_corpus.job.reopen import open_output
@@ -99,3 +100,20 @@ def test_the_same_line_redoes_it(
     sound = embed_corpus("verify", out, "--repair", "--sample", "0")
     assert sound.returncode == 0, sound.stdout
     assert "aside" not in sound.stdout
+
+
+@pytest.mark.parametrize("column", ["doc_id", "char_end", "content_hash", "embedding"])
+def test_damage_in_any_column_without_a_note(line: tuple[object, ...], tmp_path: Path, column: str) -> None:
+    """Where neither note nor snapshot has a part's checksum, those of its pages tell a flipped bit, in any column."""
+    out = copied(line, tmp_path)
+    for folder in ("stats", "snapshots"):
+        shutil.rmtree(out / "_embed" / folder)
+    part = min((out / "data").iterdir())
+    group = pq.read_metadata(part).row_group(0)
+    chunk = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema.startswith(column))
+    first = chunk.dictionary_page_offset or chunk.data_page_offset
+    content = bytearray(part.read_bytes())
+    content[first + chunk.total_compressed_size - 2] ^= 1
+    part.write_bytes(content)
+    assert len(list(repair(open_output(out)))) == 1
+    assert not part.exists()

@@ -146,13 +146,15 @@ class Block:
     """A bounded run of one shard's rows on its way through the stages.
 
     A block without rows ends its shard: it is complete, or, with an `error`, the source turned
-    out unreadable there and nothing of the shard may be published.
+    out unreadable there and nothing of the shard may be published. `known`: float32[n, dim], vectors
+    that the chunks have already, NaN in the rows of those that are to be embedded; None: all are.
     """
 
     shard: Shard
     rows: Rows | None = None
     chunks: Chunks | None = None
     error: str = ""
+    known: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)

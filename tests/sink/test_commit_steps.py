@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from embed_corpus.data import Reject
 from embed_corpus.errors import OutputError
 from embed_corpus.sink import parts
 from embed_corpus.sink.layout import Layout
-from embed_corpus.sink.rejects import read_rejects
+from embed_corpus.sink.rejects import publish_rejects, read_rejects
 from part_blocks import (
     BAD,
     Killed,
+    block_of,
     failing,
     left_in,
     recorded,
+    shard_of,
     six_rows,
     the_part,
     write,
@@ -64,3 +68,12 @@ def test_stopped_at_a_commit_step(
     assert the_part(layout).read_bytes() == the_part(whole).read_bytes()
     assert stats["sha256"] == sha256(the_part(whole).read_bytes()).hexdigest()
     assert read_rejects(layout, "5ha4d") == [BAD.to_json()]
+
+
+@pytest.mark.parametrize("now", [(), (BAD,)])
+def test_record_of_an_attempt_that_came_to_nothing(layout: Layout, now: tuple[Reject, ...]) -> None:
+    """A record of rejects whose part never came is no hindrance: the part's own is there in the end, or none."""
+    before = [BAD, replace(BAD, row=7, reason="no_tokens")]
+    publish_rejects(layout, "5ha4d", before)
+    write(layout, block_of(shard_of(6 + len(now)), 0, 6, rejects=now))
+    assert [record["row"] for record in read_rejects(layout, "5ha4d")] == [reject.row for reject in now]

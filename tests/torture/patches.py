@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import signal
 import tempfile
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from embed_corpus.engine.encoder import Encoder
-from faulty import Bent, break_down
+from faulty import Bent, Crowded, break_down, lose_context
 
 
 def impatient() -> None:
@@ -96,17 +97,25 @@ def short_of_memory() -> None:
     _when_ready(lambda encoder: break_down(encoder, (2, 3, 7)))
 
 
-def _lost_context(times: int) -> None:
-    """Let the device fail at a batch so often, in whatever process; each time for good in that process."""
-    marks = Path(tempfile.mkdtemp())
+def _lost_context(times: int, *, first_only: bool = False) -> None:
+    """Let a device fail at a worker's second batch so often; each time for good in that process.
+
+    With `first_only` it is the first device, and the others do not get on before.
+    """
+    marks = Path(os.environ.get("TORTURE_MARKS") or tempfile.mkdtemp())
     begun: Any = Encoder
     submit = begun.submit
+    batches = itertools.count(1)
 
     def failing(encoder: Encoder, batch: Any) -> Any:
-        failed = len(list(marks.iterdir()))
-        if failed < times:
+        second = next(batches) == 2
+        place = encoder.device.index if encoder.device.type == "cuda" else min(os.sched_getaffinity(0))
+        if first_only and place:
+            while len(list(marks.iterdir())) < times:
+                time.sleep(0.02)
+        elif second and len(list(marks.iterdir())) < times:
             (marks / str(os.getpid())).touch()
-            raise RuntimeError("CUDA error: an illegal memory access was encountered\nmade up")
+            lose_context(encoder.device)
         return submit(encoder, batch)
 
     _when_ready(lambda _: setattr(begun, "submit", failing))
@@ -120,6 +129,21 @@ def device_fails_once() -> None:
 def device_fails_twice() -> None:
     """Lose it twice."""
     _lost_context(2)
+
+
+def first_device_fails_twice() -> None:
+    """Lose the context of the first device twice, while the others wait: it will be retired."""
+    _lost_context(2, first_only=True)
+
+
+def crowded() -> None:
+    """Let another program take the device's memory for a while."""
+
+    def crowd(encoder: Encoder) -> None:
+        layers: Any = Crowded(encoder.forward, encoder.device)
+        encoder.forward = layers
+
+    _when_ready(crowd)
 
 
 def poison() -> None:

@@ -26,6 +26,7 @@ _AS_IN_RUN = (
     "batch_tokens",
     "vector_type",
     "limit",
+    "max_bad_files",
 )
 """Options that decide what a run does, declared there."""
 

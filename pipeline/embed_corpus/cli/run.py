@@ -181,6 +181,15 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
     help="Rows that may be rejected (10 always may; empty texts do not count). 0: none.",
 )
 @click.option(
+    "--max-bad-files",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Leave out up to N files that cannot be read at all: damaged, cut short, not what their name says. "
+    "Each is named; mended, the next run embeds it.",
+)
+@click.option(
     "--reject-bytes",
     type=int,
     default=0,
@@ -189,12 +198,15 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
     help="Put the first N bytes of a rejected text on record with it (1024 at most).",
 )
 @click.option(
-    "--strict", is_flag=True, help="No reject but empty texts, no id twice: --max-rejects 0 --on-duplicate error."
+    "--strict",
+    is_flag=True,
+    help="No reject but empty texts, no file left out, no id twice: --max-rejects 0 --max-bad-files 0 "
+    "--on-duplicate error.",
 )
 @click.option(
     "--retry-rejects",
     is_flag=True,
-    help="Do the shards again that had rejects; empty texts are no reason.",
+    help="Try the rows again that were rejected (but for empty texts); what is embedded keeps its vectors.",
 )
 @click.option(
     "--on-duplicate",

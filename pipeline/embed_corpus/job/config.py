@@ -56,6 +56,7 @@ class JobConfig:
     vector_type: VectorType = "float32"
     limit: int | None = None
     max_rejects: str = "0.1%"
+    max_bad_files: int = 0
     on_duplicate: OnDuplicate = "report"
     index: Index = "none"
     grace: float = 25.0
@@ -87,6 +88,7 @@ class JobConfig:
             ("batch_tokens", 1),
             ("loader_workers", 0),
             ("reject_bytes", 0),
+            ("max_bad_files", 0),
         ):
             value = getattr(self, name)
             if value is not None and value < minimum:
@@ -113,6 +115,7 @@ class JobConfig:
             raise UsageError("--chunk-overlap has no meaning with --long truncate: drop one of them.")
         if self.strict:
             object.__setattr__(self, "max_rejects", "0")
+            object.__setattr__(self, "max_bad_files", 0)
             object.__setattr__(self, "on_duplicate", "error")
         if self.reject_bytes > SHOWN_BYTES:
             raise UsageError(f"--reject-bytes {self.reject_bytes}: at most {SHOWN_BYTES}.")

@@ -25,13 +25,13 @@ from embed_corpus.engine.facts import ModelFacts, model_folder, read_facts
 from embed_corpus.feed.packing import CPU_BUDGET, Packer
 from embed_corpus.job.devices import device_kind, resolve_devices, resolve_precision
 from embed_corpus.job.fingerprint import weight_files
-from embed_corpus.job.prepare import resolve_chunk_tokens
+from embed_corpus.job.prepare import resolve_chunk_tokens, warn_of_bad
 from embed_corpus.job.rates import known_rate, predicted_seconds
 from embed_corpus.job.totals import fitted_totals, length_bins, measured_total
 from embed_corpus.report.plan import Estimate, PlanReport, Speed
 from embed_corpus.sink.parts import PartFormat, open_writer
 from embed_corpus.source.discover import discover
-from embed_corpus.source.plan import Plan, inspect_all, kept_types, make_plan
+from embed_corpus.source.plan import Plan, inspect_good, kept_types, make_plan
 from embed_corpus.source.sample import Places, every_nth, read_places, spread
 
 if TYPE_CHECKING:
@@ -157,7 +157,8 @@ def _survey(config: JobConfig) -> _Survey:
     if left_out:
         log.warning("left out %d files of kinds that are not read, e.g. %s", len(left_out), left_out[0])
     log.info("looking at %d source files", len(found))
-    sources = inspect_all(found, config.columns)
+    sources, bad = inspect_good(found, config.columns, max_bad=config.max_bad_files)
+    warn_of_bad(bad)
     keep_types = kept_types(sources, config.columns)
     weight_files(facts)  # raises if they are not there
     chunker = Chunker(

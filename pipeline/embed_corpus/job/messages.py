@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from embed_corpus.data import Counts, Shard
     from embed_corpus.engine.facts import ModelFacts
     from embed_corpus.job.loader import Chunking
+    from embed_corpus.job.reuse import Earlier
     from embed_corpus.report.stats import WorkerStats
     from embed_corpus.sink.layout import Layout
     from embed_corpus.sink.parts import PartFormat
@@ -23,7 +24,8 @@ __all__ = ["Alive", "Broken", "Elsewhere", "Ended", "Event", "Lost", "Next", "Re
 class WorkerSpec:
     """Everything a worker needs, as plain values: it crosses the process boundary once.
 
-    `cores` are those it may use; `loader_workers` None: as many as its device needs.
+    `cores` are those it may use; `loader_workers` None: as many as its device needs; `earlier`, by shard id, parts
+    whose vectors may be taken over.
     """
 
     device: str
@@ -39,6 +41,7 @@ class WorkerSpec:
     samples: tuple[Shard, ...]
     form: PartFormat
     layout: Layout
+    earlier: dict[str, Earlier]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from embed_corpus.data import Batch
 from embed_corpus.feed.ahead import ahead, behind
+from embed_corpus.job.reuse import Reuse, completed, left_over
 from embed_corpus.sink.parts import PartWriter
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Stages:
     form: PartFormat
     layout: Layout
     numerics: str
+    reuse: Reuse = field(default_factory=lambda: Reuse({}, ""))
     seconds: dict[str, float] = field(default_factory=dict)
     flops: float = 0.0
     n_batches: int = 0
@@ -154,7 +156,7 @@ def embed_blocks(
     packer = encoder.packer()
     n_ahead = _AHEAD if encoder.device.type == "cuda" else 0
     flying: deque[Pending] = deque()
-    waiting: deque[Block] = deque()
+    waiting: deque[tuple[Block, int]] = deque()  # each with the vectors that it waits for
     ready: list[NDArray[np.float32]] = []  # joined when a block is complete: a huge document has many batches
     n_ready = 0
 
@@ -179,21 +181,22 @@ def embed_blocks(
 
     def done() -> Iterator[tuple[Block, NDArray[np.float32]]]:
         nonlocal ready, n_ready
-        while waiting and (n := len(waiting[0].chunks or ())) <= n_ready:
+        while waiting and (n := waiting[0][1]) <= n_ready:
             vectors = np.concatenate(ready) if ready else np.empty((0, stages.form.dim), np.float32)
             ready, n_ready = [vectors[n:]], n_ready - n
-            yield waiting.popleft(), vectors[:n]
+            block, _ = waiting.popleft()
+            yield block, completed(block, vectors[:n])
 
     items = _packed(blocks, packer, stages)
     ahead_of_us = bool(stages.loader.workers)
     if ahead_of_us:
-        items = ahead(items, _PACKED, lambda item: isinstance(item, Batch))
+        items = ahead(items, _PACKED, lambda item: isinstance(item, Batch) or item.known is not None)
     with closing(items):
         for item in _timed(items, "wait", stages) if ahead_of_us else items:
             if isinstance(item, Batch):
                 encode(item)
             else:
-                waiting.append(item)
+                waiting.append((item, len(left_over(item)[1])))
             yield from done()
     take_in(0)
     yield from done()
@@ -204,10 +207,9 @@ def _packed(
 ) -> Generator[Block | Batch, None, None]:
     """Yield each block, then the batches that it filled."""
     with closing(blocks):
-        for block in blocks:
+        for block in map(stages.reuse.known, blocks):
             yield block
-            if block.chunks is not None:
-                yield from _timed(packer.add(block.chunks), "pack", stages)
+            yield from _timed(packer.add_ids(*left_over(block)), "pack", stages)
     yield from _timed(packer.flush(), "pack", stages)
 
 

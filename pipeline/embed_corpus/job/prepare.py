@@ -20,20 +20,22 @@ from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.index.build import check_indexable
 from embed_corpus.job.devices import resolve_devices, resolve_precision
 from embed_corpus.job.fingerprint import differences, digest, job_fields, space_fields
-from embed_corpus.sink.aside import set_aside
+from embed_corpus.job.reuse import Earlier
+from embed_corpus.sink.aside import set_aside, set_distrusted_aside
 from embed_corpus.sink.commit import publish_json, replace_json, sweep
 from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.parts import PartFormat
 from embed_corpus.sink.readback import part_stats
 from embed_corpus.source.discover import discover
 from embed_corpus.source.known import read_known, to_json
-from embed_corpus.source.plan import Plan, inspect_all, kept_types, make_plan
+from embed_corpus.source.plan import Plan, inspect_good, kept_types, make_plan
 
 if TYPE_CHECKING:
     from embed_corpus.data import Shard
     from embed_corpus.job.config import JobConfig
+    from embed_corpus.source.inspect import Source
 
-__all__ = ["Job", "prepare", "resolve_chunk_tokens"]
+__all__ = ["Job", "prepare", "resolve_chunk_tokens", "warn_of_bad"]
 
 log = logging.getLogger("embed_corpus")
 
@@ -45,7 +47,8 @@ class Job:
     """A job that can begin: model, plan and OUT fit together.
 
     `todo` are the shards without a part, in plan order; `stale` the parts that the plan
-    does not have (only with --prune).
+    does not have (only with --prune); `bad` the source files left out because they cannot be read, with the reason;
+    `earlier` the parts just set aside for their rejects, by shard id.
     """
 
     config: JobConfig
@@ -58,6 +61,8 @@ class Job:
     devices: tuple[str, ...]
     todo: tuple[Shard, ...]
     stale: tuple[str, ...]
+    bad: dict[str, str]
+    earlier: dict[str, Earlier]
 
 
 def prepare(config: JobConfig) -> Job:
@@ -85,13 +90,7 @@ def prepare(config: JobConfig) -> Job:
         precision,
         ", ".join(devices),
     )
-    found, left_out = discover(config.input, layout.root)
-    if left_out:
-        log.warning("left out %d files of kinds that are not read, e.g. %s", len(left_out), left_out[0])
-    log.info("looking at %d source files", len(found))
-    looked_at = time.time_ns()
-    known = read_known(layout.sources, config.columns)
-    sources = inspect_all(found, config.columns, known)
+    sources, bad, known = _look(config, layout)
     keep_types = kept_types(sources, config.columns)
     space = space_fields(facts)
     Chunker(WordTokenizer(facts.folder), chunk_tokens, config.chunk_overlap, facts.document_prompt)  # raises if unfit
@@ -100,8 +99,8 @@ def prepare(config: JobConfig) -> Job:
     named = {shard.part_name: shard for shard in plan.shards}
     _check_space(layout, facts.dim, config.vector_type, named)
     _adopt(layout, fields, overwrite=config.overwrite)
-    if config.retry_rejects:
-        _retry(layout, named)
+    set_distrusted_aside(layout)
+    earlier = _retry(layout, named) if config.retry_rejects else {}
     todo, stale = _compare(layout, plan, named, prune=config.prune)
     form = PartFormat(
         facts.dim,
@@ -115,10 +114,30 @@ def prepare(config: JobConfig) -> Job:
         facts.normalize,
         config.reject_bytes,
     )
-    _note_run(layout, config, facts, plan, devices)
-    if (noted := to_json(sources, config.columns, looked_at))["sources"] != known:
-        replace_json(layout.sources, noted, layout.tmp)
-    return Job(config, facts, layout, plan, form, chunk_tokens, precision, devices, todo, stale)
+    _note_run(layout, config, facts, plan, devices, bad)
+    if known is not None:
+        replace_json(layout.sources, known, layout.tmp)
+    return Job(config, facts, layout, plan, form, chunk_tokens, precision, devices, todo, stale, bad, earlier)
+
+
+def _look(config: JobConfig, layout: Layout) -> tuple[list[Source], dict[str, str], dict[str, Any] | None]:
+    """Find and inspect the source files: the good, the bad with reasons, and what to note of them if it is new."""
+    found, left_out = discover(config.input, layout.root)
+    if left_out:
+        log.warning("left out %d files of kinds that are not read, e.g. %s", len(left_out), left_out[0])
+    log.info("looking at %d source files", len(found))
+    looked_at = time.time_ns()
+    known = read_known(layout.sources, config.columns)
+    sources, bad = inspect_good(found, config.columns, known, config.max_bad_files)
+    warn_of_bad(bad)
+    noted = to_json(sources, config.columns, looked_at)
+    return sources, bad, noted if noted["sources"] != known else None
+
+
+def warn_of_bad(bad: dict[str, str]) -> None:
+    """Name each file that is left out because it cannot be read."""
+    for reason in bad.values():
+        log.warning("left out (--max-bad-files): %s", reason)
 
 
 def resolve_chunk_tokens(asked: int | None, facts: ModelFacts) -> int:
@@ -170,12 +189,16 @@ def _adopt(layout: Layout, fields: dict[str, Any], *, overwrite: bool) -> None:
     sweep(layout.tmp)  # a run may have been killed over this very file
 
 
-def _retry(layout: Layout, named: dict[str, Shard]) -> None:
-    """Set aside the parts of shards that had rejects, so that they are done again."""
+def _retry(layout: Layout, named: dict[str, Shard]) -> dict[str, Earlier]:
+    """Set aside the parts of shards that had rejects, so that these are done again; returns them by shard id."""
+    earlier = {}
     for name in layout.parts():
-        if name in named and Counts(**part_stats(layout, name)["counts"]).budgeted:
-            log.info("%s had rejects: it is done again", name)
-            set_aside(layout, named[name].id, name)
+        if name in named and (stats := part_stats(layout, name)) and Counts(**stats["counts"]).budgeted:
+            log.info("%s had rejects: what was rejected is done again", name)
+            aside = set_aside(layout, name, layout.quarantine)
+            if aside is not None and not layout.slow_tokenizer.exists():  # else its ids may be others
+                earlier[named[name].id] = Earlier(aside, stats["sha256"], stats.get("numerics", ""))
+    return earlier
 
 
 def _compare(
@@ -207,7 +230,14 @@ def _check_space(layout: Layout, dim: int, vector_type: str, named: dict[str, Sh
         )
 
 
-def _note_run(layout: Layout, config: JobConfig, facts: ModelFacts, plan: Plan, devices: tuple[str, ...]) -> None:
+def _note_run(
+    layout: Layout,
+    config: JobConfig,
+    facts: ModelFacts,
+    plan: Plan,
+    devices: tuple[str, ...],
+    bad: dict[str, str],
+) -> None:
     """Note what later commands need of this machine: where model and input lie, and which plan is current."""
     local = config.model is not None and Path(config.model).expanduser().is_dir()
     facts_of_run = {
@@ -217,5 +247,6 @@ def _note_run(layout: Layout, config: JobConfig, facts: ModelFacts, plan: Plan, 
         "revision": config.revision,
         "query_prompt": facts.query_prompt,
         "devices": devices,
+        "bad_files": bad,
     }
     replace_json(layout.current_run, facts_of_run, layout.tmp)

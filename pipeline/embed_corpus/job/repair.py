@@ -32,5 +32,5 @@ def repair(opened: Opened) -> Iterator[str]:
             check_vectors_of(opened, part)
             check_rows(opened, part, shard)
         except OutputError as error:
-            set_aside(layout, shard.id, shard.part_name)
+            set_aside(layout, shard.part_name, layout.quarantine)
             yield str(error)

@@ -24,14 +24,13 @@ from embed_corpus.job.signals import heeded
 from embed_corpus.job.workers import run_workers
 from embed_corpus.report.progress import Progress
 from embed_corpus.report.summary import RunReport
+from embed_corpus.sink.aside import distrust, set_aside
 from embed_corpus.sink.commit import alone_on, replace_json, sweep
 from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.readback import part_stats
 from embed_corpus.sink.snapshot import PartEntry, Snapshot, entries, publish_snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from embed_corpus.job.config import JobConfig
     from embed_corpus.report.stats import WorkerStats
 
@@ -132,6 +131,7 @@ def _run(config: JobConfig, progress: TextIO | None) -> RunReport:
         numerics=tally.numerics,
         snapshot=snapshot.number if snapshot else None,
         index=indexed,
+        bad_files=job.bad,
         problems=(str(problem),) if problem else (),
     )
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
@@ -144,7 +144,7 @@ def _run(config: JobConfig, progress: TextIO | None) -> RunReport:
 
 def _predict_and_note(job: Job, tally: _Tally) -> float | None:
     """Return the seconds that this run would have been given by the speed known before it, and note its own."""
-    if not tally.counts.tokens:
+    if not tally.counts.tokens or job.earlier:  # vectors that are taken over take no time
         return None
     devices = job.devices[: len(job.todo)]
     known = (job.facts, job.precision)
@@ -240,27 +240,19 @@ def _spec(job: Job, device: str, cores: frozenset[int]) -> WorkerSpec:
         samples=job.todo[:_SAMPLED],
         form=job.form,
         layout=job.layout,
+        earlier=job.earlier,
     )
 
 
 def _set_aside_fresh(job: Job) -> int:
     """Take the parts back that came since this run began, and note not to use a fast tokenizer again."""
-    job.layout.slow_tokenizer.touch()
     present = set(job.layout.parts())
-    fresh = [shard.part_name for shard in job.todo if shard.part_name in present]
-    _set_aside(job.layout, fresh)
-    return len(fresh)
-
-
-def _set_aside(layout: Layout, names: Iterable[str]) -> None:
-    """Move parts out of data/, under names that no reader takes for data."""
-    for name in names:
-        layout.superseded.mkdir(exist_ok=True)
-        (layout.data / name).replace(layout.superseded / f"{name}.old")
+    return distrust(job.layout, [shard.part_name for shard in job.todo if shard.part_name in present])
 
 
 def _publish(job: Job, parts: list[PartEntry]) -> Snapshot:
     """Publish the snapshot, and (--prune) set aside what it does not list."""
     snapshot = publish_snapshot(job.layout, parts)
-    _set_aside(job.layout, job.stale)
+    for name in job.stale:
+        set_aside(job.layout, name, job.layout.superseded)
     return snapshot

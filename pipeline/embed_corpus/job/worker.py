@@ -24,6 +24,7 @@ from embed_corpus.errors import DataError, EmbedCorpusError, OutputError
 from embed_corpus.job.fingerprint import digest
 from embed_corpus.job.loader import Loader, one_thread
 from embed_corpus.job.messages import Alive, Broken, Ended, Next, Ready, Unwell
+from embed_corpus.job.reuse import Reuse
 from embed_corpus.job.signals import ignore
 from embed_corpus.report.stats import WorkerStats
 from embed_corpus.source.read import read_shard
@@ -164,7 +165,8 @@ def _embed(parent: _Parent, spec: WorkerSpec) -> None:
         encoder.release()
         parent.send(Ready(numerics(encoder), encoder.token_budget, tuple(notes)))
         loader = loader or _loader(spec, sample, encoder.calibration)
-        stages = Stages(loader, encoder, spec.form, spec.layout, digest(numerics(encoder)))
+        made_by = digest(numerics(encoder))
+        stages = Stages(loader, encoder, spec.form, spec.layout, made_by, Reuse(spec.earlier, made_by))
         if loader.workers:
             sys.setswitchinterval(0.0005)  # kernels are launched from here: no other thread shall hold it up for long
         Thread(target=_beat, args=(parent, stages), daemon=True).start()
@@ -278,4 +280,5 @@ def _stats(spec: WorkerSpec, stages: Stages, lane: str, utilization: float | Non
         loaders=stages.loader.workers,
         cores=len(spec.cores),
         lane=lane,
+        reused=stages.reuse.tokens,
     )

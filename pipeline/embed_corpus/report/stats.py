@@ -24,6 +24,7 @@ class WorkerStats:
         loaders: processes that chunked; 0: the worker itself did.
         cores: cores that the worker and its loaders had.
         lane: the library that tokenised.
+        reused: tokens of chunks that had their vectors already and were not embedded again.
     """
 
     device: str
@@ -36,6 +37,7 @@ class WorkerStats:
     loaders: int = 0
     cores: int = 1
     lane: str = "tokenizers"
+    reused: int = 0
 
     def share(self, seconds: float) -> float:
         """Return seconds as a share of the time that passed."""

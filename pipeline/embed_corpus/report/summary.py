@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from embed_corpus.report.clean import clean
 from embed_corpus.report.stats import WorkerStats, verdict
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from embed_corpus.data import Counts
 
-__all__ = ["RunReport", "count_lines"]
+__all__ = ["RunReport", "bad_file_lines", "count_lines"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class RunReport:
         numerics: what can change a vector's bits.
         snapshot: number of the snapshot; None if none was published.
         index: vectors in the index; None without one.
+        bad_files: source files left out because they cannot be read, each with the reason.
         problems: why the run is not complete, one sentence each; empty if it is.
     """
 
@@ -46,6 +48,7 @@ class RunReport:
     predicted: float | None = None
     snapshot: int | None = None
     index: int | None = None
+    bad_files: dict[str, str] = field(default_factory=dict)
     problems: tuple[str, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:
@@ -54,16 +57,23 @@ class RunReport:
 
     def lines(self) -> list[str]:
         """Return the closing lines of the command."""
-        return [*count_lines(self.total), *self._speed_lines(), self._result_line()]
+        return [
+            *count_lines(self.total),
+            *bad_file_lines(self.bad_files),
+            *self._speed_lines(),
+            self._result_line(),
+        ]
 
     def _speed_lines(self) -> list[str]:
         if not self.fresh_parts:
             return [f"nothing to do: all {self.parts} parts were there already"] if not self.problems else []
         names = dict.fromkeys(name for worker in self.workers for name in worker.seconds)
         stages = ", ".join(f"{n} {sum(w.seconds.get(n, 0.0) for w in self.workers):.1f}" for n in names)
-        rate = self.fresh.tokens / max(self.elapsed, 1e-9)
+        reused = sum(worker.reused for worker in self.workers)
+        rate = max(self.fresh.tokens - reused, 0) / max(self.elapsed, 1e-9)
         speed = f"{rate:,.0f} tokens/s, {self.fresh.documents / max(self.elapsed, 1e-9):,.1f} documents/s"
-        lines = [f"{speed} over {self.elapsed:.1f} s{self._against()} (seconds by stage: {stages})"]
+        taken = [f"vectors of {reused:,} tokens were taken over from parts set aside"] if reused else []
+        lines = [*taken, f"{speed} over {self.elapsed:.1f} s{self._against()} (seconds by stage: {stages})"]
         return [*lines, *(worker.line() for worker in self.workers), *filter(None, [verdict(list(self.workers))])]
 
     def _against(self) -> str:
@@ -77,6 +87,13 @@ class RunReport:
         if self.index is not None:
             where += f"; index of {self.index:,} vectors in {self.output / 'index'}"
         return where
+
+
+def bad_file_lines(bad: dict[str, str]) -> list[str]:
+    """List the source files that the result lacks because they cannot be read, if there are any."""
+    if not bad:
+        return []
+    return [f"{len(bad):,} source files are left out:", *(f"  {clean(reason)}" for reason in bad.values())]
 
 
 def count_lines(counts: Counts) -> list[str]:

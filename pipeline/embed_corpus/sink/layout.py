@@ -83,17 +83,17 @@ class Layout:
 
     @property
     def superseded(self) -> Path:
-        """Parts that a later plan no longer has, set aside by --prune."""
+        """Parts that a later plan no longer has, with notes and records, set aside by --prune."""
         return self.meta / "superseded"
 
     @property
     def quarantine(self) -> Path:
-        """Parts and records set aside by `verify --repair` and `run --retry-rejects`."""
+        """Parts, notes and records set aside to be done again: damaged, with rejects, by a wrong fast tokenizer."""
         return self.meta / "quarantine"
 
     @property
     def slow_tokenizer(self) -> Path:
-        """Stands there if a fast tokenizer was found to differ on this corpus: none is used any more."""
+        """Stands there if a fast tokenizer was found to differ on this corpus: none is used any more, its parts go."""
         return self.meta / "slow-tokenizer"
 
     @property

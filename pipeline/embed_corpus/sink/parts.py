@@ -193,10 +193,11 @@ class PartWriter:
             self._writer.add_key_value_metadata({"embed_corpus.counts": json.dumps(asdict(self.counts))})
             self._writer.close()
             check_part(self._made, self._form.dim, self.counts.chunks, normalized=self._form.normalized)
-            publish_rejects(self._layout, self.shard.id, self._rejects, self._form.reject_bytes)
+            final = self._layout.data / self.shard.part_name
+            shown, committed = self._form.reject_bytes, final.exists()
+            publish_rejects(self._layout, self.shard.id, self._rejects, shown, committed=committed)
             stats = stats_of(self._made, self.counts) | {"numerics": self._numerics}
             replace_json(self._layout.stats / f"{self.shard.id}.json", stats, self._layout.tmp)
-            final = self._layout.data / self.shard.part_name
             final.parent.mkdir(parents=True, exist_ok=True)
             if publish(self._made, final, alone=self._layout.alone) == "lost":
                 (self._layout.stats / f"{self.shard.id}.json").unlink(missing_ok=True)

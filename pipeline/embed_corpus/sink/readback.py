@@ -22,7 +22,16 @@ if TYPE_CHECKING:
 
     from embed_corpus.sink.layout import Layout
 
-__all__ = ["cached_stats", "check_part", "check_vectors", "part_stats", "stats_of", "vectors_of"]
+__all__ = [
+    "cached_stats",
+    "check_part",
+    "check_vectors",
+    "note_file",
+    "part_stats",
+    "shard_id_of",
+    "stats_of",
+    "vectors_of",
+]
 
 
 def vectors_of(column: pa.ChunkedArray | pa.Array) -> NDArray[Any]:
@@ -79,7 +88,7 @@ def stats_of(part: Path, counts: Counts) -> dict[str, Any]:
 def cached_stats(layout: Layout, name: str) -> dict[str, Any] | None:
     """Return what was noted about a part when it was committed, None if the note is gone or damaged."""
     try:
-        stats: dict[str, Any] = json.loads(_note(layout, name).read_text(encoding="utf8"))
+        stats: dict[str, Any] = json.loads(note_file(layout, name).read_text(encoding="utf8"))
         Counts(**stats["counts"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -96,15 +105,24 @@ def part_stats(layout: Layout, name: str) -> dict[str, Any]:
     if stats is None:
         part = layout.data / name
         try:
-            metadata = pq.read_metadata(part).metadata or {}
+            with pq.ParquetFile(part, page_checksum_verification=True) as file:
+                metadata = file.metadata.metadata or {}
+                for _ in file.iter_batches(4096):  # with the note went the checksum of all: each page has its own
+                    pass
             stats = stats_of(part, Counts(**json.loads(metadata[b"embed_corpus.counts"])))
         except (OSError, pa.ArrowException, KeyError, ValueError) as error:
             raise OutputError(
                 f"{part} is damaged or no part of ours: {error}. See `embed-corpus verify --repair`."
             ) from error
-        replace_json(_note(layout, name), stats, layout.tmp)
+        replace_json(note_file(layout, name), stats, layout.tmp)
     return stats
 
 
-def _note(layout: Layout, name: str) -> Path:
-    return layout.stats / f"{name.rsplit('-', 1)[1].removesuffix('.parquet')}.json"
+def shard_id_of(name: str) -> str:
+    """Return the id of the shard whose part has this name."""
+    return name.rsplit("-", 1)[1].removesuffix(".parquet")
+
+
+def note_file(layout: Layout, name: str) -> Path:
+    """Return where it is noted what a part holds."""
+    return layout.stats / f"{shard_id_of(name)}.json"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from embed_corpus.errors import OutputError
-from embed_corpus.sink.commit import attempt, publish
+from embed_corpus.sink.commit import attempt, publish, replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,20 +25,27 @@ def rejects_file(layout: Layout, shard_id: str) -> Path:
     return layout.rejects / f"{shard_id}.jsonl.zst"
 
 
-def publish_rejects(layout: Layout, shard_id: str, rejects: Sequence[Reject], shown: int = 0) -> None:
+def publish_rejects(
+    layout: Layout, shard_id: str, rejects: Sequence[Reject], shown: int = 0, *, committed: bool = False
+) -> None:
     """Publish a shard's rejects, compressed with zstd; a shard without rejects has no file.
 
-    `shown`: bytes that are told of each text, which may be a secret.
+    `shown`: bytes that are told of each text, which may be a secret. A record that is there already stands if the
+    shard's part is `committed`; else it is of an attempt that came to nothing, perhaps with other options or versions.
     """
+    final = rejects_file(layout, shard_id)
     if not rejects:
+        if not committed:
+            final.unlink(missing_ok=True)
         return
     layout.rejects.mkdir(parents=True, exist_ok=True)
-    final = rejects_file(layout, shard_id)
     with attempt(layout.tmp, final.name) as made:
         with pa.CompressedOutputStream(pa.OSFile(str(made), "wb"), "zstd") as stream:
             for reject in rejects:
                 stream.write(json.dumps(reject.to_json(shown), ensure_ascii=False).encode() + b"\n")
-        publish(made, final, alone=layout.alone)
+        lost = publish(made, final, alone=layout.alone) == "lost"
+        if lost and not committed and made.read_bytes() != final.read_bytes():
+            replace(made, final)
 
 
 def read_rejects(layout: Layout, shard_id: str) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from embed_corpus.source.jsonl import BadLineError, lines, open_stream, parse
 if TYPE_CHECKING:
     from embed_corpus.source.discover import Found
 
-__all__ = ["Columns", "Cut", "Source", "inspect", "plain_type", "reason_of"]
+__all__ = ["Columns", "Cut", "Source", "UnreadableError", "inspect", "plain_type", "reason_of"]
 
 SHARD_BYTES = 64 << 20
 """Bytes of text (Parquet) or of lines (JSONL) that one shard holds at most."""
@@ -73,18 +73,29 @@ class Source:
     keep_types: dict[str, pa.DataType] = field(default_factory=dict)
 
 
+class UnreadableError(DataError):
+    """A file that is not what its name says, or no more: damaged, cut short, or hostile.
+
+    Not one that the system does not let us read: that says nothing about the file.
+    """
+
+
 def inspect(found: Found, columns: Columns) -> Source:
     """Read a file's footer (Parquet) or count its lines (JSONL), and check the columns.
 
     Raises:
-        DataError: the file is unreadable, or a column is missing or of an unfit type.
+        UnreadableError: nothing in the file can be used.
+        DataError: the system does not let it be read, or a column is missing or of an unfit type.
     """
     try:
         if kind_of(found.path) == "parquet":
             return _inspect_parquet(found, columns)
         return _inspect_jsonl(found, columns)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise DataError(
+        kind = (
+            DataError if isinstance(error, OSError) and error.errno else UnreadableError
+        )  # Arrow's own have no number
+        raise kind(
             f"{found.path} cannot be read: {reason_of(error)} Replace the file, or take it out of INPUT."
         ) from error
 
@@ -131,7 +142,7 @@ def _row_groups(found: Found, file: pq.ParquetFile, columns: Columns) -> list[tu
     """Return the rows and the bytes of text of each row group, if the footer can be believed.
 
     Raises:
-        DataError: it contradicts itself, or a column would unpack to far more than it should.
+        UnreadableError: it contradicts itself, or a column would unpack to far more than it should.
     """
     paths = [file.schema.column(i).path for i in range(len(file.schema))]
     leaves = [i for i, path in enumerate(paths) if any(f"{path}.".startswith(f"{name}.") for name in columns.all)]
@@ -146,13 +157,13 @@ def _row_groups(found: Found, file: pq.ParquetFile, columns: Columns) -> list[tu
             flat = chunk.path_in_schema in columns.text or chunk.path_in_schema == columns.id
             sound = chunk.num_values == group.num_rows if flat else chunk.num_values >= group.num_rows
             if not sound or chunk.total_uncompressed_size < 0 or not 0 <= group.num_rows < _MOST_ROWS:
-                raise DataError(
+                raise UnreadableError(
                     f"{found.path}, row group {number}, column {chunk.path_in_schema!r}: the footer says "
                     f"{group.num_rows} rows, {chunk.num_values} values, {chunk.total_uncompressed_size} bytes. "
                     "Replace the file, or take it out of INPUT."
                 )
             if chunk.total_uncompressed_size > max(_BOMB_BYTES, _BOMB_RATIO * chunk.total_compressed_size):
-                raise DataError(
+                raise UnreadableError(
                     f"{found.path}, row group {number}, column {chunk.path_in_schema!r}: {chunk.total_compressed_size} "
                     f"bytes would unpack to {chunk.total_uncompressed_size >> 20} MiB, as a bomb does. Write it with "
                     "smaller row groups, or take it out of INPUT."

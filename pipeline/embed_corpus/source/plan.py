@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from embed_corpus.data import Shard
 from embed_corpus.errors import DataError
+from embed_corpus.source.inspect import UnreadableError
 from embed_corpus.source.known import inspect_known
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from embed_corpus.source.inspect import Columns, Source
     from embed_corpus.source.known import Known
 
-__all__ = ["Plan", "inspect_all", "kept_types", "make_plan"]
+__all__ = ["Plan", "inspect_all", "inspect_good", "kept_types", "make_plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +56,33 @@ def inspect_all(found: Iterable[Found], columns: Columns, known: Known | None = 
     Raises:
         DataError: naming every file that is unreadable or lacks a column (ten in full).
     """
+    return inspect_good(found, columns, known)[0]
+
+
+def inspect_good(
+    found: Iterable[Found], columns: Columns, known: Known | None = None, max_bad: int = 0
+) -> tuple[list[Source], dict[str, str]]:
+    """Do what `inspect_all` does, but leave out up to `max_bad` files of which nothing can be used.
+
+    Returns the sources, and the files left out by path, each with the reason.
+
+    Raises:
+        DataError: there are more, or no other; or a file lacks a column, or the system does not let it be read.
+    """
     sources: list[Source] = []
+    left_out: dict[str, str] = {}
     bad: list[str] = []
     for file in found:
         try:
             sources.append(inspect_known(file, columns, known or {}))
         except DataError as error:
             bad.append(str(error))
-    if bad:
+            if isinstance(error, UnreadableError):
+                left_out[file.path] = str(error)
+    if bad and (len(bad) > len(left_out) or len(bad) > max_bad or not sources):
         more = [f"and {len(bad) - 10} more"] if len(bad) > 10 else []
         raise DataError("\n".join(bad[:10] + more))
-    return sources
+    return sources, left_out
 
 
 def kept_types(sources: Iterable[Source], columns: Columns) -> dict[str, pa.DataType]:
