@@ -42,8 +42,9 @@ def ended(out: Path, options: argparse.Namespace, devices: str, patch: str = "")
     begin = time.monotonic()
     module = ["torture.on_card", "as"] if patch else ["embed_corpus"]
     line = ["run", str(out.parent / "corpus"), str(out), "--model", options.model, "--devices", devices]
-    # One loader reads 2 MB ahead, so that a device that waits leaves shards to the other.
+    # One slow loader, 2 MB ahead: so a device that comes back finds shards that the other has left.
     line += ["--text-column", options.text_column, "--loader-workers", "0" if "cpu" in devices else "1"]
+    line += ["--no-fast-tokenizer"]
     marks = tempfile.mkdtemp(dir=out.parent)
     env = os.environ | {"TORTURE_PATCH": patch, "TORTURE_MARKS": marks, "OMP_WAIT_POLICY": "PASSIVE"}
     command = [sys.executable, "-m", *module, *line]
