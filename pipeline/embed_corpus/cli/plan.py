@@ -25,6 +25,8 @@ _AS_IN_RUN = (
     "precision",
     "batch_tokens",
     "vector_type",
+    "dim",
+    "force_dim",
     "limit",
 )
 """Options that decide what a run does, declared there."""

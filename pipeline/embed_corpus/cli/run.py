@@ -172,6 +172,14 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
     show_default=True,
     help="Numbers in the parts.",
 )
+@click.option(
+    "--dim",
+    type=int,
+    metavar="N",
+    help="Cut vectors to their first N numbers and scale them to unit length again, where the model was trained for "
+    "that (Matryoshka).  [default: all]",
+)
+@click.option("--force-dim", is_flag=True, help="Cut them even where the model's files name no such dimension.")
 @click.option("--limit", type=int, metavar="N", help="Stop after the first N rows of the input.")
 @click.option(
     "--max-rejects",

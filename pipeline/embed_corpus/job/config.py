@@ -54,6 +54,8 @@ class JobConfig:
     fast_tokenizer: bool = True
     compile: bool = True
     vector_type: VectorType = "float32"
+    dim: int | None = None
+    force_dim: bool = False
     limit: int | None = None
     max_rejects: str = "0.1%"
     on_duplicate: OnDuplicate = "report"
@@ -87,6 +89,7 @@ class JobConfig:
             ("batch_tokens", 1),
             ("loader_workers", 0),
             ("reject_bytes", 0),
+            ("dim", 1),
         ):
             value = getattr(self, name)
             if value is not None and value < minimum:
@@ -109,6 +112,8 @@ class JobConfig:
             raise UsageError(f"--keep {taken[0]}: a part has a column of that name of its own.{hint}")
         if self.force_fp8 and self.precision != "fp8":
             raise UsageError("--force-fp8 has no meaning without --precision fp8: add that, or drop it.")
+        if self.force_dim and self.dim is None:
+            raise UsageError("--force-dim has no meaning without --dim N: add that, or drop it.")
         if self.chunk_overlap and self.long == "truncate":
             raise UsageError("--chunk-overlap has no meaning with --long truncate: drop one of them.")
         if self.strict:

@@ -22,6 +22,7 @@ from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Block, Chunks, Rows
 from embed_corpus.engine.facts import ModelFacts, model_folder, read_facts
+from embed_corpus.engine.matryoshka import resolve_dim
 from embed_corpus.feed.packing import CPU_BUDGET, Packer
 from embed_corpus.job.devices import device_kind, resolve_devices, resolve_precision
 from embed_corpus.job.fingerprint import weight_files
@@ -150,7 +151,7 @@ def estimate(config: JobConfig, sample: int | None = None, seed: int = 0) -> Pla
 def _survey(config: JobConfig) -> _Survey:
     """Settle model, devices and input as a run does, and check them."""
     devices = resolve_devices(config.devices)
-    facts = read_facts(model_folder(config.model, config.revision))
+    facts = resolve_dim(read_facts(model_folder(config.model, config.revision)), config.dim, forced=config.force_dim)
     chunk_tokens = resolve_chunk_tokens(config.chunk_tokens, facts)
     precision = resolve_precision(config.precision, devices[0], facts.family)
     found, left_out = discover(config.input, config.output)

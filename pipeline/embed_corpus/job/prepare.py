@@ -16,6 +16,7 @@ from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Counts
 from embed_corpus.engine.facts import ModelFacts, model_folder, read_facts
+from embed_corpus.engine.matryoshka import resolve_dim
 from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.index.build import check_indexable
 from embed_corpus.job.devices import resolve_devices, resolve_precision
@@ -67,7 +68,7 @@ def prepare(config: JobConfig) -> Job:
         UsageError, ModelError, DataError, OutputError: saying what is wrong and what to do.
     """
     devices = resolve_devices(config.devices)
-    facts = read_facts(model_folder(config.model, config.revision))
+    facts = resolve_dim(read_facts(model_folder(config.model, config.revision)), config.dim, forced=config.force_dim)
     if config.index != "none":
         check_indexable(facts.similarity)
     chunk_tokens = resolve_chunk_tokens(config.chunk_tokens, facts)
