@@ -19,7 +19,7 @@ _URL = re.compile(r"(?i)[a-z][a-z0-9+.-]+:/")
 
 Long = Literal["split", "truncate"]
 Precision = Literal["auto", "fp32", "fp16", "bf16", "fp8"]
-VectorType = Literal["float32", "float16"]
+VectorType = Literal["float32", "float16", "int8", "ubinary"]
 Index = Literal["none", "flat", "auto"]
 OnDuplicate = Literal["report", "error", "ignore"]
 

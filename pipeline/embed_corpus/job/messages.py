@@ -23,7 +23,8 @@ __all__ = ["Alive", "Broken", "Elsewhere", "Ended", "Event", "Lost", "Next", "Re
 class WorkerSpec:
     """Everything a worker needs, as plain values: it crosses the process boundary once.
 
-    `cores` are those it may use; `loader_workers` None: as many as its device needs.
+    `cores` are those it may use; `loader_workers` None: as many as its device needs; from the shards of the
+    `calibration` int8 has its ranges.
     """
 
     device: str
@@ -38,6 +39,7 @@ class WorkerSpec:
     force_fp8: bool
     samples: tuple[Shard, ...]
     form: PartFormat
+    calibration: tuple[Shard, ...]
     layout: Layout
 
 
@@ -52,9 +54,11 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A worker has no shard left."""
+    """A worker has no shard left; of a sample of its vectors, `sampled` in all, the share of neighbours kept."""
 
     stats: WorkerStats
+    neighbours_kept: float
+    sampled: int
 
 
 @dataclass(frozen=True, slots=True)

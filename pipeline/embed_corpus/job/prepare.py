@@ -26,6 +26,7 @@ from embed_corpus.sink.commit import publish_json, replace_json, sweep
 from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.parts import PartFormat
 from embed_corpus.sink.readback import part_stats
+from embed_corpus.sink.vectors import Codec
 from embed_corpus.source.discover import discover
 from embed_corpus.source.known import read_known, to_json
 from embed_corpus.source.plan import Plan, inspect_all, kept_types, make_plan
@@ -71,6 +72,8 @@ def prepare(config: JobConfig) -> Job:
     facts = resolve_dim(read_facts(model_folder(config.model, config.revision)), config.dim, forced=config.force_dim)
     if config.index != "none":
         check_indexable(facts.similarity)
+    if config.vector_type == "ubinary" and facts.dim % 8:
+        raise UsageError(f"--vector-type ubinary: {facts.dim} dimensions do not fill bytes: add --dim N, N % 8 == 0.")
     chunk_tokens = resolve_chunk_tokens(config.chunk_tokens, facts)
     precision = resolve_precision(config.precision, devices[0], facts.family)
     layout = Layout(config.output.absolute(), config.single_writer)
@@ -99,7 +102,7 @@ def prepare(config: JobConfig) -> Job:
     fields = job_fields(config, space, chunk_tokens, precision, keep_types)
     plan = make_plan(sources, digest(fields), config.limit)
     named = {shard.part_name: shard for shard in plan.shards}
-    _check_space(layout, facts.dim, config.vector_type, named)
+    _check_space(layout, Codec(config.vector_type, facts.dim).n_bytes, named)
     _adopt(layout, fields, overwrite=config.overwrite)
     if config.retry_rejects:
         _retry(layout, named)
@@ -194,17 +197,17 @@ def _compare(
     return tuple(shard for name, shard in named.items() if name not in present), stale
 
 
-def _check_space(layout: Layout, dim: int, vector_type: str, named: dict[str, Shard]) -> None:
+def _check_space(layout: Layout, vector_bytes: int, named: dict[str, Shard]) -> None:
     """Refuse to begin what the disk cannot hold: a row without a part gives a vector at least."""
     present = set(layout.parts())
     rows = sum(shard.n_rows for name, shard in named.items() if name not in present)
-    least = int(1.1 * rows * (dim * (2 if vector_type == "float16" else 4) + 64))
+    least = int(1.1 * rows * (vector_bytes + 64))
     there = next(path for path in (layout.root, *layout.root.parents) if path.exists())
     total, _, free = shutil.disk_usage(there)
     if total and least > free:
         raise OutputError(
             f"{layout.root} has {free >> 20:,} MiB free, the vectors alone need {least >> 20:,} MiB: "
-            "make room, or use --vector-type float16."
+            "make room, or use --vector-type float16 or int8."
         )
 
 

@@ -19,11 +19,12 @@ from embed_corpus.job.loader import Chunking
 from embed_corpus.job.messages import Elsewhere, Ended, Lost, Ready, WorkerSpec
 from embed_corpus.job.pipeline import Committed, Embedded, Failed
 from embed_corpus.job.prepare import Job, prepare
+from embed_corpus.job.ranges import calibration_shards
 from embed_corpus.job.rates import note_rate, predicted_seconds
 from embed_corpus.job.signals import heeded
 from embed_corpus.job.workers import run_workers
 from embed_corpus.report.progress import Progress
-from embed_corpus.report.summary import RunReport
+from embed_corpus.report.summary import Loss, RunReport
 from embed_corpus.sink.commit import alone_on, replace_json, sweep
 from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.readback import part_stats
@@ -54,6 +55,7 @@ class _Tally:
         self.notes: set[str] = set()
         self.parts = self.elsewhere = 0
         self.failed: list[str] = []
+        self.kept = self.sampled = 0.0
         self.begin = self.end = time.perf_counter()
 
     @property
@@ -78,8 +80,10 @@ class _Tally:
                 log.error("%s", reason)
             case Elsewhere():
                 self.elsewhere += 1
-            case Ended(stats):
+            case Ended(stats, kept, n):
                 self.workers.append(stats)
+                self.kept += kept * n
+                self.sampled += n
         self.end = time.perf_counter()
 
 
@@ -132,6 +136,7 @@ def _run(config: JobConfig, progress: TextIO | None) -> RunReport:
         numerics=tally.numerics,
         snapshot=snapshot.number if snapshot else None,
         index=indexed,
+        loss=Loss(config.vector_type, tally.kept / tally.sampled, int(tally.sampled)) if tally.sampled else None,
         problems=(str(problem),) if problem else (),
     )
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
@@ -239,6 +244,7 @@ def _spec(job: Job, device: str, cores: frozenset[int]) -> WorkerSpec:
         force_fp8=config.force_fp8,
         samples=job.todo[:_SAMPLED],
         form=job.form,
+        calibration=calibration_shards(job.plan.shards, job.form.facts["job"]["hash"]),
         layout=job.layout,
     )
 

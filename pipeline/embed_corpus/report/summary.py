@@ -12,7 +12,23 @@ if TYPE_CHECKING:
 
     from embed_corpus.data import Counts
 
-__all__ = ["RunReport", "count_lines"]
+__all__ = ["Loss", "RunReport", "count_lines"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a vector type cost: the share of the 10 nearest neighbours that a sample of so many vectors keeps."""
+
+    vector_type: str
+    neighbours_at_10: float
+    sample: int
+
+    def line(self) -> str:
+        """Say so."""
+        return (
+            f"{self.vector_type}: {self.neighbours_at_10:.1%} of the 10 nearest neighbours are those of float32 "
+            f"(among {self.sample:,} vectors of this run)"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +47,7 @@ class RunReport:
         numerics: what can change a vector's bits.
         snapshot: number of the snapshot; None if none was published.
         index: vectors in the index; None without one.
+        loss: what the vector type cost; None for float32, and where nothing was embedded.
         problems: why the run is not complete, one sentence each; empty if it is.
     """
 
@@ -46,6 +63,7 @@ class RunReport:
     predicted: float | None = None
     snapshot: int | None = None
     index: int | None = None
+    loss: Loss | None = None
     problems: tuple[str, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:
@@ -64,7 +82,8 @@ class RunReport:
         rate = self.fresh.tokens / max(self.elapsed, 1e-9)
         speed = f"{rate:,.0f} tokens/s, {self.fresh.documents / max(self.elapsed, 1e-9):,.1f} documents/s"
         lines = [f"{speed} over {self.elapsed:.1f} s{self._against()} (seconds by stage: {stages})"]
-        return [*lines, *(worker.line() for worker in self.workers), *filter(None, [verdict(list(self.workers))])]
+        lines += [*(worker.line() for worker in self.workers), *filter(None, [verdict(list(self.workers))])]
+        return [*lines, self.loss.line()] if self.loss else lines
 
     def _against(self) -> str:
         """Compare with what the speed known before would have taken."""

@@ -57,6 +57,11 @@ class Layout:
         return self.meta / "sources.json"
 
     @property
+    def ranges(self) -> Path:
+        """Between which numbers int8 vectors of this OUT lie; published once."""
+        return self.meta / "ranges.json"
+
+    @property
     def snapshots(self) -> Path:
         """Numbered lists of parts; the highest number is current."""
         return self.meta / "snapshots"
