@@ -28,6 +28,7 @@ from ended import Call
         ("--limit 0", "--limit 0: must be at least 1."),
         ("--limit x", "'x' is not a valid integer"),
         ("--long x", "'x' is not one of 'split', 'truncate'."),
+        ("--chunk-by x", "'x' is not one of 'tokens', 'sentences', 'paragraphs'."),
         ("--precision fp4", "'fp4' is not one of 'auto', 'fp32', 'fp16', 'bf16', 'fp8'."),
         ("--devices cpu --precision fp8", "--precision fp8 needs a GPU that has it"),
         ("--batch-tokens 0", "--batch-tokens 0: must be at least 1."),

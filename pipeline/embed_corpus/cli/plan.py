@@ -20,6 +20,7 @@ _AS_IN_RUN = (
     "keep_text",
     "chunk_tokens",
     "chunk_overlap",
+    "chunk_by",
     "long",
     "devices",
     "precision",

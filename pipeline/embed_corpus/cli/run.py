@@ -123,6 +123,13 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
     help="Tokens that a chunk repeats of the one before, at most.",
 )
 @click.option(
+    "--chunk-by",
+    type=click.Choice(["tokens", "sentences", "paragraphs"]),
+    default="tokens",
+    show_default=True,
+    help="Where a chunk ends: at the last word that fits, or the last sentence or paragraph, if one ends inside.",
+)
+@click.option(
     "--long",
     type=click.Choice(["split", "truncate"]),
     default="split",

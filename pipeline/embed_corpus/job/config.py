@@ -17,6 +17,7 @@ __all__ = ["JobConfig", "parse_share"]
 _URL = re.compile(r"(?i)[a-z][a-z0-9+.-]+:/")
 """One slash: a Path has lost the other."""
 
+ChunkBy = Literal["tokens", "sentences", "paragraphs"]
 Long = Literal["split", "truncate"]
 Precision = Literal["auto", "fp32", "fp16", "bf16", "fp8"]
 VectorType = Literal["float32", "float16", "int8", "ubinary"]
@@ -45,6 +46,7 @@ class JobConfig:
     keep_text: bool = False
     chunk_tokens: int | None = None
     chunk_overlap: int = 0
+    chunk_by: ChunkBy = "tokens"
     long: Long = "split"
     devices: str = "all"
     precision: Precision = "auto"
@@ -97,6 +99,7 @@ class JobConfig:
         if not 0 <= self.grace <= _LONGEST_GRACE:
             raise UsageError(f"--grace {self.grace}: give seconds, 0 to {_LONGEST_GRACE:,}.")
         choices_of = {
+            "chunk_by": ChunkBy,
             "long": Long,
             "precision": Precision,
             "vector_type": VectorType,

@@ -168,6 +168,7 @@ def _survey(config: JobConfig) -> _Survey:
         config.chunk_overlap,
         facts.document_prompt,
         truncate=config.long == "truncate",
+        by=config.chunk_by,
     )
     plan = make_plan(sources, "plan", config.limit)
     rows = sum(cut.n_rows for source in sources for cut in source.cuts)

@@ -56,13 +56,14 @@ class Chunking:
     overlap: int
     prompt: str
     truncate: bool
+    by: str = "tokens"
     fast: bool = False
 
     def chunker(self, proof: Sequence[str] = ()) -> Chunker:
         """Load the tokenizer; a fast lane must give Hugging Face's tokens for the texts of the `proof`."""
         tokenizer = WordTokenizer(self.folder, fast=self.fast)
         tokenizer.prove(proof)
-        return Chunker(tokenizer, self.chunk_tokens, self.overlap, self.prompt, truncate=self.truncate)
+        return Chunker(tokenizer, self.chunk_tokens, self.overlap, self.prompt, self.truncate, self.by)
 
 
 class Loader:

@@ -236,6 +236,7 @@ def _spec(job: Job, device: str, cores: frozenset[int]) -> WorkerSpec:
             config.chunk_overlap,
             job.facts.document_prompt,
             truncate=config.long == "truncate",
+            by=config.chunk_by,
             fast=config.fast_tokenizer and not job.layout.slow_tokenizer.exists(),
         ),
         precision=job.precision,

@@ -198,6 +198,7 @@ class _Sample:
             fields["chunk_overlap"],
             facts.document_prompt,
             truncate=fields["long"] == "truncate",
+            by=fields["chunk_by"],
         )
         precision = "bf16" if fields["precision"] == "fp8" and device == "cpu" else fields["precision"]
         encoder = Encoder(facts, device, precision, fields["chunk_tokens"])
