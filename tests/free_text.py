@@ -31,7 +31,7 @@ ALPHABETS = (
 FIXED = (
     "the", "boundary", "layer", "flow", "heat-transfer", "don't", "it's", "x", "Straße", "İstan", "3.14",
     " The ", " a ", " of ", " e.g. ", ". ", ". Next ", "! ", ".\n\n", "\n\n", "\n \n", "\r\n\r\n",
-    "def f(x):\n    return x[0]\n",
+    "def f(x):\n    return x[0]\n", "  1", "  1", "  (", "\n  ", "\n\n  3",
     "\t\tx += 1;", ">>> ", "}\n\n}", "# [SEP] <s>",
 )  # fmt: skip
 

@@ -18,6 +18,7 @@ from embed_corpus.job.reopen import open_output
 from embed_corpus.job.verify import verify
 from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.readback import vectors_of
+from embed_corpus.sink.snapshot import latest_snapshot
 from embed_corpus.sink.vectors import Ranges, codec_of
 from tiny import CORPUS
 
@@ -33,9 +34,16 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def embedded(corpus: Path, out: Path, model: Path, kind: str, devices: str = "cpu") -> RunReport:
+def embedded(corpus: Path, out: Path, model: Path, kind: str, devices: str = "cpu", docs: str = "none") -> RunReport:
     """Embed the corpus, cut to 24 dimensions, and index it."""
-    fields = {"dim": DIM, "force_dim": True, "vector_type": kind, "index": "flat", "id_column": "id"}
+    fields = {
+        "dim": DIM,
+        "force_dim": True,
+        "vector_type": kind,
+        "index": "flat",
+        "id_column": "id",
+        "doc_vectors": docs,
+    }
     return run(JobConfig((str(corpus),), out, str(model), devices=devices, **fields))
 
 
@@ -53,7 +61,8 @@ def test_a_run_of_each_type(
 ) -> None:
     """Parts hold the codes of float32's vectors and pass every check; the index answers; the loss is told."""
     out = tmp_path / "out"
-    report = embedded(corpus, out, tiny_model, kind, devices="cpu,cpu" if kind == "int8" else "cpu")
+    devices, docs = ("cpu,cpu", "none") if kind == "int8" else ("cpu", "mean")
+    report = embedded(corpus, out, tiny_model, kind, devices, docs)
     assert report.loss is not None
     assert least_kept < report.loss.neighbours_at_10 < 1
     assert 2000 <= report.loss.sample <= report.total.chunks
@@ -61,7 +70,8 @@ def test_a_run_of_each_type(
     assert json.loads(next(Layout(out).runs.iterdir()).read_text())["loss"]["vector_type"] == kind
     opened, table = open_output(out), ds.dataset(out / "data").to_table()
     checks = {check.name: check for check in verify(opened, sample=12)}
-    assert list(checks) == ["accounting", "parts", "index", "sample"]
+    documents = ["documents"] if docs == "mean" else []
+    assert list(checks) == ["accounting", "parts", *documents, "index", "sample"]
     assert all(check.ok for check in checks.values()), checks
     assert "12 to the same bytes" in checks["sample"].detail
     codec = codec_of(pq.read_schema(out / "data" / Layout(out).parts()[0]))
@@ -84,13 +94,17 @@ def _later_night(corpus: Path, model: Path, folder: Path, out: Path) -> None:
     Layout(out).ranges.unlink()
     grown = Path(shutil.copytree(corpus, folder / "grown" / corpus.name))
     shutil.copy(CORPUS / "cranfield-2.jsonl", grown)
-    assert embedded(grown, out, model, "int8").fresh_parts == 1
+    assert embedded(grown, out, model, "int8", docs="mean").fresh_parts == 1
     assert Layout(out).ranges.read_bytes() == first
     kept = [codec_of(pq.read_schema(out / "data" / name)).ranges for name in Layout(out).parts()]
     ours = Ranges.from_json(json.loads(first))
     assert [ours.same(ranges) for ranges in kept] == [True] * 3
     (part,) = (check for check in verify(open_output(out), sample=0) if check.name == "parts")
     assert part.ok
+    (documents,) = (check for check in verify(open_output(out), sample=0) if check.name == "documents")
+    assert documents.ok  # the older parts' too, which were made without them
+    n_rows = sum(len(pq.read_table(file, partitioning=None)) for file in Layout(out).documents.iterdir())
+    assert n_rows == latest_snapshot(Layout(out)).counts.documents
     Layout(out).ranges.write_bytes(first.replace(b"0.", b"1.", 1))
     (part,) = (check for check in verify(open_output(out), sample=0) if check.name == "parts")
     assert "its ranges are not those of" in part.detail

@@ -188,6 +188,13 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
     "that (Matryoshka).  [default: all]",
 )
 @click.option("--force-dim", is_flag=True, help="Cut them even where the model's files name no such dimension.")
+@click.option(
+    "--doc-vectors",
+    type=click.Choice(["none", "mean"]),
+    default="none",
+    show_default=True,
+    help="Write one vector a document to OUT/documents, too: the mean of its chunks, weighted by their tokens.",
+)
 @click.option("--limit", type=int, metavar="N", help="Stop after the first N rows of the input.")
 @click.option(
     "--max-rejects",

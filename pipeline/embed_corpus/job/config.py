@@ -21,6 +21,7 @@ ChunkBy = Literal["tokens", "sentences", "paragraphs"]
 Long = Literal["split", "truncate"]
 Precision = Literal["auto", "fp32", "fp16", "bf16", "fp8"]
 VectorType = Literal["float32", "float16", "int8", "ubinary"]
+DocVectors = Literal["none", "mean"]
 Index = Literal["none", "flat", "auto"]
 OnDuplicate = Literal["report", "error", "ignore"]
 
@@ -58,6 +59,7 @@ class JobConfig:
     vector_type: VectorType = "float32"
     dim: int | None = None
     force_dim: bool = False
+    doc_vectors: DocVectors = "none"
     limit: int | None = None
     max_rejects: str = "0.1%"
     on_duplicate: OnDuplicate = "report"
@@ -103,6 +105,7 @@ class JobConfig:
             "long": Long,
             "precision": Precision,
             "vector_type": VectorType,
+            "doc_vectors": DocVectors,
             "index": Index,
             "on_duplicate": OnDuplicate,
         }

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from embed_corpus.data import Shard
     from embed_corpus.job.config import JobConfig
 
-__all__ = ["Job", "prepare", "resolve_chunk_tokens"]
+__all__ = ["Job", "prepare", "resolve_chunk_tokens", "resolve_facts"]
 
 log = logging.getLogger("embed_corpus")
 
@@ -69,11 +69,9 @@ def prepare(config: JobConfig) -> Job:
         UsageError, ModelError, DataError, OutputError: saying what is wrong and what to do.
     """
     devices = resolve_devices(config.devices)
-    facts = resolve_dim(read_facts(model_folder(config.model, config.revision)), config.dim, forced=config.force_dim)
+    facts = resolve_facts(config)
     if config.index != "none":
         check_indexable(facts.similarity)
-    if config.vector_type == "ubinary" and facts.dim % 8:
-        raise UsageError(f"--vector-type ubinary: {facts.dim} dimensions do not fill bytes: add --dim N, N % 8 == 0.")
     chunk_tokens = resolve_chunk_tokens(config.chunk_tokens, facts)
     precision = resolve_precision(config.precision, devices[0], facts.family)
     layout = Layout(config.output.absolute(), config.single_writer)
@@ -118,11 +116,25 @@ def prepare(config: JobConfig) -> Job:
         },
         facts.normalize,
         config.reject_bytes,
+        config.doc_vectors == "mean",
     )
     _note_run(layout, config, facts, plan, devices)
     if (noted := to_json(sources, config.columns, looked_at))["sources"] != known:
         replace_json(layout.sources, noted, layout.tmp)
     return Job(config, facts, layout, plan, form, chunk_tokens, precision, devices, todo, stale)
+
+
+def resolve_facts(config: JobConfig) -> ModelFacts:
+    """Read what the job's model says of itself, its vectors cut as asked for.
+
+    Raises:
+        ModelError: it cannot be read. UsageError: its vectors cannot be cut, or not be stored, like that.
+    """
+    facts = read_facts(model_folder(config.model, config.revision))
+    facts = resolve_dim(facts, config.dim, forced=config.force_dim)
+    if config.vector_type == "ubinary" and facts.dim % 8:
+        raise UsageError(f"--vector-type ubinary: {facts.dim} dimensions do not fill bytes: add --dim N, N % 8 == 0.")
+    return facts
 
 
 def resolve_chunk_tokens(asked: int | None, facts: ModelFacts) -> int:
@@ -167,7 +179,8 @@ def _adopt(layout: Layout, fields: dict[str, Any], *, overwrite: bool) -> None:
                 "Name another OUT, or run with --overwrite to delete that result first."
             )
         log.warning("--overwrite: deleting the result of another job in %s", root)
-        for folder in (layout.index, layout.data, layout.meta):  # the mark of a recognised OUT goes last
+        # The mark of a recognised OUT goes last.
+        for folder in (layout.index, layout.documents, layout.data, layout.meta):
             shutil.rmtree(folder, ignore_errors=True)
     if publish_json(layout.job, {"job": digest(fields), "fields": fields}, layout.tmp, alone=layout.alone) == "lost":
         _adopt(layout, fields, overwrite=False)  # another run was faster: is it of the same job?
@@ -221,5 +234,6 @@ def _note_run(layout: Layout, config: JobConfig, facts: ModelFacts, plan: Plan, 
         "revision": config.revision,
         "query_prompt": facts.query_prompt,
         "devices": devices,
+        "doc_vectors": config.doc_vectors,
     }
     replace_json(layout.current_run, facts_of_run, layout.tmp)

@@ -26,6 +26,7 @@ from embed_corpus.job.workers import run_workers
 from embed_corpus.report.progress import Progress
 from embed_corpus.report.summary import Loss, RunReport
 from embed_corpus.sink.commit import alone_on, replace_json, sweep
+from embed_corpus.sink.documents import publish_documents
 from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.readback import part_stats
 from embed_corpus.sink.snapshot import PartEntry, Snapshot, entries, publish_snapshot
@@ -117,6 +118,9 @@ def _run(config: JobConfig, progress: TextIO | None) -> RunReport:
     names = [shard.part_name for shard in job.plan.shards]
     present = set(job.layout.parts())
     parts = entries(job.layout, [name for name in names if name in present])
+    if config.doc_vectors == "mean":
+        for part in parts:  # of a run that did not ask for them, or ended before it made them
+            publish_documents(job.layout, part.name)
     problem = problem_with(job, parts, tally.failed)
     snapshot = None if problem else _publish(job, parts)
     indexed = None
@@ -263,6 +267,7 @@ def _set_aside(layout: Layout, names: Iterable[str]) -> None:
     """Move parts out of data/, under names that no reader takes for data."""
     for name in names:
         layout.superseded.mkdir(exist_ok=True)
+        (layout.documents / name).unlink(missing_ok=True)
         (layout.data / name).replace(layout.superseded / f"{name}.old")
 
 

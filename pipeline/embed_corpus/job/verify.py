@@ -21,6 +21,7 @@ from embed_corpus.feed.packing import pack_all
 from embed_corpus.index.build import read_manifest
 from embed_corpus.job.devices import resolve_devices
 from embed_corpus.job.fingerprint import digest
+from embed_corpus.sink.documents import check_documents
 from embed_corpus.sink.readback import check_part, part_stats, vectors_of
 from embed_corpus.sink.rejects import read_rejects
 from embed_corpus.sink.snapshot import Snapshot, latest_snapshot
@@ -69,6 +70,8 @@ def verify(opened: Opened, sample: int, model: str | None = None) -> Iterator[Ch
         raise OutputError(f"{opened.layout.root} has no snapshot yet: let the run come to its end first.")
     yield _guarded("accounting", lambda: _accounting(opened, snapshot))
     yield _guarded("parts", lambda: _parts(opened, snapshot))
+    if opened.noted.get("doc_vectors", "none") != "none":
+        yield _guarded("documents", lambda: _documents(opened, snapshot))
     if read_manifest(opened.layout) is not None:
         yield _guarded("index", lambda: _index(opened, snapshot))
     if sample and snapshot.counts.chunks:
@@ -145,6 +148,16 @@ _REMEDY = "`embed-corpus verify OUT --repair` sets such parts aside; the same li
 
 def _damaged(file: Path, why: str) -> str:
     return f"{file} is damaged ({why}). {_REMEDY}"
+
+
+def _documents(opened: Opened, snapshot: Snapshot) -> str:
+    """Every part has the vectors of its documents, and no others are there."""
+    n = sum(check_documents(opened.layout, part.name) for part in snapshot.parts)
+    if left := {file.name for file in opened.layout.documents.iterdir()} - {part.name for part in snapshot.parts}:
+        raise OutputError(f"{opened.layout.documents / min(left)} belongs to no part: delete it.")
+    if n != snapshot.counts.documents:
+        raise OutputError(f"{n:,} documents have a vector, not {snapshot.counts.documents:,}.")
+    return f"{n:,} documents, each the mean of its chunks"
 
 
 def _index(opened: Opened, snapshot: Snapshot) -> str:

@@ -21,6 +21,7 @@ def set_aside(layout: Layout, shard_id: str, part: str) -> None:
     record = rejects_file(layout, shard_id)
     if record.exists():
         _move(record, layout.quarantine)
+    (layout.documents / part).unlink(missing_ok=True)
     # The part goes last: while it is there its shard counts as done, and nobody makes another record.
     _move(layout.data / part, layout.quarantine)
 

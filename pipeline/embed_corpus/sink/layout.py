@@ -27,6 +27,11 @@ class Layout:
         return self.root / "data"
 
     @property
+    def documents(self) -> Path:
+        """One file a part, of its name: a vector for each document (--doc-vectors)."""
+        return self.root / "documents"
+
+    @property
     def index(self) -> Path:
         """The FAISS index, its ids and index.json."""
         return self.root / "index"

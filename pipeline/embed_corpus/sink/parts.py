@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from embed_corpus.data import SHOWN_BYTES, Counts, Reject
 from embed_corpus.errors import OutputError
 from embed_corpus.sink.commit import attempt, publish, replace_json
+from embed_corpus.sink.documents import publish_documents
 from embed_corpus.sink.readback import check_part, check_vectors, part_stats, stats_of
 from embed_corpus.sink.rejects import publish_rejects
 from embed_corpus.sink.vectors import Codec
@@ -58,6 +59,7 @@ class PartFormat:
         facts: hashes and model facts, put into the schema metadata as JSON.
         normalized: vectors have unit length, which is checked before the commit.
         reject_bytes: bytes of a rejected text that are put on record with it.
+        documents: a vector for each document is published beside every part.
         ranges: of int8; None until they are settled, which they are before the first vector.
     """
 
@@ -68,6 +70,7 @@ class PartFormat:
     facts: dict[str, Any]
     normalized: bool
     reject_bytes: int = 0
+    documents: bool = False
     ranges: Ranges | None = None
 
     @cached_property
@@ -212,6 +215,8 @@ class PartWriter:
             if publish(self._made, final, alone=self._layout.alone) == "lost":
                 (self._layout.stats / f"{self.shard.id}.json").unlink(missing_ok=True)
                 stats = part_stats(self._layout, final.name)
+            if self._form.documents:  # if this ends here, the run that finds them missing makes them
+                publish_documents(self._layout, final.name)
             return stats
 
     def close(self) -> None:
