@@ -19,6 +19,7 @@ from embed_corpus.engine.facts import model_folder
 from embed_corpus.job.query import embed_queries
 from embed_corpus.job.reopen import open_output
 from embed_corpus.job.verify import verify
+from embed_corpus.sink.vectors import Codec, Ranges
 from tiny import CORPUS, SAMPLES
 
 
@@ -43,18 +44,21 @@ def vectors(table: pa.Table) -> NDArray[np.float32]:
     return table["embedding"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
 
 
-def ndcg10(table: pa.Table, queries: tuple[list[str], NDArray[np.float32]]) -> float:
+def ndcg10(
+    table: pa.Table, queries: tuple[list[str], NDArray[np.float32]], of: NDArray[np.float32] | None = None
+) -> float:
     """Mean nDCG@10 by exact search, each document scored by its best chunk; gain = relevance, discount = log2."""
     relevance: dict[str, dict[str, int]] = {}
     with (SAMPLES / "cranfield-qrels.tsv").open() as file:
         for row in csv.DictReader(file, delimiter="\t"):
             relevance.setdefault(row["query_id"], {})[row["doc_id"]] = int(row["relevance"])
+    of = vectors(table) if of is None else of
     docs, place = np.unique(table["doc_id"].to_numpy(zero_copy_only=False), return_inverse=True)
     discount = 1 / np.log2(np.arange(2, 12))
     scores = []
     for query_id, vector in zip(*queries, strict=True):
         best = np.full(len(docs), -np.inf, np.float32)
-        np.maximum.at(best, place, vectors(table) @ vector)
+        np.maximum.at(best, place, of @ vector)
         judged = relevance.get(query_id, {})
         gains = [judged.get(doc, 0) for doc in docs[np.argsort(-best, kind="stable")[:10]]]
         ideal = sorted(judged.values(), reverse=True)[:10]
@@ -71,6 +75,19 @@ def test_ndcg_of_truncated_documents(cranfield: tuple[Path, RunReport, pa.Table]
     """First chunks alone (what --long truncate keeps): nDCG@10 0.4996 ± 0.001."""
     first = cranfield[2].filter(pa.compute.equal(cranfield[2]["chunk_index"], 0))
     assert ndcg10(first, queries) == pytest.approx(0.4996, abs=0.001)
+
+
+@pytest.mark.parametrize(("kind", "off"), [("float16", 0.001), ("int8", 0.01), ("ubinary", 0.04)])
+def test_ndcg_of_each_vector_type(cranfield: tuple[Path, RunReport, pa.Table], queries, kind: str, off: float) -> None:
+    """Stored as float16 the truncated documents are found as well, as int8 within 0.01, as bits within 0.04.
+
+    The ranges of int8 come from as many documents as a run over so small a corpus samples.
+    """
+    first = cranfield[2].filter(pa.compute.equal(cranfield[2]["chunk_index"], 0))
+    floats = vectors(first)
+    sample = np.random.default_rng(0).choice(floats, 128, replace=False)
+    codec = Codec(kind, floats.shape[1], Ranges.over(sample))
+    assert ndcg10(first, queries, codec.decode(codec.encode(floats))) == pytest.approx(0.4996, abs=off)
 
 
 def test_truncate_keeps_the_first_chunks(cranfield: tuple[Path, RunReport, pa.Table], tmp_path: Path) -> None:

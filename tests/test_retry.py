@@ -72,7 +72,7 @@ class Bench:
         return self.n_embedded - before
 
 
-@pytest.fixture(params=["float32", "float16"])
+@pytest.fixture(params=["float32", "float16", "ubinary"])
 def bench(source: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Bench:
     """The job; row groups are small, so that a part has many."""
     monkeypatch.setattr(parts, "_GROUP_BYTES", 4 << 10)

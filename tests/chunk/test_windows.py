@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import fields
 from hashlib import blake2b
 from pathlib import Path
@@ -14,51 +13,20 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
+from chunk_checks import Kind, ids_of, spans
 from embed_corpus.chunk import tokenizer as tokenizer_module
 from embed_corpus.chunk.cut import windows
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.tokens import Encoded, JoinedWords, KnownWords, Tokens
 from embed_corpus.chunk.windows import Chunker
-from embed_corpus.data import Chunks
 from embed_corpus.errors import ModelError, UsageError
 from free_text import DOCUMENTS
-from tiny import byte_bpe, unigram, wordpiece
 
 PROPERTY = settings(max_examples=100, deadline=None)
 PROMPTS = ["query: ", "query:"]
 
 LIMITS = st.integers(24, 64)
 """From 24 on: no character of DOCUMENTS alone has more tokens than that."""
-
-
-class Kind:
-    """A tokenizer of one kind: as the chunker reads it, and whole."""
-
-    def __init__(self, folder: Path, tokenizer: Tokenizer) -> None:
-        tokenizer.save(str(folder / "tokenizer.json"))
-        self.words = WordTokenizer(folder)
-        self.whole = Tokenizer.from_file(str(folder / "tokenizer.json"))
-
-    def ids(self, text: str) -> list[int]:
-        """Ids of a text, special tokens included, by the tokenizers library alone."""
-        return self.whole.encode(text).ids
-
-
-@pytest.fixture(scope="module", params=[wordpiece, byte_bpe, unigram], ids=lambda train: train.__name__)
-def kind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Kind:
-    """Each kind of tokenizer in turn, trained on Cranfield."""
-    train: Callable[[list[str]], Tokenizer] = request.param
-    return Kind(tmp_path_factory.mktemp("tokenizer"), train(texts))
-
-
-def ids_of(chunks: Chunks) -> list[list[int]]:
-    """Each chunk's ids."""
-    return [part.tolist() for part in np.split(chunks.input_ids, np.cumsum(chunks.n_tokens)[:-1])]
-
-
-def spans(chunks: Chunks, text: str) -> list[str]:
-    """Each chunk's text."""
-    return [text[a:b] for a, b in zip(chunks.start, chunks.end, strict=True)]
 
 
 def places(encoded: Encoded, i: int = 0) -> list[list[int]]:

@@ -72,7 +72,7 @@ def test_flags_make_the_same_job_as_python(call: Call, asked: list[JobConfig]) -
         ("text_column = ['a']", "unknown key 'text_column'; did you mean 'text-column'?"),
         (
             "zzz = 5",
-            "unknown key 'zzz'; known are batch-tokens, chunk-overlap, chunk-tokens, compile, devices, fast-tokenizer",
+            "unknown key 'zzz'; known are batch-tokens, chunk-by, chunk-overlap",
         ),
         ("config = 'a.toml'", "unknown key 'config'"),
         ("[run]\nlimit = 5", "unknown key 'run'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from typing import TYPE_CHECKING
@@ -28,6 +29,9 @@ to the word that follows.
 _LOOKED_PAST = re.compile(r"\s\s(?=\S)")
 """White space whose splitting depends on what follows: GPT-2's and Qwen's patterns hold `\\s+(?!\\S)`,
 so the same white space at the end of a text would be one word, not two."""
+_LINES_APART = r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+_LOOKED_PAST_IN_LINES = re.compile(r"[^\S\r\n][^\S\r\n](?=\S)")
+"""Qwen's and Llama 3's patterns, which end like this, split white space at its last line break whatever follows."""
 
 
 class SlowLane:
@@ -35,6 +39,8 @@ class SlowLane:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
+        lines_apart = json.dumps(_LINES_APART)[1:-1] + '"' in _pre_tokenizer(tokenizer)
+        self._looked_past = _LOOKED_PAST_IN_LINES if lines_apart else _LOOKED_PAST
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """Tokenise texts; the library holds some 150 bytes per character until the result is dropped."""
@@ -45,10 +51,16 @@ class SlowLane:
         ids = [np.array(e.ids, np.int32) for e in encodings]
         edges = np.cumsum([0, *map(len, ids)], dtype=np.int64)
         flat = np.concatenate([np.empty(0, np.int32), *ids])
-        return Encoded(texts, flat, edges, lambda i: _tokens(texts[i], encodings[i]))
+        return Encoded(texts, flat, edges, lambda i: _tokens(texts[i], encodings[i], self._looked_past))
 
 
-def _tokens(text: str, encoding: Encoding) -> Tokens:
+def _pre_tokenizer(tokenizer: Tokenizer) -> str:
+    """Return its JSON; empty if there is none."""
+    step = tokenizer.pre_tokenizer
+    return step.__getstate__().decode() if step is not None else ""
+
+
+def _tokens(text: str, encoding: Encoding, looked_past: re.Pattern[str]) -> Tokens:
     offsets = np.array(encoding.offsets, np.int64).reshape(-1, 2)
     starts = offsets[:, 0]
     # A token of the added vocabulary belongs to no word (None, here NaN): it is one of its own.
@@ -56,10 +68,10 @@ def _tokens(text: str, encoding: Encoding) -> Tokens:
     char_edge, word_edge = np.ones(len(starts), bool), np.ones(len(starts), bool)
     char_edge[1:] = offsets[:-1, 1] <= starts[1:]
     word_edge[1:] = char_edge[1:] & (words[1:] != words[:-1])
-    looked_past = [m.end() for m in _LOOKED_PAST.finditer(text)]
-    if looked_past:
+    places = [m.end() for m in looked_past.finditer(text)]
+    if places:
         behind = np.zeros(len(text) + 1, bool)
-        behind[looked_past] = True
+        behind[places] = True
         word_edge[1:] &= ~(behind[starts[1:]] & (offsets[:-1, 1] == starts[1:]))
     if not text.isascii():
         word_edge &= ~marked(text)[starts]

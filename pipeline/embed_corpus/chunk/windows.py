@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from embed_corpus.chunk.breaks import breaks_of
 from embed_corpus.chunk.cut import cut_long, windows
 from embed_corpus.chunk.tokenizer import batches, is_long
 from embed_corpus.chunk.tokens import LaneDiffersError, stretches
@@ -54,6 +55,7 @@ class Chunker:
         overlap: tokens that a chunk repeats of the one before, at most.
         prompt: put before every chunk; counts inside the limit.
         truncate: keep only the first chunk of each document.
+        by: where a chunk ends if it can: any word ("tokens"), "sentences" or "paragraphs".
 
     Raises:
         UsageError: the limit leaves no room for text, or not more room than the overlap.
@@ -64,6 +66,7 @@ class Chunker:
     overlap: int = 0
     prompt: str = ""
     truncate: bool = False
+    by: str = "tokens"
 
     def __post_init__(self) -> None:
         if self.overlap >= self.capacity:
@@ -114,7 +117,7 @@ class Chunker:
     def _cut_long(self, text: str, number: int) -> Iterator[Chunks]:
         """Yield the chunks of a text that comes in slabs, some at a time."""
         n_before = 0
-        for part in cut_long(self.tokenizer.slabs(text), self.capacity, self.overlap):
+        for part in cut_long(self.tokenizer.slabs(text), self.capacity, self.overlap, self.by):
             first, stop, start, end, inside = part.windows
             zeros = np.zeros_like(first)
             rows = _Rows(zeros, n_before + np.arange(len(first)), first, stop, start, end, inside, zeros)
@@ -159,7 +162,8 @@ class Chunker:
     def _windows(self, encoded: Encoded, i: int, capacity: int) -> NDArray[np.int64]:
         """Return the chunks of a text that does not fit into one, as the columns of `_Rows`."""
         tokens = encoded.tokens(i)
-        found = islice(windows(tokens, capacity, self.overlap), 1 if self.truncate else None)
+        breaks = breaks_of(encoded.texts[i], self.by)
+        found = islice(windows(tokens, capacity, self.overlap, breaks=breaks), 1 if self.truncate else None)
         first, stop, inside = np.array(list(found), np.int64).T
         starts = np.append(tokens.starts, len(encoded.texts[i]))
         start, base = np.where(first > 0, starts[first], 0), encoded.edges[i]

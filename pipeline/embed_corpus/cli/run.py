@@ -123,6 +123,13 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
     help="Tokens that a chunk repeats of the one before, at most.",
 )
 @click.option(
+    "--chunk-by",
+    type=click.Choice(["tokens", "sentences", "paragraphs"]),
+    default="tokens",
+    show_default=True,
+    help="Where a chunk ends: at the last word that fits, or the last sentence or paragraph, if one ends inside.",
+)
+@click.option(
     "--long",
     type=click.Choice(["split", "truncate"]),
     default="split",
@@ -167,10 +174,26 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
 )
 @click.option(
     "--vector-type",
-    type=click.Choice(["float32", "float16"]),
+    type=click.Choice(["float32", "float16", "int8", "ubinary"]),
     default="float32",
     show_default=True,
-    help="Numbers in the parts.",
+    help="Numbers in the parts. int8: 256 steps between the extremes of a sample; ubinary: one bit a dimension. "
+    "What that costs is measured and told at the end.",
+)
+@click.option(
+    "--dim",
+    type=int,
+    metavar="N",
+    help="Cut vectors to their first N numbers and scale them to unit length again, where the model was trained for "
+    "that (Matryoshka).  [default: all]",
+)
+@click.option("--force-dim", is_flag=True, help="Cut them even where the model's files name no such dimension.")
+@click.option(
+    "--doc-vectors",
+    type=click.Choice(["none", "mean"]),
+    default="none",
+    show_default=True,
+    help="Write one vector a document to OUT/documents, too: the mean of its chunks, weighted by their tokens.",
 )
 @click.option("--limit", type=int, metavar="N", help="Stop after the first N rows of the input.")
 @click.option(

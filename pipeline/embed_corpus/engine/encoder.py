@@ -220,6 +220,7 @@ class Encoder:
         return self._unit(pool(hidden, edges, self.facts.pooling))
 
     def _unit(self, vectors: torch.Tensor) -> torch.Tensor:
+        vectors = vectors[:, : self.facts.dim].contiguous()  # fewer than the model's own with --dim
         return ops.unit_rows(vectors) if self.facts.normalize else vectors
 
     def _upload(self, batch: Batch, forward: Forward) -> Packed:

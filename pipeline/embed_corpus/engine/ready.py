@@ -14,6 +14,7 @@ from embed_corpus.engine.forward import ModelLayers, tile_rows_of
 from embed_corpus.engine.selftest import probe, self_test
 from embed_corpus.errors import ModelError
 from embed_corpus.feed.packing import CPU_BUDGET, MIN_TOKENS, Packer, pack_all
+from embed_corpus.sink.loss import neighbours_kept
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,16 +82,7 @@ def fp8_loss(encoder: Encoder, chunks: Sequence[NDArray[np.int32]]) -> tuple[flo
 
 def _overlap(a: NDArray[Any], b: NDArray[Any], k: int = 10) -> float:
     """Return the share of the k nearest neighbours, by cosine among the sample, that two spaces have in common."""
-    k = min(k, len(a) - 1)
-    if k < 1:
-        return 1.0
-    near = []
-    for space in (a, b):
-        scores = space @ space.T
-        np.fill_diagonal(scores, -np.inf)
-        near.append(np.argpartition(-scores, k - 1, axis=1)[:, :k])
-    shared = [len(np.intersect1d(x, y)) for x, y in zip(*near, strict=True)]
-    return float(np.mean(shared)) / k
+    return neighbours_kept(a @ a.T, b @ b.T, k)
 
 
 def check_fp8(encoder: Encoder, chunks: Sequence[NDArray[np.int32]], *, forced: bool) -> str:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.sink.commit import attempt, replace, replace_json
 from embed_corpus.sink.readback import vectors_of
+from embed_corpus.sink.vectors import codec_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
 
     from embed_corpus.sink.layout import Layout
     from embed_corpus.sink.snapshot import Snapshot
+    from embed_corpus.sink.vectors import Codec
 
-__all__ = ["build_flat", "check_indexable", "read_manifest"]
+__all__ = ["HAMMING", "build_flat", "check_indexable", "read_manifest"]
 
 log = logging.getLogger("embed_corpus")
 
+HAMMING = "hamming"
+_SCALED = "inner product of scaled vectors"
 _IDS = ["doc_id", "chunk_index", "char_start", "char_end"]
 
 
@@ -45,7 +49,9 @@ def check_indexable(similarity: str) -> None:
 
 
 def build_flat(layout: Layout, snapshot: Snapshot, *, similarity: str, normalized: bool) -> int:
-    """Build an exact inner-product index over a snapshot's vectors, unless it is there; return its size.
+    """Build an exact index over a snapshot's vectors, unless it is there; return its size.
+
+    By inner product, int8 as the floats that it stands for; ubinary by the bits that differ.
 
     Beside `index.faiss` lie `ids.arrow` (row i tells the chunk of vector i: doc_id,
     chunk_index, char_start, char_end, part, row) and `index.json`, written last.
@@ -61,10 +67,12 @@ def build_flat(layout: Layout, snapshot: Snapshot, *, similarity: str, normalize
         log.warning("no vectors, so no index")
         return 0
     log.info("building a flat index of %s vectors", f"{snapshot.counts.chunks:,}")
-    scale = similarity == "cosine" and not normalized
+    codec = codec_of(pq.read_schema(layout.data / snapshot.parts[0].name))
+    scale = similarity == "cosine" and not (normalized and not codec.quantised)
     manifest: dict[str, Any] = {
         "type": "flat",
-        "metric": "inner product of scaled vectors" if scale else "inner product",
+        "metric": HAMMING if codec.kind == "ubinary" else _SCALED if scale else "inner product",
+        "vector_type": codec.kind,
         "rows": snapshot.counts.chunks,
         "recall": 1.0,
         "snapshot": snapshot.number,
@@ -120,32 +128,36 @@ def read_manifest(layout: Layout) -> dict[str, Any] | None:
 def _write(layout: Layout, snapshot: Snapshot, index_file: Path, ids_file: Path, *, scale: bool) -> int:
     import faiss
 
-    index = None
+    index: Any = None
     with pa.OSFile(str(ids_file), "wb") as sink, pa.ipc.new_file(sink, _ids_schema()) as ids:
-        for part, batch, first in _batches(layout, snapshot):
-            vectors = np.ascontiguousarray(vectors_of(batch["embedding"]), dtype=np.float32)
-            if scale:
-                faiss.normalize_L2(vectors)
+        for part, codec, batch, first in _batches(layout, snapshot):
+            vectors = vectors_of(batch["embedding"])
             if index is None:
-                index = faiss.IndexFlatIP(vectors.shape[1])
+                index = (faiss.IndexBinaryFlat if codec.kind == "ubinary" else faiss.IndexFlatIP)(codec.dim)
+            if codec.kind != "ubinary":
+                vectors = codec.decode(vectors)
+                if scale:
+                    faiss.normalize_L2(vectors)
             index.add(vectors)
             where = [pa.repeat(pa.scalar(part), len(batch)), pa.array(np.arange(first, first + len(batch)))]
             ids.write_batch(pa.record_batch([*(batch[name] for name in _IDS), *where], schema=_ids_schema()))
     assert index is not None
     try:
-        faiss.write_index(index, str(index_file))
+        write = faiss.write_index_binary if isinstance(index, faiss.IndexBinary) else faiss.write_index
+        write(index, str(index_file))
     except RuntimeError as error:  # what faiss makes of a full disk
         raise OutputError(f"{layout.index}: the index cannot be written: {error}") from error
     return int(index.d)
 
 
-def _batches(layout: Layout, snapshot: Snapshot) -> Iterator[tuple[str, pa.RecordBatch, int]]:
-    """Yield (part name, rows, number of the first row in the part), in snapshot order."""
+def _batches(layout: Layout, snapshot: Snapshot) -> Iterator[tuple[str, Codec, pa.RecordBatch, int]]:
+    """Yield (part name, how its vectors are stored, rows, number of the first row in the part), in snapshot order."""
     for part in snapshot.parts:
         first = 0
         with pq.ParquetFile(layout.data / part.name, page_checksum_verification=True) as file:
+            codec = codec_of(file.schema_arrow)
             for batch in file.iter_batches(8192, columns=[*_IDS, "embedding"]):
-                yield part.name, batch, first
+                yield part.name, codec, batch, first
                 first += len(batch)
 
 

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embed_corpus.errors import OutputError, UsageError
-from embed_corpus.index.build import read_manifest
+from embed_corpus.index.build import HAMMING, read_manifest
 from embed_corpus.sink.snapshot import latest_snapshot
+from embed_corpus.sink.vectors import Codec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,6 +37,8 @@ class Hit:
 def search(layout: Layout, queries: NDArray[np.float32], k: int) -> list[list[Hit]]:
     """Return the `k` best chunks for each query vector [n, dim], best first.
 
+    Over ubinary the queries are made bits, too, and a score is the cosine of the signs.
+
     Raises:
         UsageError: OUT has no index, or one of another dimension.
         OutputError: the index is damaged.
@@ -55,16 +58,20 @@ def search(layout: Layout, queries: NDArray[np.float32], k: int) -> list[list[Hi
         file = layout.index / name
         if not file.exists() or file.stat().st_size != facts["bytes"]:
             raise OutputError(f"{file} is missing or damaged: delete {layout.index} and run the same line again.")
-    index = faiss.read_index(str(layout.index / "index.faiss"))
+    binary = manifest["metric"] == HAMMING
+    index = (faiss.read_index_binary if binary else faiss.read_index)(str(layout.index / "index.faiss"))
     if (index.ntotal, index.d) != (manifest["rows"], queries.shape[1]):
         raise UsageError(
             f"{layout.index} holds {index.ntotal} vectors of dimension {index.d}; the query has {queries.shape[1]}."
         )
-    queries = np.ascontiguousarray(queries, dtype=np.float32)
-    if manifest["metric"] != "inner product":
-        queries = queries.copy()
-        faiss.normalize_L2(queries)
-    scores, rows = index.search(queries, min(k, index.ntotal))
+    queries = np.array(queries, np.float32)
+    if binary:
+        differing, rows = index.search(Codec("ubinary", index.d).encode(queries), min(k, index.ntotal))
+        scores = 1 - 2 * differing / index.d
+    else:
+        if manifest["metric"] != "inner product":
+            faiss.normalize_L2(queries)
+        scores, rows = index.search(queries, min(k, index.ntotal))
     with pa.memory_map(str(layout.index / "ids.arrow")) as source:
         ids = pa.ipc.open_file(source).read_all()
         return [

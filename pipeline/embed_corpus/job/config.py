@@ -17,9 +17,11 @@ __all__ = ["JobConfig", "parse_share"]
 _URL = re.compile(r"(?i)[a-z][a-z0-9+.-]+:/")
 """One slash: a Path has lost the other."""
 
+ChunkBy = Literal["tokens", "sentences", "paragraphs"]
 Long = Literal["split", "truncate"]
 Precision = Literal["auto", "fp32", "fp16", "bf16", "fp8"]
-VectorType = Literal["float32", "float16"]
+VectorType = Literal["float32", "float16", "int8", "ubinary"]
+DocVectors = Literal["none", "mean"]
 Index = Literal["none", "flat", "auto"]
 OnDuplicate = Literal["report", "error", "ignore"]
 
@@ -45,6 +47,7 @@ class JobConfig:
     keep_text: bool = False
     chunk_tokens: int | None = None
     chunk_overlap: int = 0
+    chunk_by: ChunkBy = "tokens"
     long: Long = "split"
     devices: str = "all"
     precision: Precision = "auto"
@@ -54,6 +57,9 @@ class JobConfig:
     fast_tokenizer: bool = True
     compile: bool = True
     vector_type: VectorType = "float32"
+    dim: int | None = None
+    force_dim: bool = False
+    doc_vectors: DocVectors = "none"
     limit: int | None = None
     max_rejects: str = "0.1%"
     max_bad_files: int = 0
@@ -89,6 +95,7 @@ class JobConfig:
             ("loader_workers", 0),
             ("reject_bytes", 0),
             ("max_bad_files", 0),
+            ("dim", 1),
         ):
             value = getattr(self, name)
             if value is not None and value < minimum:
@@ -96,9 +103,11 @@ class JobConfig:
         if not 0 <= self.grace <= _LONGEST_GRACE:
             raise UsageError(f"--grace {self.grace}: give seconds, 0 to {_LONGEST_GRACE:,}.")
         choices_of = {
+            "chunk_by": ChunkBy,
             "long": Long,
             "precision": Precision,
             "vector_type": VectorType,
+            "doc_vectors": DocVectors,
             "index": Index,
             "on_duplicate": OnDuplicate,
         }
@@ -111,6 +120,8 @@ class JobConfig:
             raise UsageError(f"--keep {taken[0]}: a part has a column of that name of its own.{hint}")
         if self.force_fp8 and self.precision != "fp8":
             raise UsageError("--force-fp8 has no meaning without --precision fp8: add that, or drop it.")
+        if self.force_dim and self.dim is None:
+            raise UsageError("--force-dim has no meaning without --dim N: add that, or drop it.")
         if self.chunk_overlap and self.long == "truncate":
             raise UsageError("--chunk-overlap has no meaning with --long truncate: drop one of them.")
         if self.strict:

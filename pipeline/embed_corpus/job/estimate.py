@@ -21,15 +21,15 @@ import pyarrow.compute as pc
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Block, Chunks, Rows
-from embed_corpus.engine.facts import ModelFacts, model_folder, read_facts
 from embed_corpus.feed.packing import CPU_BUDGET, Packer
 from embed_corpus.job.devices import device_kind, resolve_devices, resolve_precision
 from embed_corpus.job.fingerprint import weight_files
-from embed_corpus.job.prepare import resolve_chunk_tokens, warn_of_bad
+from embed_corpus.job.prepare import resolve_chunk_tokens, resolve_facts, warn_of_bad
 from embed_corpus.job.rates import known_rate, predicted_seconds
 from embed_corpus.job.totals import fitted_totals, length_bins, measured_total
 from embed_corpus.report.plan import Estimate, PlanReport, Speed
 from embed_corpus.sink.parts import PartFormat, open_writer
+from embed_corpus.sink.vectors import Codec
 from embed_corpus.source.discover import discover
 from embed_corpus.source.plan import Plan, inspect_good, kept_types, make_plan
 from embed_corpus.source.sample import Places, every_nth, read_places, spread
@@ -37,6 +37,7 @@ from embed_corpus.source.sample import Places, every_nth, read_places, spread
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from embed_corpus.engine.facts import ModelFacts
     from embed_corpus.job.config import JobConfig
 
 __all__ = ["DEFAULT_SAMPLE", "NO_OUTPUT", "estimate"]
@@ -114,7 +115,7 @@ def estimate(config: JobConfig, sample: int | None = None, seed: int = 0) -> Pla
     documents, chunks, tokens, truncated = fitted_totals(seen.places, seen.taken, (at, features), second)
     lengths = np.concatenate([c.n_tokens for c in seen.chunks]) if seen.chunks else np.empty(0, np.int32)
     seen_documents = seen.values[seen.values[:, 0] > 0]
-    vector = survey.facts.dim * np.dtype(config.vector_type).itemsize
+    vector = Codec(config.vector_type, survey.facts.dim).n_bytes
     empty, other = _column_bytes(survey, seen)
     budget = _token_budget(survey)
     return PlanReport(
@@ -150,7 +151,7 @@ def estimate(config: JobConfig, sample: int | None = None, seed: int = 0) -> Pla
 def _survey(config: JobConfig) -> _Survey:
     """Settle model, devices and input as a run does, and check them."""
     devices = resolve_devices(config.devices)
-    facts = read_facts(model_folder(config.model, config.revision))
+    facts = resolve_facts(config)
     chunk_tokens = resolve_chunk_tokens(config.chunk_tokens, facts)
     precision = resolve_precision(config.precision, devices[0], facts.family)
     found, left_out = discover(config.input, config.output)
@@ -167,11 +168,12 @@ def _survey(config: JobConfig) -> _Survey:
         config.chunk_overlap,
         facts.document_prompt,
         truncate=config.long == "truncate",
+        by=config.chunk_by,
     )
     plan = make_plan(sources, "plan", config.limit)
     rows = sum(cut.n_rows for source in sources for cut in source.cuts)
     row_bytes = max(sum(source.size for source in sources) / max(rows, 1), 1.0)
-    form = PartFormat(1, config.vector_type, keep_types, config.keep_text, {}, normalized=False)
+    form = PartFormat(1, "float32", keep_types, config.keep_text, {}, normalized=False)
     files = len({shard.path for shard in plan.shards})
     devices = devices[: max(len(plan.shards), 1)]  # a run starts no more workers than there are shards
     return _Survey(config, facts, chunker, precision, devices, plan, files, row_bytes, form)
@@ -202,7 +204,7 @@ def _look(survey: _Survey, sample: int, dice: np.random.Generator) -> _Sample:
             values.append(_values(cut, measured[-1][chosen, 3]))
             chunks.append(cut)
             block_of = Block(survey.plan.shards[0], part, cut)
-            tables.append(survey.form.table(block_of, survey.form.stored(np.zeros((len(cut), 1), np.float32))))
+            tables.append(survey.form.table(block_of, np.zeros((len(cut), 1), np.float32)))
     taken = np.array([len(rows) for rows in chosen_rows], np.int64)
     arrays = np.concatenate(measured), np.concatenate(features), np.concatenate(values)
     return _Sample(places, taken, *arrays, tuple(chunks), tuple(tables))
@@ -224,8 +226,7 @@ def _column_bytes(survey: _Survey, seen: _Sample) -> tuple[int, float]:
     table = pa.concat_tables([empty, *seen.tables])
     if not len(table):
         return _written(empty), 0.0
-    one_number = np.dtype(survey.config.vector_type).itemsize  # the sample's vectors are no longer
-    return _written(empty), (_written(table) - _written(empty)) / len(table) - one_number
+    return _written(empty), (_written(table) - _written(empty)) / len(table) - survey.form.codec.n_bytes
 
 
 def _written(table: pa.Table) -> int:

@@ -73,6 +73,7 @@ def job_fields(
         "space": space,
         "chunk_tokens": chunk_tokens,
         "chunk_overlap": config.chunk_overlap,
+        "chunk_by": config.chunk_by,
         "long": config.long,
         "text_column": list(config.text_column),
         "id_column": config.id_column,

@@ -56,13 +56,14 @@ class Chunking:
     overlap: int
     prompt: str
     truncate: bool
+    by: str = "tokens"
     fast: bool = False
 
     def chunker(self) -> Chunker:
         """Load the tokenizer, a fast lane unproven."""
         tokenizer = WordTokenizer(self.folder, fast=self.fast)
         tokenizer.prove(())
-        return Chunker(tokenizer, self.chunk_tokens, self.overlap, self.prompt, truncate=self.truncate)
+        return Chunker(tokenizer, self.chunk_tokens, self.overlap, self.prompt, self.truncate, self.by)
 
 
 class Loader:

@@ -24,8 +24,8 @@ __all__ = ["Alive", "Broken", "Elsewhere", "Ended", "Event", "Lost", "Next", "Re
 class WorkerSpec:
     """Everything a worker needs, as plain values: it crosses the process boundary once.
 
-    `cores` are those it may use; `loader_workers` None: as many as its device needs; `earlier`, by shard id, parts
-    whose vectors may be taken over.
+    `cores` are those it may use; `loader_workers` None: as many as its device needs; from the shards of the
+    `calibration` int8 has its ranges; `earlier`, by shard id, parts whose vectors may be taken over.
     """
 
     device: str
@@ -40,6 +40,7 @@ class WorkerSpec:
     force_fp8: bool
     samples: tuple[Shard, ...]
     form: PartFormat
+    calibration: tuple[Shard, ...]
     layout: Layout
     earlier: dict[str, Earlier]
 
@@ -55,9 +56,11 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A worker has no shard left."""
+    """A worker has no shard left; of a sample of its vectors, `sampled` in all, the share of neighbours kept."""
 
     stats: WorkerStats
+    neighbours_kept: float
+    sampled: int
 
 
 @dataclass(frozen=True, slots=True)

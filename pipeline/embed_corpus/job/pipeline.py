@@ -13,6 +13,7 @@ import numpy as np
 from embed_corpus.data import Batch
 from embed_corpus.feed.ahead import ahead, behind
 from embed_corpus.job.reuse import Reuse, completed, left_over
+from embed_corpus.sink.loss import VectorSample
 from embed_corpus.sink.parts import PartWriter
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Failed:
 
 @dataclass
 class Stages:
-    """The stages of one worker, the seconds spent in each, and the batches and FLOPs done."""
+    """The stages of one worker, the seconds spent in each, the batches and FLOPs done, and some vectors as floats."""
 
     loader: Loader
     encoder: Encoder
@@ -67,6 +68,10 @@ class Stages:
     flops: float = 0.0
     n_batches: int = 0
     begin: float = 0.0
+    sample: VectorSample = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sample = VectorSample(self.form.codec)
 
     def add(self, stage: str, begin: float) -> None:
         """Count the time since `begin` to a stage."""
@@ -118,6 +123,8 @@ class _Sink:
         self._writer = writer
         if block.rows is not None:
             event: Event = Embedded(writer.append(block, vectors))
+            if stages.form.vector_type != "float32" and block.known is None:
+                stages.sample.add(block.shard.id, vectors)
             stages.add("write", begin)
         elif block.error:
             self.close()

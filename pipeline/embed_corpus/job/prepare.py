@@ -16,6 +16,7 @@ from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Counts
 from embed_corpus.engine.facts import ModelFacts, model_folder, read_facts
+from embed_corpus.engine.matryoshka import resolve_dim
 from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.index.build import check_indexable
 from embed_corpus.job.devices import resolve_devices, resolve_precision
@@ -26,6 +27,7 @@ from embed_corpus.sink.commit import publish_json, replace_json, sweep
 from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.parts import PartFormat
 from embed_corpus.sink.readback import part_stats
+from embed_corpus.sink.vectors import Codec
 from embed_corpus.source.discover import discover
 from embed_corpus.source.known import read_known, to_json
 from embed_corpus.source.plan import Plan, inspect_good, kept_types, make_plan
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from embed_corpus.job.config import JobConfig
     from embed_corpus.source.inspect import Source
 
-__all__ = ["Job", "prepare", "resolve_chunk_tokens", "warn_of_bad"]
+__all__ = ["Job", "prepare", "resolve_chunk_tokens", "resolve_facts", "warn_of_bad"]
 
 log = logging.getLogger("embed_corpus")
 
@@ -72,7 +74,7 @@ def prepare(config: JobConfig) -> Job:
         UsageError, ModelError, DataError, OutputError: saying what is wrong and what to do.
     """
     devices = resolve_devices(config.devices)
-    facts = read_facts(model_folder(config.model, config.revision))
+    facts = resolve_facts(config)
     if config.index != "none":
         check_indexable(facts.similarity)
     chunk_tokens = resolve_chunk_tokens(config.chunk_tokens, facts)
@@ -97,7 +99,7 @@ def prepare(config: JobConfig) -> Job:
     fields = job_fields(config, space, chunk_tokens, precision, keep_types)
     plan = make_plan(sources, digest(fields), config.limit)
     named = {shard.part_name: shard for shard in plan.shards}
-    _check_space(layout, facts.dim, config.vector_type, named)
+    _check_space(layout, Codec(config.vector_type, facts.dim).n_bytes, named)
     _adopt(layout, fields, overwrite=config.overwrite)
     set_distrusted_aside(layout)
     earlier = _retry(layout, named) if config.retry_rejects else {}
@@ -113,6 +115,7 @@ def prepare(config: JobConfig) -> Job:
         },
         facts.normalize,
         config.reject_bytes,
+        config.doc_vectors == "mean",
     )
     _note_run(layout, config, facts, plan, devices, bad)
     if known is not None:
@@ -138,6 +141,19 @@ def warn_of_bad(bad: dict[str, str]) -> None:
     """Name each file that is left out because it cannot be read."""
     for reason in bad.values():
         log.warning("left out (--max-bad-files): %s", reason)
+
+
+def resolve_facts(config: JobConfig) -> ModelFacts:
+    """Read what the job's model says of itself, its vectors cut as asked for.
+
+    Raises:
+        ModelError: it cannot be read. UsageError: its vectors cannot be cut, or not be stored, like that.
+    """
+    facts = read_facts(model_folder(config.model, config.revision))
+    facts = resolve_dim(facts, config.dim, forced=config.force_dim)
+    if config.vector_type == "ubinary" and facts.dim % 8:
+        raise UsageError(f"--vector-type ubinary: {facts.dim} dimensions do not fill bytes: add --dim N, N % 8 == 0.")
+    return facts
 
 
 def resolve_chunk_tokens(asked: int | None, facts: ModelFacts) -> int:
@@ -182,7 +198,8 @@ def _adopt(layout: Layout, fields: dict[str, Any], *, overwrite: bool) -> None:
                 "Name another OUT, or run with --overwrite to delete that result first."
             )
         log.warning("--overwrite: deleting the result of another job in %s", root)
-        for folder in (layout.index, layout.data, layout.meta):  # the mark of a recognised OUT goes last
+        # The mark of a recognised OUT goes last.
+        for folder in (layout.index, layout.documents, layout.data, layout.meta):
             shutil.rmtree(folder, ignore_errors=True)
     if publish_json(layout.job, {"job": digest(fields), "fields": fields}, layout.tmp, alone=layout.alone) == "lost":
         _adopt(layout, fields, overwrite=False)  # another run was faster: is it of the same job?
@@ -216,17 +233,17 @@ def _compare(
     return tuple(shard for name, shard in named.items() if name not in present), stale
 
 
-def _check_space(layout: Layout, dim: int, vector_type: str, named: dict[str, Shard]) -> None:
+def _check_space(layout: Layout, vector_bytes: int, named: dict[str, Shard]) -> None:
     """Refuse to begin what the disk cannot hold: a row without a part gives a vector at least."""
     present = set(layout.parts())
     rows = sum(shard.n_rows for name, shard in named.items() if name not in present)
-    least = int(1.1 * rows * (dim * (2 if vector_type == "float16" else 4) + 64))
+    least = int(1.1 * rows * (vector_bytes + 64))
     there = next(path for path in (layout.root, *layout.root.parents) if path.exists())
     total, _, free = shutil.disk_usage(there)
     if total and least > free:
         raise OutputError(
             f"{layout.root} has {free >> 20:,} MiB free, the vectors alone need {least >> 20:,} MiB: "
-            "make room, or use --vector-type float16."
+            "make room, or use --vector-type float16 or int8."
         )
 
 
@@ -248,5 +265,6 @@ def _note_run(
         "query_prompt": facts.query_prompt,
         "devices": devices,
         "bad_files": bad,
+        "doc_vectors": config.doc_vectors,
     }
     replace_json(layout.current_run, facts_of_run, layout.tmp)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.engine.facts import ModelFacts, model_folder, read_facts
+from embed_corpus.engine.matryoshka import at_dim
 from embed_corpus.errors import DataError, UsageError
 from embed_corpus.job.fingerprint import differences, space_fields
 from embed_corpus.sink.layout import Layout
@@ -44,7 +45,7 @@ class Opened:
             ModelError: the model is gone. UsageError: it is another one.
         """
         folder = model_folder(model or self.noted["model"], self.noted["revision"])
-        facts = read_facts(folder)
+        facts = at_dim(read_facts(folder), self.fields["space"]["dim"])
         if changed := list(differences(space_fields(facts), self.fields["space"])):
             raise UsageError(
                 f"the model in {folder} is not the one that made these vectors; what differs:\n  "

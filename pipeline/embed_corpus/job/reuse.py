@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from embed_corpus.sink.readback import vectors_of
+from embed_corpus.sink.vectors import codec_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,6 +84,7 @@ class _Old:
             if hashlib.file_digest(file, "sha256").hexdigest() != part.sha256:
                 raise ValueError("its bytes are not those that were committed")
         self._file = pq.ParquetFile(part.path, page_checksum_verification=True)
+        self._codec = codec_of(self._file.schema_arrow)
         table = self._file.read(["doc_id", "content_hash", *_SAME])
         self._columns = {name: table[name].to_numpy() for name in _SAME}
         self._hashes = _as_bytes(table["content_hash"])
@@ -97,8 +99,7 @@ class _Old:
         rows, chunks = block.rows, block.chunks
         assert rows is not None
         assert chunks is not None
-        dim = self._file.schema_arrow.field("embedding").type.list_size
-        vectors = np.full((len(chunks), dim), np.nan, np.float32)
+        vectors = np.full((len(chunks), self._codec.dim), np.nan, np.float32)
         document = pc.fill_null(pc.index_in(rows.table["doc_id"], self._ids), -1).to_numpy()[chunks.doc]
         if not len(self._firsts):
             return vectors
@@ -117,7 +118,10 @@ class _Old:
     def _read(self, number: int) -> NDArray[np.float32]:
         if self._group is None or self._group[0] != number:
             read = self._file.read_row_group(number, columns=["embedding"])
-            self._group = number, vectors_of(read["embedding"]).astype(np.float32, copy=False)
+            stored = vectors_of(read["embedding"])
+            self._group = number, self._codec.decode(stored)
+            if not np.array_equal(self._codec.encode(self._group[1]), stored):  # int8 with a range of next to nothing
+                raise ValueError("its vectors would not be stored again as they are")
         return self._group[1]
 
 

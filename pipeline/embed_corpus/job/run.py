@@ -19,13 +19,15 @@ from embed_corpus.job.loader import Chunking
 from embed_corpus.job.messages import Elsewhere, Ended, Lost, Ready, WorkerSpec
 from embed_corpus.job.pipeline import Committed, Embedded, Failed
 from embed_corpus.job.prepare import Job, prepare
+from embed_corpus.job.ranges import calibration_shards
 from embed_corpus.job.rates import note_rate, predicted_seconds
 from embed_corpus.job.signals import heeded
 from embed_corpus.job.workers import run_workers
 from embed_corpus.report.progress import Progress
-from embed_corpus.report.summary import RunReport
+from embed_corpus.report.summary import Loss, RunReport
 from embed_corpus.sink.aside import distrust, set_aside
 from embed_corpus.sink.commit import alone_on, replace_json, sweep
+from embed_corpus.sink.documents import publish_documents
 from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.readback import part_stats
 from embed_corpus.sink.snapshot import PartEntry, Snapshot, entries, publish_snapshot
@@ -53,6 +55,7 @@ class _Tally:
         self.notes: set[str] = set()
         self.parts = self.elsewhere = 0
         self.failed: list[str] = []
+        self.kept = self.sampled = 0.0
         self.begin = self.end = time.perf_counter()
 
     @property
@@ -77,8 +80,10 @@ class _Tally:
                 log.error("%s", reason)
             case Elsewhere():
                 self.elsewhere += 1
-            case Ended(stats):
+            case Ended(stats, kept, n):
                 self.workers.append(stats)
+                self.kept += kept * n
+                self.sampled += n
         self.end = time.perf_counter()
 
 
@@ -112,6 +117,9 @@ def _run(config: JobConfig, progress: TextIO | None) -> RunReport:
     names = [shard.part_name for shard in job.plan.shards]
     present = set(job.layout.parts())
     parts = entries(job.layout, [name for name in names if name in present])
+    if config.doc_vectors == "mean":
+        for part in parts:  # of a run that did not ask for them, or ended before it made them
+            publish_documents(job.layout, part.name)
     problem = problem_with(job, parts, tally.failed)
     snapshot = None if problem else _publish(job, parts)
     indexed = None
@@ -132,6 +140,7 @@ def _run(config: JobConfig, progress: TextIO | None) -> RunReport:
         snapshot=snapshot.number if snapshot else None,
         index=indexed,
         bad_files=job.bad,
+        loss=Loss(config.vector_type, tally.kept / tally.sampled, int(tally.sampled)) if tally.sampled else None,
         problems=(str(problem),) if problem else (),
     )
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
@@ -231,6 +240,7 @@ def _spec(job: Job, device: str, cores: frozenset[int]) -> WorkerSpec:
             config.chunk_overlap,
             job.facts.document_prompt,
             truncate=config.long == "truncate",
+            by=config.chunk_by,
             fast=config.fast_tokenizer and not job.layout.slow_tokenizer.exists(),
         ),
         precision=job.precision,
@@ -239,6 +249,7 @@ def _spec(job: Job, device: str, cores: frozenset[int]) -> WorkerSpec:
         force_fp8=config.force_fp8,
         samples=job.todo[:_SAMPLED],
         form=job.form,
+        calibration=calibration_shards(job.plan.shards, job.form.facts["job"]["hash"]),
         layout=job.layout,
         earlier=job.earlier,
     )

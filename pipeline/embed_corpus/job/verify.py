@@ -21,9 +21,11 @@ from embed_corpus.feed.packing import pack_all
 from embed_corpus.index.build import read_manifest
 from embed_corpus.job.devices import resolve_devices
 from embed_corpus.job.fingerprint import digest
+from embed_corpus.sink.documents import check_documents
 from embed_corpus.sink.readback import check_part, part_stats, vectors_of
 from embed_corpus.sink.rejects import read_rejects
 from embed_corpus.sink.snapshot import Snapshot, latest_snapshot
+from embed_corpus.sink.vectors import codec_of, read_ranges
 from embed_corpus.source.read import read_shard
 
 if TYPE_CHECKING:
@@ -36,11 +38,12 @@ if TYPE_CHECKING:
     from embed_corpus.engine.encoder import Encoder
     from embed_corpus.job.reopen import Opened
     from embed_corpus.sink.snapshot import PartEntry
+    from embed_corpus.sink.vectors import Codec
 
 __all__ = ["Check", "check_rows", "check_vectors_of", "verify"]
 
-_COSINE = 0.999
-"""Least cosine where other hardware or versions may change bits."""
+_COSINE = {"float32": 0.999, "float16": 0.999, "int8": 0.99, "ubinary": 0.9}
+"""Least cosine where other hardware or versions may change bits; those of numbers near zero turn signs."""
 _COSINE_FP8 = 0.9
 """The same for vectors made in fp8, which are embedded again in bf16 where there is no GPU."""
 _PARTS_SAMPLED = 4
@@ -67,6 +70,8 @@ def verify(opened: Opened, sample: int, model: str | None = None) -> Iterator[Ch
         raise OutputError(f"{opened.layout.root} has no snapshot yet: let the run come to its end first.")
     yield _guarded("accounting", lambda: _accounting(opened, snapshot))
     yield _guarded("parts", lambda: _parts(opened, snapshot))
+    if opened.noted.get("doc_vectors", "none") != "none":
+        yield _guarded("documents", lambda: _documents(opened, snapshot))
     if read_manifest(opened.layout) is not None:
         yield _guarded("index", lambda: _index(opened, snapshot))
     if sample and snapshot.counts.chunks:
@@ -114,7 +119,8 @@ def _parts(opened: Opened, snapshot: Snapshot) -> str:
     for part in snapshot.parts:
         check_vectors_of(opened, part)
     dim, normalized = opened.fields["space"]["dim"], opened.fields["space"]["normalize"]
-    unit = " of unit length" if normalized else ""
+    quantised = opened.fields["vector_type"] in {"int8", "ubinary"}
+    unit = " of unit length" if normalized and not quantised else ""
     return f"{snapshot.counts.chunks:,} vectors of dimension {dim}, all finite{unit}; sha256 and page checksums hold"
 
 
@@ -128,6 +134,9 @@ def check_vectors_of(opened: Opened, part: PartEntry) -> None:
     if _sha256(file) != part.sha256:
         raise OutputError(_damaged(file, "its bytes are not those that were committed"))
     check_part(file, space["dim"], part.counts.chunks, normalized=space["normalize"])
+    ranges = codec_of(pq.read_schema(file)).ranges
+    if ranges is not None and not ranges.same(read_ranges(opened.layout.ranges, space["dim"])):
+        raise OutputError(_damaged(file, f"its ranges are not those of {opened.layout.ranges}"))
     ids = pq.read_table(file, columns=["doc_id", "chunk_index"])
     first = ids.filter(pc.equal(ids["chunk_index"], 0))["doc_id"]
     if not len(first) == pc.count_distinct(first).as_py() == part.counts.documents:
@@ -139,6 +148,16 @@ _REMEDY = "`embed-corpus verify OUT --repair` sets such parts aside; the same li
 
 def _damaged(file: Path, why: str) -> str:
     return f"{file} is damaged ({why}). {_REMEDY}"
+
+
+def _documents(opened: Opened, snapshot: Snapshot) -> str:
+    """Every part has the vectors of its documents, and no others are there."""
+    n = sum(check_documents(opened.layout, part.name) for part in snapshot.parts)
+    if left := {file.name for file in opened.layout.documents.iterdir()} - {part.name for part in snapshot.parts}:
+        raise OutputError(f"{opened.layout.documents / min(left)} belongs to no part: delete it.")
+    if n != snapshot.counts.documents:
+        raise OutputError(f"{n:,} documents have a vector, not {snapshot.counts.documents:,}.")
+    return f"{n:,} documents, each the mean of its chunks"
 
 
 def _index(opened: Opened, snapshot: Snapshot) -> str:
@@ -192,6 +211,7 @@ class _Sample:
             fields["chunk_overlap"],
             facts.document_prompt,
             truncate=fields["long"] == "truncate",
+            by=fields["chunk_by"],
         )
         precision = "bf16" if fields["precision"] == "fp8" and device == "cpu" else fields["precision"]
         encoder = Encoder(facts, device, precision, fields["chunk_tokens"])
@@ -200,27 +220,31 @@ class _Sample:
         shards = {shard.part_name: shard for shard in opened.located().values()}
         worst, n_equal, n = 1.0, 0, 0
         for part in self._parts:
-            ours, theirs = self._again(shards[part.name], chunker, encoder, part.name)
+            again, theirs, codec = self._again(shards[part.name], chunker, encoder, part.name)
+            ours = codec.encode(again)
             same = (ours == theirs).all(axis=1)
             if part_stats(opened.layout, part.name).get("numerics") == here and not same.all():
                 raise OutputError(f"{part.name}: {int((~same).sum())} of {len(same)} sampled vectors have other bytes")
-            a, b = ours.astype(np.float32), theirs.astype(np.float32)
+            a, b = codec.decode(ours), codec.decode(theirs)
             cosine = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
             worst, n_equal, n = min(worst, float(cosine.min())), n_equal + int(same.sum()), n + len(same)
-            if worst < (_COSINE_FP8 if fields["precision"] == "fp8" else _COSINE):
+            if worst < min(_COSINE[codec.kind], _COSINE_FP8 if fields["precision"] == "fp8" else 1):
                 raise OutputError(
                     f"{part.name}: a sampled vector has cosine {worst:.6f} to the same text embedded again"
                 )
         return f"{n} chunks embedded again from their sources: {n_equal} to the same bytes, least cosine {worst:.7f}"
 
-    def _again(self, shard: Shard, chunker: Chunker, encoder: Encoder, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the sampled vectors of one part: embedded again, and as they stand in it."""
+    def _again(
+        self, shard: Shard, chunker: Chunker, encoder: Encoder, name: str
+    ) -> tuple[NDArray[np.float32], NDArray[Any], Codec]:
+        """Return the sampled vectors of one part: embedded again, and as they stand in it, stored by the codec."""
         table = pq.read_table(self._opened.layout.data / name).take(pa.array(sorted(self._rows[name])))
         wanted: dict[str, list[int]] = defaultdict(list)
         for i, doc_id in enumerate(table["doc_id"].to_pylist()):
             wanted[doc_id].append(i)
         theirs = vectors_of(table["embedding"])
-        ours = np.full(theirs.shape, np.nan, theirs.dtype)
+        codec = codec_of(table.schema)
+        ours = np.full((len(theirs), codec.dim), np.nan, np.float32)
         expected = table.select(["chunk_index", "char_start", "char_end", "content_hash"]).to_pylist()
         columns, keep = self._opened.columns, {n: table.schema.field(n).type for n in self._opened.columns.keep}
         for rows in read_shard(shard, columns, keep):
@@ -235,7 +259,7 @@ class _Sample:
             raise DataError(
                 f"{shard.source} no longer holds document {next(iter(wanted))!r}: it changed since the run."
             )
-        return ours, theirs
+        return ours, theirs, codec
 
 
 def _embed_one(encoder: Encoder, chunks: Chunks, expected: dict[str, Any], where: str) -> NDArray[np.float32]:

@@ -24,6 +24,7 @@ from embed_corpus.errors import DataError, EmbedCorpusError, OutputError
 from embed_corpus.job.fingerprint import digest
 from embed_corpus.job.loader import Loader, one_thread
 from embed_corpus.job.messages import Alive, Broken, Ended, Next, Ready, Unwell
+from embed_corpus.job.ranges import settle_ranges
 from embed_corpus.job.reuse import Reuse
 from embed_corpus.job.signals import ignore
 from embed_corpus.report.stats import WorkerStats
@@ -162,17 +163,19 @@ def _embed(parent: _Parent, spec: WorkerSpec) -> None:
         notes = get_ready(encoder, spec.token_budget)  # not beside other work if it is to time the device
         if spec.precision == "fp8":
             notes.append(check_fp8(encoder, sample.chunks or _first_chunks(spec), forced=spec.force_fp8))
+        form = settle_ranges(spec, encoder, lambda: parent.send(Alive()))
         encoder.release()
         parent.send(Ready(numerics(encoder), encoder.token_budget, tuple(notes)))
         loader = loader or _loader(spec, sample, encoder.calibration)
         made_by = digest(numerics(encoder))
-        stages = Stages(loader, encoder, spec.form, spec.layout, made_by, Reuse(spec.earlier, made_by))
+        stages = Stages(loader, encoder, form, spec.layout, made_by, Reuse(spec.earlier, made_by))
         if loader.workers:
             sys.setswitchinterval(0.0005)  # kernels are launched from here: no other thread shall hold it up for long
         Thread(target=_beat, args=(parent, stages), daemon=True).start()
         utilization = Utilization(f"GPU-{torch.cuda.get_device_properties(encoder.device).uuid}") if cuda else None
         embed_shards(parent.shards(), stages, parent.send)
-        parent.send(Ended(_stats(spec, stages, sample.lane, utilization.mean() if utilization else None)))
+        stats = _stats(spec, stages, sample.lane, utilization.mean() if utilization else None)
+        parent.send(Ended(stats, stages.sample.kept(), len(stages.sample)))
     finally:
         if loader is not None:
             loader.close()

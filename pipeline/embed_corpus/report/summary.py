@@ -13,7 +13,23 @@ if TYPE_CHECKING:
 
     from embed_corpus.data import Counts
 
-__all__ = ["RunReport", "bad_file_lines", "count_lines"]
+__all__ = ["Loss", "RunReport", "bad_file_lines", "count_lines"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a vector type cost: the share of the 10 nearest neighbours that a sample of so many vectors keeps."""
+
+    vector_type: str
+    neighbours_at_10: float
+    sample: int
+
+    def line(self) -> str:
+        """Say so."""
+        return (
+            f"{self.vector_type}: {self.neighbours_at_10:.1%} of the 10 nearest neighbours are those of float32 "
+            f"(among {self.sample:,} vectors of this run)"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +49,7 @@ class RunReport:
         snapshot: number of the snapshot; None if none was published.
         index: vectors in the index; None without one.
         bad_files: source files left out because they cannot be read, each with the reason.
+        loss: what the vector type cost; None for float32, and where nothing was embedded.
         problems: why the run is not complete, one sentence each; empty if it is.
     """
 
@@ -49,6 +66,7 @@ class RunReport:
     snapshot: int | None = None
     index: int | None = None
     bad_files: dict[str, str] = field(default_factory=dict)
+    loss: Loss | None = None
     problems: tuple[str, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:
@@ -74,7 +92,8 @@ class RunReport:
         speed = f"{rate:,.0f} tokens/s, {self.fresh.documents / max(self.elapsed, 1e-9):,.1f} documents/s"
         taken = [f"vectors of {reused:,} tokens were taken over from parts set aside"] if reused else []
         lines = [*taken, f"{speed} over {self.elapsed:.1f} s{self._against()} (seconds by stage: {stages})"]
-        return [*lines, *(worker.line() for worker in self.workers), *filter(None, [verdict(list(self.workers))])]
+        lines += [*(worker.line() for worker in self.workers), *filter(None, [verdict(list(self.workers))])]
+        return [*lines, self.loss.line()] if self.loss else lines
 
     def _against(self) -> str:
         """Compare with what the speed known before would have taken."""

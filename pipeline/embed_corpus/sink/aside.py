@@ -27,6 +27,7 @@ def set_aside(layout: Layout, part: str, folder: Path) -> Path | None:
     """
     _move(note_file(layout, part), folder)
     _move(rejects_file(layout, shard_id_of(part)), folder)
+    (layout.documents / part).unlink(missing_ok=True)  # made from the part
     # The part goes last: while it is there its shard counts as done, and nobody makes another record. Killed before,
     # whatever wanted it aside finds it again: the part itself tells its counts.
     return _move(layout.data / part, folder)

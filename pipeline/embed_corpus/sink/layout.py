@@ -27,6 +27,11 @@ class Layout:
         return self.root / "data"
 
     @property
+    def documents(self) -> Path:
+        """One file a part, of its name: a vector for each document (--doc-vectors)."""
+        return self.root / "documents"
+
+    @property
     def index(self) -> Path:
         """The FAISS index, its ids and index.json."""
         return self.root / "index"
@@ -55,6 +60,11 @@ class Layout:
     def sources(self) -> Path:
         """What was seen of the source files; a cache."""
         return self.meta / "sources.json"
+
+    @property
+    def ranges(self) -> Path:
+        """Between which numbers int8 vectors of this OUT lie; published once."""
+        return self.meta / "ranges.json"
 
     @property
     def snapshots(self) -> Path:

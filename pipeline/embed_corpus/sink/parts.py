@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +15,10 @@ import pyarrow.parquet as pq
 from embed_corpus.data import SHOWN_BYTES, Counts, Reject
 from embed_corpus.errors import OutputError
 from embed_corpus.sink.commit import attempt, publish, replace_json
-from embed_corpus.sink.readback import check_part, part_stats, stats_of
+from embed_corpus.sink.documents import publish_documents
+from embed_corpus.sink.readback import check_part, check_vectors, part_stats, stats_of
 from embed_corpus.sink.rejects import publish_rejects
+from embed_corpus.sink.vectors import Codec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
     from embed_corpus.data import Block, Shard
     from embed_corpus.sink.layout import Layout
+    from embed_corpus.sink.vectors import Ranges
 
 __all__ = ["RESERVED", "SCHEMA_VERSION", "PartFormat", "PartWriter", "open_writer"]
 
@@ -41,7 +45,6 @@ _PLAIN = {
 }
 RESERVED = (*_PLAIN, "embedding", "text")
 """Column names of a part; no kept column may take one."""
-_VECTOR_TYPES = {"float32": (pa.float32(), np.float32), "float16": (pa.float16(), np.float16)}
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,14 @@ class PartFormat:
 
     Attributes:
         dim: dimension of a vector.
-        vector_type: "float32" or "float16".
+        vector_type: one of `VECTOR_TYPES`.
         keep_types: kept columns and their types.
         keep_text: whether the chunk's text is a column `text`.
         facts: hashes and model facts, put into the schema metadata as JSON.
         normalized: vectors have unit length, which is checked before the commit.
         reject_bytes: bytes of a rejected text that are put on record with it.
+        documents: a vector for each document is published beside every part.
+        ranges: of int8; None until they are settled, which they are before the first vector.
     """
 
     dim: int
@@ -65,25 +70,27 @@ class PartFormat:
     facts: dict[str, Any]
     normalized: bool
     reject_bytes: int = 0
+    documents: bool = False
+    ranges: Ranges | None = None
+
+    @cached_property
+    def codec(self) -> Codec:
+        """How vectors are stored."""
+        return Codec(self.vector_type, self.dim, self.ranges)
 
     @property
     def schema(self) -> pa.Schema:
-        """Arrow schema of a part; `embedding` is a fixed_size_list of `dim` numbers."""
+        """Arrow schema of a part; `embedding` is a fixed_size_list."""
         columns = dict(_PLAIN)
         if self.keep_text:
             columns["text"] = pa.string()
         columns |= self.keep_types
-        columns["embedding"] = pa.list_(_VECTOR_TYPES[self.vector_type][0], self.dim)
+        columns["embedding"] = self.codec.arrow_type
         metadata = {f"embed_corpus.{name}": json.dumps(value) for name, value in self.facts.items()}
-        return pa.schema(list(columns.items()), metadata=metadata)
-
-    def stored(self, vectors: NDArray[np.float32]) -> NDArray[Any]:
-        """Return vectors [n, dim] as they are stored; what float16 cannot hold becomes infinite."""
-        with np.errstate(over="ignore"):
-            return np.ascontiguousarray(vectors.astype(_VECTOR_TYPES[self.vector_type][1], copy=False))
+        return pa.schema(list(columns.items()), metadata=metadata | self.codec.metadata())
 
     def table(self, block: Block, vectors: NDArray[Any]) -> pa.Table:
-        """Lay a block's chunks and their vectors out as rows of a part, without copying a vector."""
+        """Lay a block's chunks and their stored vectors out as rows of a part, without copying a vector."""
         rows, chunks = block.rows, block.chunks
         assert rows is not None
         assert chunks is not None
@@ -96,7 +103,7 @@ class PartFormat:
             "content_hash": pa.FixedSizeBinaryArray.from_buffers(
                 pa.binary(16), len(chunks), [None, pa.py_buffer(np.ascontiguousarray(chunks.content_hash))]
             ),
-            "embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), self.dim),
+            "embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), self.codec.width),
         }
         if self.keep_text:
             texts = rows.table["text"].to_pylist()
@@ -140,7 +147,7 @@ class PartWriter:
         schema = form.schema
         facts = {b"embed_corpus.shard": json.dumps(shard.id).encode()}
         self._writer = open_writer(self._made, schema.with_metadata((schema.metadata or {}) | facts))
-        self._group_rows = max(1, _GROUP_BYTES // (form.dim * np.dtype(form.vector_type).itemsize))
+        self._group_rows = max(1, _GROUP_BYTES // form.codec.n_bytes)
         self._waiting: list[pa.Table] = []
         self._rejects: list[Reject] = []
         self.counts = Counts()
@@ -150,8 +157,15 @@ class PartWriter:
         assert block.rows is not None
         assert block.chunks is not None
         chunks = block.chunks
-        stored = self._form.stored(vectors)
-        bad_docs, rejects = _without_vector(block, stored)
+        codec = self._form.codec
+        finite = _finite(vectors)
+        if codec.quantised:  # what is stored no longer tells
+            check_vectors(vectors[finite], normalized=self._form.normalized, where=self.shard.source)
+            vectors = np.where(finite[:, None], vectors, 0) if not finite.all() else vectors
+        stored = codec.encode(vectors)
+        if codec.kind == "float16":
+            finite = _finite(stored)
+        bad_docs, rejects = _without_vector(block, finite)
         table = self._form.table(block, stored)
         keep = ~np.isin(chunks.doc, bad_docs)
         if not keep.all():
@@ -202,6 +216,8 @@ class PartWriter:
             if publish(self._made, final, alone=self._layout.alone) == "lost":
                 (self._layout.stats / f"{self.shard.id}.json").unlink(missing_ok=True)
                 stats = part_stats(self._layout, final.name)
+            if self._form.documents:  # if this ends here, the run that finds them missing makes them
+                publish_documents(self._layout, final.name)
             return stats
 
     def close(self) -> None:
@@ -209,11 +225,16 @@ class PartWriter:
         self._stack.close()
 
 
-def _without_vector(block: Block, vectors: NDArray[Any]) -> tuple[NDArray[np.int32], list[Reject]]:
-    """Find the documents that gave no token, or a vector that is not finite."""
+def _finite(vectors: NDArray[Any]) -> NDArray[np.bool_]:
+    finite: NDArray[np.bool_] = np.isfinite(vectors).all(axis=1)
+    return finite
+
+
+def _without_vector(block: Block, finite: NDArray[np.bool_]) -> tuple[NDArray[np.int32], list[Reject]]:
+    """Find the documents that gave no token, or a vector that is not `finite`, bool[chunks]."""
     assert block.rows is not None
     assert block.chunks is not None
-    broken = np.unique(block.chunks.doc[~np.isfinite(vectors).all(axis=1)])
+    broken = np.unique(block.chunks.doc[~finite])
     silent = np.setdiff1d(np.arange(len(block.rows.rows), dtype=np.int32), block.chunks.doc)
     table = block.rows.table
     rejects = [

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from embed_corpus.data import Counts
 from embed_corpus.errors import OutputError
 from embed_corpus.sink.commit import replace_json
+from embed_corpus.sink.vectors import codec_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,17 +47,23 @@ def vectors_of(column: pa.ChunkedArray | pa.Array) -> NDArray[Any]:
 def check_part(part: Path, dim: int, n_rows: int, *, normalized: bool) -> None:
     """Read a part back: page checksums, rows, dimension, and every vector finite (and of unit length).
 
+    Vectors of int8 and ubinary are finite as they are, and of whatever length; just their number is checked.
+
     Raises:
         OutputError: naming the part and what is wrong.
     """
     try:
         with pq.ParquetFile(part, page_checksum_verification=True) as file:
             rows = file.metadata.num_rows
-            found_dim = file.schema_arrow.field("embedding").type.list_size
-            if (rows, found_dim) != (n_rows, dim):
-                raise OutputError(f"{part}: {rows} rows of dimension {found_dim} read back, not {n_rows} of {dim}")
+            codec = codec_of(file.schema_arrow)
+            if (rows, codec.dim) != (n_rows, dim):
+                raise OutputError(f"{part}: {rows} rows of dimension {codec.dim} read back, not {n_rows} of {dim}")
             for batch in file.iter_batches(4096, columns=["embedding"]):
-                check_vectors(vectors_of(batch["embedding"]), normalized=normalized, where=str(part))
+                vectors = vectors_of(batch["embedding"])
+                if vectors.shape != (len(batch), codec.width):
+                    raise OutputError(f"{part}: rows without a vector")
+                if not codec.quantised:
+                    check_vectors(vectors, normalized=normalized, where=str(part))
     except (OSError, pa.ArrowException) as error:
         raise OutputError(f"{part} does not read back: {error}") from error
 

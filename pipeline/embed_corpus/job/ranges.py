@@ -1,0 +1,99 @@
+"""The ranges of int8 vectors: measured once per OUT, before its first part, and the same for every part after."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from embed_corpus.feed.packing import pack_all
+from embed_corpus.sink.commit import publish_json
+from embed_corpus.sink.vectors import Ranges, codec_of, read_ranges
+from embed_corpus.source.plan import Plan
+from embed_corpus.source.sample import read_places, spread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from embed_corpus.data import Shard
+    from embed_corpus.engine.encoder import Encoder
+    from embed_corpus.job.messages import WorkerSpec
+    from embed_corpus.sink.layout import Layout
+    from embed_corpus.sink.parts import PartFormat
+
+__all__ = ["calibration_shards", "settle_ranges"]
+
+log = logging.getLogger("embed_corpus")
+
+_SHARDS = 32
+"""A sample comes from no more of them: a worker is told them all."""
+_LEAST, _MOST, _SHARE = 128, 1024, 20
+"""Documents that are sampled: a twentieth of the rows, within these bounds."""
+_BEGINNING = 16 << 10
+"""Characters of a document that are looked at."""
+
+
+def calibration_shards(shards: Sequence[Shard], seed: str) -> tuple[Shard, ...]:
+    """Draw the shards from which the ranges are sampled, in plan order; the same for the same plan and (hex) seed."""
+    chosen = np.random.default_rng(int(seed, 16)).permutation(len(shards))[:_SHARDS]
+    return tuple(shards[i] for i in sorted(chosen.tolist()))
+
+
+def settle_ranges(spec: WorkerSpec, encoder: Encoder, alive: Callable[[], None]) -> PartFormat:
+    """Return the format of parts with the ranges of OUT, which are published if they were not there.
+
+    They are those of any part there; before the first part those of a sample, embedded here. Of several
+    workers or runs the first to publish wins, and all take what it published. `alive` is called now and then.
+
+    Raises:
+        OutputError: the ranges of OUT are damaged.
+    """
+    form, file = spec.form, spec.layout.ranges
+    if form.vector_type != "int8":
+        return form
+    if not file.exists():
+        ranges = _of_a_part(spec.layout) or _measured(spec, encoder, alive)
+        publish_json(file, ranges.to_json(), spec.layout.tmp, alone=spec.layout.alone)
+    return replace(form, ranges=read_ranges(file, form.dim))
+
+
+def _of_a_part(layout: Layout) -> Ranges | None:
+    for name in layout.parts():
+        ranges = codec_of(pq.read_schema(layout.data / name)).ranges
+        if ranges is not None:
+            return ranges
+    return None
+
+
+def _measured(spec: WorkerSpec, encoder: Encoder, alive: Callable[[], None]) -> Ranges:
+    """Embed a sample and return its ranges; between -1 and 1 if nothing in it has a vector."""
+    vectors = [np.empty((0, spec.form.dim), np.float32)]
+    for batch in pack_all(encoder.packer(), ids) if (ids := _sample(spec)) else ():
+        vectors.append(encoder.encode(batch))
+        alive()
+    found = np.concatenate(vectors)
+    found = found[np.isfinite(found).all(axis=1)]
+    if not len(found):
+        found = np.array([[-1], [1]], np.float32).repeat(spec.form.dim, axis=1)
+    return Ranges.over(found)
+
+
+def _sample(spec: WorkerSpec) -> list[NDArray[np.int32]]:
+    """Return the ids of one chunk each of some documents, spread over the calibration shards."""
+    plan = Plan(spec.calibration)
+    n = min(_MOST, max(_LEAST, plan.rows // _SHARE))
+    dice = np.random.default_rng(int(spec.form.facts["job"]["hash"], 16))
+    chunker = spec.chunking.chunker()
+    ids: list[NDArray[np.int32]] = []
+    for _, rows in read_places(plan, spread(plan.rows, _SHARDS, -(-n // _SHARDS), dice), spec.columns, {}):
+        chunks = chunker([text[:_BEGINNING] for text in rows.table["text"].to_pylist()])
+        each = chunks.ids()
+        firsts, n_chunks = np.unique(chunks.doc, return_index=True)[1], np.bincount(chunks.doc)
+        n_chunks = n_chunks[n_chunks > 0]
+        ids += [each[i] for i in firsts + dice.integers(n_chunks)]
+    return ids
