@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.parquet as pq
 
+from embed_corpus.errors import DataError
 from embed_corpus.feed.packing import pack_all
 from embed_corpus.sink.commit import publish_json
 from embed_corpus.sink.vectors import Ranges, codec_of, read_ranges
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from embed_corpus.sink.parts import PartFormat
 
 __all__ = ["calibration_shards", "settle_ranges"]
-
-log = logging.getLogger("embed_corpus")
 
 _SHARDS = 32
 """A sample comes from no more of them: a worker is told them all."""
@@ -90,10 +89,10 @@ def _sample(spec: WorkerSpec) -> list[NDArray[np.int32]]:
     dice = np.random.default_rng(int(spec.form.facts["job"]["hash"], 16))
     chunker = spec.chunking.chunker()
     ids: list[NDArray[np.int32]] = []
-    for _, rows in read_places(plan, spread(plan.rows, _SHARDS, -(-n // _SHARDS), dice), spec.columns, {}):
-        chunks = chunker([text[:_BEGINNING] for text in rows.table["text"].to_pylist()])
-        each = chunks.ids()
-        firsts, n_chunks = np.unique(chunks.doc, return_index=True)[1], np.bincount(chunks.doc)
-        n_chunks = n_chunks[n_chunks > 0]
-        ids += [each[i] for i in firsts + dice.integers(n_chunks)]
+    with contextlib.suppress(DataError):  # the run itself will say so
+        for _, rows in read_places(plan, spread(plan.rows, _SHARDS, -(-n // _SHARDS), dice), spec.columns, {}):
+            chunks = chunker([text[:_BEGINNING] for text in rows.table["text"].to_pylist()])
+            each = chunks.ids()
+            firsts, n_chunks = np.unique(chunks.doc, return_index=True, return_counts=True)[1:]
+            ids += [each[i] for i in firsts + dice.integers(n_chunks)]
     return ids

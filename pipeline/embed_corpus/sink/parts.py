@@ -158,13 +158,12 @@ class PartWriter:
         assert block.chunks is not None
         chunks = block.chunks
         codec = self._form.codec
-        finite = _finite(vectors)
         if codec.quantised:  # what is stored no longer tells
+            finite = _finite(vectors)
             check_vectors(vectors[finite], normalized=self._form.normalized, where=self.shard.source)
-            vectors = np.where(finite[:, None], vectors, 0) if not finite.all() else vectors
+            vectors = vectors if finite.all() else np.where(finite[:, None], vectors, np.float32(0))
         stored = codec.encode(vectors)
-        if codec.kind == "float16":
-            finite = _finite(stored)
+        finite = finite if codec.quantised else _finite(stored)
         bad_docs, rejects = _without_vector(block, finite)
         table = self._form.table(block, stored)
         keep = ~np.isin(chunks.doc, bad_docs)
