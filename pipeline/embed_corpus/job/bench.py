@@ -15,7 +15,8 @@ import numpy as np
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine.cache import keep_kernels
-from embed_corpus.engine.facts import ModelFacts, model_folder, read_facts
+from embed_corpus.engine.facts import ModelFacts, read_facts
+from embed_corpus.engine.folder import model_folder
 from embed_corpus.feed.packing import Packer, pack_all
 from embed_corpus.job.config import JobConfig
 from embed_corpus.job.devices import resolve_devices, resolve_precision

@@ -21,7 +21,8 @@ import pyarrow.compute as pc
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Block, Chunks, Rows
-from embed_corpus.engine.facts import ModelFacts, model_folder, read_facts
+from embed_corpus.engine.facts import ModelFacts, read_facts
+from embed_corpus.engine.folder import model_folder
 from embed_corpus.feed.packing import CPU_BUDGET, Packer
 from embed_corpus.job.devices import device_kind, resolve_devices, resolve_precision
 from embed_corpus.job.fingerprint import weight_files

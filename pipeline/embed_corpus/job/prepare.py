@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Counts
-from embed_corpus.engine.facts import ModelFacts, model_folder, read_facts
+from embed_corpus.engine.facts import ModelFacts, read_facts
+from embed_corpus.engine.folder import model_folder
 from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.index.build import check_indexable
 from embed_corpus.job.devices import resolve_devices, resolve_precision

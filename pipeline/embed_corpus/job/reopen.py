@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from embed_corpus.engine.facts import ModelFacts, model_folder, read_facts
+from embed_corpus.engine.facts import ModelFacts, read_facts
+from embed_corpus.engine.folder import model_folder
 from embed_corpus.errors import DataError, UsageError
 from embed_corpus.job.fingerprint import differences, space_fields
 from embed_corpus.sink.layout import Layout
