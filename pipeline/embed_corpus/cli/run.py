@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from embed_corpus.engine.facts import POOLINGS
 from embed_corpus.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
@@ -94,6 +95,23 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
     help="Folder of a sentence-transformers model, or its hub id.  [default: the MiniLM of the demo extra]",
 )
 @click.option("--revision", metavar="COMMIT", help="Branch, tag or commit of a hub model.")
+@click.option(
+    "--trust-remote-code",
+    is_flag=True,
+    help="Run Python code that the model brings; a hub model needs --revision with a commit's 40 hex digits.",
+)
+@click.option(
+    "--pooling",
+    type=click.Choice(POOLINGS),
+    help="For a model whose files do not say how a text's token states become its vector (normalised, then).",
+)
+@click.option("--prompt-name", metavar="NAME", help="The model's prompt to put before documents.  [default: document]")
+@click.option("--prompt", metavar="TEXT", help="Put this before every document (each chunk of it).")
+@click.option(
+    "--instruction",
+    metavar="TEXT",
+    help="Record this task for queries: `search` then puts `Instruct: TEXT`, a new line and `Query:` before them.",
+)
 @click.option(
     "--text-column",
     multiple=True,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from embed_corpus.data import SHOWN_BYTES
+from embed_corpus.engine.facts import POOLINGS
 from embed_corpus.errors import UsageError
 from embed_corpus.sink.parts import RESERVED
 from embed_corpus.source.inspect import Columns
@@ -39,6 +40,11 @@ class JobConfig:
     output: Path
     model: str | None = None
     revision: str | None = None
+    trust_remote_code: bool = False
+    pooling: str | None = None
+    prompt_name: str | None = None
+    prompt: str | None = None
+    instruction: str | None = None
     text_column: tuple[str, ...] = ("text",)
     id_column: str | None = None
     keep: tuple[str, ...] = ()
@@ -107,6 +113,10 @@ class JobConfig:
         if taken := [name for name in self.keep if name in RESERVED]:
             hint = " Use --keep-text for the text of each chunk." if "text" in taken else ""
             raise UsageError(f"--keep {taken[0]}: a part has a column of that name of its own.{hint}")
+        if self.pooling not in (None, *POOLINGS):
+            raise UsageError(f"--pooling {self.pooling!r}: choose one of {', '.join(POOLINGS)}.")
+        if self.prompt_name is not None and self.prompt is not None:
+            raise UsageError("--prompt-name and --prompt contradict each other: give one.")
         if self.force_fp8 and self.precision != "fp8":
             raise UsageError("--force-fp8 has no meaning without --precision fp8: add that, or drop it.")
         if self.chunk_overlap and self.long == "truncate":

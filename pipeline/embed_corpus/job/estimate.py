@@ -21,11 +21,10 @@ import pyarrow.compute as pc
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Block, Chunks, Rows
-from embed_corpus.engine.facts import ModelFacts, read_facts
-from embed_corpus.engine.folder import model_folder
 from embed_corpus.feed.packing import CPU_BUDGET, Packer
 from embed_corpus.job.devices import device_kind, resolve_devices, resolve_precision
 from embed_corpus.job.fingerprint import weight_files
+from embed_corpus.job.model import model_of
 from embed_corpus.job.prepare import resolve_chunk_tokens
 from embed_corpus.job.rates import known_rate, predicted_seconds
 from embed_corpus.job.totals import fitted_totals, length_bins, measured_total
@@ -38,6 +37,7 @@ from embed_corpus.source.sample import Places, every_nth, read_places, spread
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from embed_corpus.engine.facts import ModelFacts
     from embed_corpus.job.config import JobConfig
 
 __all__ = ["DEFAULT_SAMPLE", "NO_OUTPUT", "estimate"]
@@ -151,7 +151,7 @@ def estimate(config: JobConfig, sample: int | None = None, seed: int = 0) -> Pla
 def _survey(config: JobConfig) -> _Survey:
     """Settle model, devices and input as a run does, and check them."""
     devices = resolve_devices(config.devices)
-    facts = read_facts(model_folder(config.model, config.revision))
+    facts = model_of(config)
     chunk_tokens = resolve_chunk_tokens(config.chunk_tokens, facts)
     precision = resolve_precision(config.precision, devices[0], facts.family)
     found, left_out = discover(config.input, config.output)

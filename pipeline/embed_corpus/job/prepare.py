@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Counts
-from embed_corpus.engine.facts import ModelFacts, read_facts
-from embed_corpus.engine.folder import model_folder
 from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.index.build import check_indexable
 from embed_corpus.job.devices import resolve_devices, resolve_precision
 from embed_corpus.job.fingerprint import differences, digest, job_fields, space_fields
+from embed_corpus.job.model import model_of
 from embed_corpus.sink.aside import set_aside
 from embed_corpus.sink.commit import publish_json, replace_json, sweep
 from embed_corpus.sink.layout import Layout
@@ -32,6 +31,7 @@ from embed_corpus.source.plan import Plan, inspect_all, kept_types, make_plan
 
 if TYPE_CHECKING:
     from embed_corpus.data import Shard
+    from embed_corpus.engine.facts import ModelFacts
     from embed_corpus.job.config import JobConfig
 
 __all__ = ["Job", "prepare", "resolve_chunk_tokens"]
@@ -68,7 +68,7 @@ def prepare(config: JobConfig) -> Job:
         UsageError, ModelError, DataError, OutputError: saying what is wrong and what to do.
     """
     devices = resolve_devices(config.devices)
-    facts = read_facts(model_folder(config.model, config.revision))
+    facts = model_of(config)
     if config.index != "none":
         check_indexable(facts.similarity)
     chunk_tokens = resolve_chunk_tokens(config.chunk_tokens, facts)
@@ -216,6 +216,7 @@ def _note_run(layout: Layout, config: JobConfig, facts: ModelFacts, plan: Plan, 
         "input": [os.path.abspath(os.path.expanduser(text)) for text in config.input],  # noqa: PTH100, PTH111  # globs too
         "model": str(facts.folder) if local else config.model,
         "revision": config.revision,
+        "pooling": config.pooling,
         "query_prompt": facts.query_prompt,
         "devices": devices,
     }
