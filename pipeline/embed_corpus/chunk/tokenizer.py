@@ -11,6 +11,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from embed_corpus.chunk.lanes import open_lane
+from embed_corpus.chunk.rules import apply_rules, inner_tokenizer
 from embed_corpus.chunk.slow import SAFE_CUT, SlowLane
 from embed_corpus.chunk.tokens import Encoded, LaneDiffersError, Tokens, described, join, stretches
 from embed_corpus.errors import ModelError
@@ -65,10 +66,13 @@ class WordTokenizer:
         self._tokenizer.no_padding()
         self.prefix, self.suffix = self._special_tokens()
         self._tokenizer.post_processor = None  # it would also trim leading spaces off the offsets
+        changed = apply_rules(self._tokenizer, folder)
         self._slow = SlowLane(self._tokenizer)
+        inner = inner_tokenizer(self._tokenizer)
+        self._inner = self._slow if inner is self._tokenizer else SlowLane(inner)
         self.differs = ""
         self._lane: Lane | None = None
-        self._file = file if fast else None
+        self._file = file if fast and not changed else None  # a lane reads the file
 
     def _special_tokens(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         sample = self._tokenizer.encode("word")
@@ -156,8 +160,9 @@ class WordTokenizer:
     def slabs(self, text: str) -> Iterator[tuple[Encoded, bool]]:
         """Tokenise a text piece by piece; with each piece comes whether it is the last."""
         begin = 0
-        for end in _slab_ends(text):
-            slab = self._encode([text[begin:end]])
+        for end in _slab_ends(text) if self._slow.has_safe_cuts else [len(text)]:
+            piece = [text[begin:end]]
+            slab = self._inner.encode(piece) if begin and self._inner is not self._slow else self._encode(piece)
             tokens = {0: slab.tokens(0)}  # now, so that the library's own result can go
             yield Encoded(slab.texts, slab.ids, slab.edges, tokens.__getitem__), end == len(text)
             begin = end

@@ -114,7 +114,9 @@ class Encoder:
         self.model: Any = load_model(facts, DTYPES[precision], self.device) if model is None else model
         self._offset = position_offset(self.model)
         self.config: Any = self.model.config
-        self.causal = any(getattr(module, "is_causal", False) for module in self.model.modules())
+        # A decoder's configuration may make it see both ways (gte-Qwen2); its layers do not tell, then.
+        told = getattr(self.config, "is_causal", None)
+        self.causal = told is not False and any(getattr(module, "is_causal", False) for module in self.model.modules())
         self.n_parameters = sum(p.numel() for n, p in self.model.named_parameters() if "embed" not in n)
         self.forward: Forward = make_forward(
             self.model,

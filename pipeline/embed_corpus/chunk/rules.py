@@ -1,0 +1,70 @@
+"""What is said beside tokenizer.json about how a model's texts are tokenised."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from tokenizers import Tokenizer, normalizers
+
+from embed_corpus.engine.folder import read_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["apply_rules", "inner_tokenizer"]
+
+_BERTS = ("Bert", "DistilBert", "Electra", "MPNet", "Funnel", "MobileBert", "RetriBert", "ConvBert", "LayoutLM")
+"""Families whose tokenizer class takes its normaliser from tokenizer_config.json, not from tokenizer.json."""
+
+
+def apply_rules(tokenizer: Tokenizer, folder: Path) -> bool:
+    """Make a tokenizer's normaliser the one that transformers and sentence-transformers give it.
+
+    Returns:
+        Whether it is another one than tokenizer.json's.
+
+    Raises:
+        ModelError: a configuration file is broken.
+    """
+    before = _spec(tokenizer)["normalizer"]
+    config = read_json(folder, "tokenizer_config.json", default={})
+    cls = str(config.get("tokenizer_class") or "").removesuffix("Fast").removesuffix("Tokenizer")
+    if cls in _BERTS and (before or {}).get("type") == "BertNormalizer":
+        tokenizer.normalizer = normalizers.BertNormalizer(
+            clean_text=True,
+            handle_chinese_chars=config.get("tokenize_chinese_chars", True),
+            strip_accents=config.get("strip_accents"),
+            lowercase=config.get("do_lower_case", True),
+        )
+    if read_json(folder, "sentence_bert_config.json", default={}).get("do_lower_case"):
+        _lower_case(tokenizer)
+    return bool(_spec(tokenizer)["normalizer"] != before)
+
+
+def _lower_case(tokenizer: Tokenizer) -> None:
+    now = _spec(tokenizer)["normalizer"]
+    steps = (now or {}).get("normalizers", [now] if now else [])
+    if any(step["type"] == "Lowercase" or step.get("lowercase") for step in steps):
+        return
+    rest = [tokenizer.normalizer] if tokenizer.normalizer is not None else []
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
+
+
+def inner_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
+    """Return the tokenizer for a piece of a text that is not its beginning.
+
+    It is another one where the normaliser puts a space before every text, also one that begins with a space.
+    """
+    spec = _spec(tokenizer)
+    now = spec["normalizer"] or {}
+    steps = now.get("normalizers", [])
+    kept = [step for step in steps if step["type"] != "Prepend"]
+    if len(kept) == len(steps):
+        return tokenizer
+    return Tokenizer.from_str(json.dumps(spec | {"normalizer": now | {"normalizers": kept}}))
+
+
+def _spec(tokenizer: Tokenizer) -> dict[str, Any]:
+    spec: dict[str, Any] = json.loads(tokenizer.to_str())
+    return spec
