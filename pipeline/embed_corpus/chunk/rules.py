@@ -12,7 +12,7 @@ from embed_corpus.engine.folder import read_json
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["apply_rules", "inner_tokenizer"]
+__all__ = ["apply_rules", "inner_tokenizer", "spec_of"]
 
 _BERTS = ("Bert", "DistilBert", "Electra", "MPNet", "Funnel", "MobileBert", "RetriBert", "ConvBert", "LayoutLM")
 """Families whose tokenizer class takes its normaliser from tokenizer_config.json, not from tokenizer.json."""
@@ -27,7 +27,7 @@ def apply_rules(tokenizer: Tokenizer, folder: Path) -> bool:
     Raises:
         ModelError: a configuration file is broken.
     """
-    before = _spec(tokenizer)["normalizer"]
+    before = spec_of(tokenizer.normalizer)
     config = read_json(folder, "tokenizer_config.json", default={})
     cls = str(config.get("tokenizer_class") or "").removesuffix("Fast").removesuffix("Tokenizer")
     if cls in _BERTS and (before or {}).get("type") == "BertNormalizer":
@@ -39,11 +39,11 @@ def apply_rules(tokenizer: Tokenizer, folder: Path) -> bool:
         )
     if read_json(folder, "sentence_bert_config.json", default={}).get("do_lower_case"):
         _lower_case(tokenizer)
-    return bool(_spec(tokenizer)["normalizer"] != before)
+    return bool(spec_of(tokenizer.normalizer) != before)
 
 
 def _lower_case(tokenizer: Tokenizer) -> None:
-    now = _spec(tokenizer)["normalizer"]
+    now = spec_of(tokenizer.normalizer)
     steps = (now or {}).get("normalizers", [now] if now else [])
     if any(step["type"] == "Lowercase" or step.get("lowercase") for step in steps):
         return
@@ -56,15 +56,16 @@ def inner_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
 
     It is another one where the normaliser puts a space before every text, also one that begins with a space.
     """
-    spec = _spec(tokenizer)
-    now = spec["normalizer"] or {}
-    steps = now.get("normalizers", [])
-    kept = [step for step in steps if step["type"] != "Prepend"]
-    if len(kept) == len(steps):
+    steps = (spec_of(tokenizer.normalizer) or {}).get("normalizers", [])
+    if not any(step["type"] == "Prepend" for step in steps):
         return tokenizer
-    return Tokenizer.from_str(json.dumps(spec | {"normalizer": now | {"normalizers": kept}}))
+    inner = Tokenizer.from_str(tokenizer.to_str())
+    kept = zip(tokenizer.normalizer, steps, strict=True)
+    inner.normalizer = normalizers.Sequence([part for part, step in kept if step["type"] != "Prepend"])
+    return inner
 
 
-def _spec(tokenizer: Tokenizer) -> dict[str, Any]:
-    spec: dict[str, Any] = json.loads(tokenizer.to_str())
+def spec_of(part: Any) -> dict[str, Any] | None:
+    """Return what tokenizer.json says of one of a tokenizer's parts, without writing its vocabulary out."""
+    spec: dict[str, Any] | None = None if part is None else json.loads(part.__getstate__())
     return spec

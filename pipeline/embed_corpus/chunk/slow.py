@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from embed_corpus.chunk.rules import spec_of
 from embed_corpus.chunk.tokens import Encoded, KnownWords, Tokens
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ class SlowLane:
         self.tokenizer = tokenizer
         self.has_safe_cuts = True
         self._edges: re.Pattern[str] | None = None
-        self._only = _SPACE if '"add_prefix_space":true' in tokenizer.to_str() else None
+        self._only = _SPACE if '"add_prefix_space": true' in json.dumps(spec_of(tokenizer.pre_tokenizer)) else None
         if not _splits(tokenizer):
             self.has_safe_cuts = not any(map(_ACROSS_SAFE.search, tokenizer.get_vocab()))
             loose = any(map(_ACROSS_SPACED.search, tokenizer.get_vocab()))
