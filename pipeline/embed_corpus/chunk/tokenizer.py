@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import zlib
@@ -11,7 +12,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from embed_corpus.chunk.lanes import open_lane
-from embed_corpus.chunk.rules import apply_rules, inner_tokenizer
+from embed_corpus.chunk.rules import apply_rules, inner_tokenizer, spec_of
 from embed_corpus.chunk.slow import SAFE_CUT, SlowLane
 from embed_corpus.chunk.tokens import Encoded, LaneDiffersError, Tokens, described, join, stretches
 from embed_corpus.errors import ModelError
@@ -80,6 +81,18 @@ class WordTokenizer:
         if not len(text):
             raise ModelError("the tokenizer gives no token for 'word'")
         return ids[: text[0]], ids[text[-1] + 1 :]
+
+    def whole(self, text: str) -> list[int]:
+        """Return the ids of a text that is one chunk, special tokens included."""
+        ids = [part.ids for part in self.encode([text])]
+        return [*self.prefix.tolist(), *np.concatenate(ids).tolist(), *self.suffix.tolist()]
+
+    @property
+    def kind(self) -> str:
+        """What kind of tokenizer it is, for people."""
+        name = type(self._tokenizer.model).__name__
+        before = json.dumps(spec_of(self._tokenizer.pre_tokenizer))
+        return f"byte-level {name}" if '"ByteLevel"' in before else name
 
     def prove(self, texts: Sequence[str]) -> str:
         """Use a fast lane from now on if there is one and it gives the slow lane's tokens for these texts.

@@ -7,6 +7,7 @@ import json
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from embed_corpus.chunk.rules import file_rules
 from embed_corpus.engine.cache import cache_folder, keep
 from embed_corpus.engine.folder import read_json
 from embed_corpus.errors import ModelError
@@ -79,6 +80,8 @@ def _what_few_have(facts: ModelFacts) -> dict[str, Any]:
     if facts.dense:
         files = [dense.folder / name for dense in facts.dense for name in ("config.json", "model.safetensors")]
         fields["dense"] = {file.relative_to(facts.folder).as_posix(): _file_hash(file) for file in files}
+    if rules := file_rules(facts.folder):
+        fields["tokenizer_rules"] = rules
     if facts.left_out:
         fields["left_out"] = facts.left_out
     return fields

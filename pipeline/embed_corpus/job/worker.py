@@ -17,7 +17,8 @@ from multiprocessing import util
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, NoReturn
 
-from embed_corpus.chunk.tokenizer import SLOW
+from embed_corpus.chunk.rules import differs_from_transformers
+from embed_corpus.chunk.tokenizer import SLOW, WordTokenizer
 from embed_corpus.engine.cache import keep_kernels
 from embed_corpus.engine.utilization import Utilization
 from embed_corpus.errors import DataError, EmbedCorpusError, OutputError
@@ -160,6 +161,9 @@ def _embed(parent: _Parent, spec: WorkerSpec) -> None:
         notes = get_ready(encoder, spec.token_budget)  # not beside other work if it is to time the device
         if spec.precision == "fp8":
             notes.append(check_fp8(encoder, sample.chunks or _sampled(spec).chunks, forced=spec.force_fp8))
+        tokenizer = WordTokenizer(spec.facts.folder)
+        if differs := differs_from_transformers(tokenizer.whole, spec.facts.folder):
+            notes.append(f"vectors may differ from sentence-transformers': {differs}")
         encoder.release()
         parent.send(Ready(numerics(encoder), encoder.token_budget, tuple(notes)))
         loader = loader or _loader(spec, sample, encoder.calibration)
