@@ -25,7 +25,8 @@ from sentence_transformers import SentenceTransformer
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine.encoder import Encoder
-from embed_corpus.engine.facts import model_folder, read_facts
+from embed_corpus.engine.facts import read_facts
+from embed_corpus.engine.folder import model_folder
 from embed_corpus.engine.ready import get_ready
 from embed_corpus.job.query import encode_chunks
 

@@ -259,7 +259,7 @@ def main() -> None:
     options.device = "cpu" if options.devices == "cpu" else "cuda"
     options.keep = ["--keep-text"] if options.peer else []
     if options.minilm is None:
-        from embed_corpus.engine.facts import model_folder
+        from embed_corpus.engine.folder import model_folder
 
         options.minilm = model_folder(None)
     rows = []

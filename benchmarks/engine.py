@@ -41,7 +41,8 @@ from embed_corpus.data import Batch
 from embed_corpus.engine.attention import register
 from embed_corpus.engine.ceiling import matrix_rate
 from embed_corpus.engine.encoder import Encoder
-from embed_corpus.engine.facts import ModelFacts, model_folder, read_facts
+from embed_corpus.engine.facts import ModelFacts, read_facts
+from embed_corpus.engine.folder import model_folder
 from embed_corpus.engine.load import DTYPES
 from embed_corpus.job.bench import Ids, embed, measure, pack, seconds
 

@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from embed_corpus import JobConfig, RunReport, run
-from embed_corpus.engine.facts import model_folder
+from embed_corpus.engine.folder import model_folder
 from embed_corpus.job.query import embed_queries
 from embed_corpus.job.reopen import open_output
 from embed_corpus.job.verify import verify

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 SIZES = {
@@ -122,6 +123,25 @@ def save_model(
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(json.dumps(content))
     return folder
+
+
+def add_dense(folder: Path, n_in: int = 0, n_out: int = 0, *, bias: bool = True) -> None:
+    """Put a Dense module with tanh behind a model's last, or (without dimensions) a Normalize module."""
+    modules = json.loads((folder / "modules.json").read_text())
+    kind = "Dense" if n_in else "Normalize"
+    path = f"{len(modules)}_{kind}"
+    modules.append({"idx": len(modules), "name": path, "path": path, "type": f"sentence_transformers.models.{kind}"})
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / path).mkdir()
+    if n_in:
+        dice = torch.Generator().manual_seed(len(modules))
+        weights = {"linear.weight": torch.randn(n_out, n_in, generator=dice) / 4}
+        if bias:
+            weights["linear.bias"] = torch.randn(n_out, generator=dice) / 4
+        save_file(weights, folder / path / "model.safetensors")
+        config = {"in_features": n_in, "out_features": n_out, "bias": bias}
+        activation = "torch.nn.modules.activation.Tanh" if bias else "torch.nn.modules.linear.Identity"
+        (folder / path / "config.json").write_text(json.dumps(config | {"activation_function": activation}))
 
 
 def edit(folder: Path, name: str, **changes: object) -> None:

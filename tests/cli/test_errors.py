@@ -112,7 +112,7 @@ def _drop(name: str) -> Callable[[Path], None]:
     [
         (shutil.rmtree, "no such folder. Give the folder that holds modules.json."),
         (_drop("config.json"), "lacks config.json. Needed are"),
-        (_drop("modules.json"), "lacks modules.json. Needed are"),
+        (_drop("modules.json"), "lacks modules.json, then"),
         (_drop("tokenizer.json"), "lacks tokenizer.json: save its tokenizer"),
         (_drop("model.safetensors"), "holds no *.safetensors: save the model as safetensors."),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json cannot be read: "),

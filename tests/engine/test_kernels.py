@@ -9,6 +9,7 @@ import torch
 pytest.importorskip("triton")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # conftest.py turns the interpreter on where there is no GPU
 
+from embed_corpus.engine import ops  # noqa: E402
 from embed_corpus.engine.kernels import norms, rows  # noqa: E402
 from embed_corpus.engine.kernels.attention import flash_attention, make_tiles, tile_rows  # noqa: E402
 
@@ -143,11 +144,25 @@ def test_norm_rope_normalises_and_turns_queries_and_keys_and_leaves_values() -> 
     torch.testing.assert_close(qkv.double().view(20, 5, 8), expected, atol=5e-3, rtol=2e-3)
 
 
-def test_mean_rows_of_each_text() -> None:
-    x, edges = random(100, 130), torch.tensor([0, 33, 34, 34, 100], dtype=torch.int32, device=DEVICE)
-    out = rows.mean_rows(x, edges)
-    expected = [x[:33].double().mean(0), x[33].double(), torch.zeros(130).double(), x[34:].double().mean(0)]
-    torch.testing.assert_close(out.double().cpu(), torch.stack([e.cpu() for e in expected]), atol=1e-3, rtol=1e-3)
+@pytest.mark.parametrize("left_out", [0, 3])
+@pytest.mark.parametrize("mode", ["mean", "weightedmean", "max"])
+def test_pool_rows_of_each_text(mode: str, left_out: int) -> None:
+    """Kernel and plain torch agree with fp64, whatever is left out at a text's begin."""
+    x, edges = random(150, 130), torch.tensor([0, 33, 37, 150], dtype=torch.int32, device=DEVICE)
+    place = torch.arange(1.0, 151.0, dtype=torch.float64)[:, None]
+    expected = []
+    for a, b in ((0, 33), (33, 37), (37, 150)):
+        kept, weights = x[a + left_out : b].double().cpu(), place[left_out : b - a]
+        weighted = (kept * weights).sum(0) / weights.sum()
+        expected.append({"mean": kept.mean(0), "max": kept.amax(0), "weightedmean": weighted}[mode])
+    for out in (rows.pool_rows(x, edges, mode, left_out), ops.pool_rows(x, edges, mode, left_out)):
+        torch.testing.assert_close(out.double().cpu(), torch.stack(expected), atol=1e-3, rtol=1e-3)
+
+
+def test_mean_of_an_empty_text() -> None:
+    """Capacities are filled up with empty texts, whose mean is 0."""
+    out = rows.pool_rows(random(9, 130), torch.tensor([0, 9, 9], dtype=torch.int32, device=DEVICE), "mean")
+    assert (out[1] == 0).all()
 
 
 def test_unit_rows() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from batches import cosines
@@ -77,8 +78,10 @@ def broken(tiny_model: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_model, tmp_path / "model"))
 
 
-MODULES = [{"type": f"sentence_transformers.models.{kind}", "path": kind} for kind in ("Transformer", "Pooling")]
-DENSE = {"type": "sentence_transformers.models.Dense", "path": "2_Dense"}
+MODULES = [
+    {"type": f"sentence_transformers.models.{kind}", "path": path}
+    for kind, path in (("Transformer", ""), ("Pooling", "1_Pooling"), ("LSTM", "2_LSTM"))
+]
 
 
 @pytest.mark.parametrize("name", ["config.json", "modules.json", "1_Pooling/config.json"])
@@ -95,16 +98,12 @@ def test_broken_file(broken: Path, name: str, content: str | None, phrase: str) 
 @pytest.mark.parametrize(
     ("name", "content", "phrase"),
     [
-        ("modules.json", [*MODULES, DENSE], r"modules\.json has modules that are not supported: Dense"),
+        ("modules.json", MODULES, r"modules\.json has modules that are not supported: LSTM"),
         ("modules.json", MODULES[:1], r"modules\.json names no Pooling module"),
-        ("1_Pooling/config.json", {"pooling_mode_max_tokens": True}, "pooling max is not supported"),
-        ("1_Pooling/config.json", {"pooling_mode": "weightedmean"}, "pooling weightedmean is not supported"),
-        ("1_Pooling/config.json", {"pooling_mode": ["cls", "mean"]}, r"pooling cls \+ mean is not supported"),
-        (
-            "1_Pooling/config.json",
-            {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True},
-            r"pooling cls \+ mean is not supported",
-        ),
+        ("modules.json", MODULES[1::-1], "lists Pooling, Transformer: supported is one Transformer"),
+        ("modules.json", MODULES[:2] * 2, "lists Transformer, Pooling, Transformer, Pooling: supported is one"),
+        ("1_Pooling/config.json", {"pooling_mode": "middle"}, "pooling middle is not supported"),
+        ("1_Pooling/config.json", {"pooling_mode": ["cls", "soup"]}, r"pooling cls \+ soup is not supported"),
         ("1_Pooling/config.json", {}, r"pooling \(none\) is not supported"),
     ],
 )
@@ -115,13 +114,27 @@ def test_unsupported(broken: Path, name: str, content: object, phrase: str) -> N
         read_facts(broken)
 
 
-def test_prompt_left_out_of_the_mean(broken: Path) -> None:
-    """A mean that leaves a document prompt out is refused; without a prompt it is no matter."""
-    edit(broken, "1_Pooling/config.json", include_prompt=False)
-    assert read_facts(broken).pooling == "mean"
-    edit(broken, "config_sentence_transformers.json", prompts={"document": "d: "})
-    with pytest.raises(ModelError, match="prompt left out of mean pooling"):
+def test_pooling_of_another_model(broken: Path) -> None:
+    """A pooling file made for another dimension than the model's is told, with both."""
+    edit(broken, "1_Pooling/config.json", word_embedding_dimension=48)
+    with pytest.raises(ModelError, match=r"1_Pooling/config\.json pools states of 48 numbers, but the model's have 32"):
         read_facts(broken)
+
+
+def test_no_modules(broken: Path) -> None:
+    """A folder that does not say how it pools needs --pooling, and normalises; else it is told what was looked for."""
+    (broken / "modules.json").unlink()
+    with pytest.raises(ModelError, match=r"lacks modules\.json.*1_Pooling/config.*--pooling \{mean,cls,lasttoken"):
+        read_facts(broken)
+    facts = read_facts(broken, "lasttoken")
+    assert (facts.pooling, facts.normalize, facts.dim) == ("lasttoken", True, 32)
+
+
+def test_pooling_asked_for_against_the_files(broken: Path) -> None:
+    """--pooling that contradicts the model's own files is refused; one that repeats them is no matter."""
+    assert read_facts(broken, "mean") == read_facts(broken)
+    with pytest.raises(ModelError, match="--pooling cls: the model's own files say mean"):
+        read_facts(broken, "cls")
 
 
 def test_no_limit_known(broken: Path) -> None:
@@ -195,3 +208,27 @@ def test_unknown_architecture(broken: Path) -> None:
     edit(broken, "config.json", model_type="brand-new")
     with pytest.raises(ModelError, match="cannot be loaded"):
         Encoder(read_facts(broken), "cpu", "fp32")
+
+
+def test_weights_that_are_no_numbers(broken: Path) -> None:
+    """A NaN in a layer's weights, which would spoil every vector, is an error that names the weight."""
+    file = broken / "model.safetensors"
+    weights = load_file(file)
+    weights["encoder.layer.0.output.dense.weight"][3, 5] = torch.nan
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(ModelError, match=r"encoder\.layer\.0\.output\.dense\.weight holds numbers that are not finite"):
+        Encoder(read_facts(broken), "cpu", "fp32")
+
+
+def test_missing_shard_of_weights(broken: Path) -> None:
+    """Weights in several files, one of which is missing, are a model error that names it."""
+    from transformers import AutoModel
+
+    AutoModel.from_pretrained(broken).save_pretrained(broken, max_shard_size="100KB")
+    (broken / "model.safetensors").unlink()
+    shards = sorted(broken.glob("model-*.safetensors"))
+    assert len(shards) > 1
+    Encoder(read_facts(broken), "cpu", "fp32")
+    shards[-1].unlink()
+    with pytest.raises(ModelError, match=f"lacks {shards[-1].name}"):
+        space_fields(read_facts(broken))

@@ -153,9 +153,9 @@ def test_a_model_that_wants_more_of_attention_is_padded(tmp_path: Path, texts: l
 
 def test_a_model_that_fails_padded_too_is_refused(tmp_path: Path, texts: list[str]) -> None:
     """An encoder-decoder wants more than token ids: it is refused by name, before the first batch."""
-    config = transformers.T5Config(
+    config = transformers.LongT5Config(
         vocab_size=2000, d_model=32, d_kv=16, d_ff=64, num_layers=1, num_heads=2, decoder_start_token_id=0
     )
     encoder = encoder_of(save_tiny(tmp_path, config, texts))
-    with pytest.raises(ModelError, match="architecture 't5' is not supported: even padded texts fail"):
+    with pytest.raises(ModelError, match="architecture 'longt5' is not supported: even padded texts fail"):
         get_ready(encoder)

@@ -186,5 +186,5 @@ def test_pool(mode: str, one: Callable[[torch.Tensor], torch.Tensor], dtype: tor
 
 def test_pool_unknown() -> None:
     """An unknown pooling is an error that names it."""
-    with pytest.raises(ValueError, match="unknown pooling 'max'"):
-        pool(torch.zeros(45, 6), EDGES.long(), "max")
+    with pytest.raises(ValueError, match="unknown pooling 'middle'"):
+        pool(torch.zeros(45, 6), EDGES.long(), "middle")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from embed_corpus.chunk.rules import spec_of
 from embed_corpus.chunk.tokens import Encoded, KnownWords, Tokens
 
 if TYPE_CHECKING:
@@ -34,13 +35,35 @@ _LOOKED_PAST_IN_LINES = re.compile(r"[^\S\r\n][^\S\r\n](?=\S)")
 """Qwen's and Llama 3's patterns, which end like this, split white space at its last line break whatever follows."""
 
 
+_SPACED = re.compile(r"(?<=\S) (?=\S)")
+"""Where a word ends for tokenizers that know no words: a token begins at a space, as SentencePiece has them."""
+_SPACE = re.compile(" ")
+"""Where words may end for tokenizers that put a space before a text that begins with none: a window there is told
+from the text's own beginning by it."""
+_ACROSS_SPACED = re.compile(r"[^\s▁Ġ][ ▁Ġ]")
+_ACROSS_SAFE = re.compile(r"[^\W_Ġ][ ▁Ġ]")
+"""Tokens that reach across such a place, or a safe cut: if there is none, merges and scores on one side of it do
+not hang on the other."""
+
+
 class SlowLane:
-    """Tokenises with a `tokenizers.Tokenizer` without truncation, padding and post-processing."""
+    """Tokenises with a `tokenizers.Tokenizer` without truncation, padding and post-processing.
+
+    Attributes:
+        has_safe_cuts: tokens on one side of a `SAFE_CUT` do not hang on the other.
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        lines_apart = json.dumps(_LINES_APART)[1:-1] + '"' in _pre_tokenizer(tokenizer)
-        self._looked_past = _LOOKED_PAST_IN_LINES if lines_apart else _LOOKED_PAST
+        self.has_safe_cuts = True
+        self._edges: re.Pattern[str] | None = None
+        before = json.dumps(spec_of(tokenizer.pre_tokenizer))
+        self._looked_past = _LOOKED_PAST_IN_LINES if json.dumps(_LINES_APART)[1:-1] + '"' in before else _LOOKED_PAST
+        self._only = _SPACE if '"add_prefix_space": true' in before else None
+        if not _splits(tokenizer):
+            self.has_safe_cuts = not any(map(_ACROSS_SAFE.search, tokenizer.get_vocab()))
+            loose = any(map(_ACROSS_SPACED.search, tokenizer.get_vocab()))
+            self._edges = SAFE_CUT if loose else _SPACED
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """Tokenise texts; the library holds some 150 bytes per character until the result is dropped."""
@@ -51,32 +74,44 @@ class SlowLane:
         ids = [np.array(e.ids, np.int32) for e in encodings]
         edges = np.cumsum([0, *map(len, ids)], dtype=np.int64)
         flat = np.concatenate([np.empty(0, np.int32), *ids])
-        return Encoded(texts, flat, edges, lambda i: _tokens(texts[i], encodings[i], self._looked_past))
+        return Encoded(texts, flat, edges, lambda i: self._tokens(texts[i], encodings[i]))
+
+    def _tokens(self, text: str, encoding: Encoding) -> Tokens:
+        offsets = np.array(encoding.offsets, np.int64).reshape(-1, 2)
+        starts = offsets[:, 0]
+        # A token of the added vocabulary belongs to no word (None, here NaN): it is one of its own.
+        words = np.array(encoding.word_ids, np.float64)
+        char_edge, word_edge = np.ones(len(starts), bool), np.ones(len(starts), bool)
+        char_edge[1:] = offsets[:-1, 1] <= starts[1:]
+        word_edge[1:] = char_edge[1:] & (words[1:] != words[:-1])
+        if self._edges is not None:
+            word_edge[1:] |= char_edge[1:] & _found(self._edges, text)[starts[1:]]
+        if self._only is not None:
+            word_edge[1:] &= _found(self._only, text)[starts[1:]]
+        places = [m.end() for m in self._looked_past.finditer(text)]
+        if places:
+            behind = np.zeros(len(text) + 1, bool)
+            behind[places] = True
+            word_edge[1:] &= ~(behind[starts[1:]] & (offsets[:-1, 1] == starts[1:]))
+        if not text.isascii():
+            word_edge &= ~marked(text)[starts]
+        word_edge[:1] = True
+        return Tokens(starts, char_edge, KnownWords(word_edge))
 
 
-def _pre_tokenizer(tokenizer: Tokenizer) -> str:
-    """Return its JSON; empty if there is none."""
-    step = tokenizer.pre_tokenizer
-    return step.__getstate__().decode() if step is not None else ""
+def _splits(tokenizer: Tokenizer) -> bool:
+    """Whether the tokenizer takes words apart before it makes tokens of them."""
+    text = "word word"
+    if tokenizer.normalizer is not None:
+        text = tokenizer.normalizer.normalize_str(text)
+    return tokenizer.pre_tokenizer is not None and len(tokenizer.pre_tokenizer.pre_tokenize_str(text)) > 1
 
 
-def _tokens(text: str, encoding: Encoding, looked_past: re.Pattern[str]) -> Tokens:
-    offsets = np.array(encoding.offsets, np.int64).reshape(-1, 2)
-    starts = offsets[:, 0]
-    # A token of the added vocabulary belongs to no word (None, here NaN): it is one of its own.
-    words = np.array(encoding.word_ids, np.float64)
-    char_edge, word_edge = np.ones(len(starts), bool), np.ones(len(starts), bool)
-    char_edge[1:] = offsets[:-1, 1] <= starts[1:]
-    word_edge[1:] = char_edge[1:] & (words[1:] != words[:-1])
-    places = [m.end() for m in looked_past.finditer(text)]
-    if places:
-        behind = np.zeros(len(text) + 1, bool)
-        behind[places] = True
-        word_edge[1:] &= ~(behind[starts[1:]] & (offsets[:-1, 1] == starts[1:]))
-    if not text.isascii():
-        word_edge &= ~marked(text)[starts]
-    word_edge[:1] = True
-    return Tokens(starts, char_edge, KnownWords(word_edge))
+def _found(pattern: re.Pattern[str], text: str) -> NDArray[np.bool_]:
+    """Return bool[len(text) + 1], where a match begins."""
+    begins = np.zeros(len(text) + 1, bool)
+    begins[[match.start() for match in pattern.finditer(text)]] = True
+    return begins
 
 
 def code_points(text: str) -> NDArray[np.uint8] | NDArray[np.uint32]:

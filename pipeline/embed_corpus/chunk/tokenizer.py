@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import zlib
@@ -11,6 +12,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from embed_corpus.chunk.lanes import open_lane
+from embed_corpus.chunk.rules import apply_rules, inner_tokenizer, spec_of
 from embed_corpus.chunk.slow import SAFE_CUT, SlowLane
 from embed_corpus.chunk.tokens import Encoded, LaneDiffersError, Tokens, described, join, stretches
 from embed_corpus.errors import ModelError
@@ -65,10 +67,13 @@ class WordTokenizer:
         self._tokenizer.no_padding()
         self.prefix, self.suffix = self._special_tokens()
         self._tokenizer.post_processor = None  # it would also trim leading spaces off the offsets
+        changed = apply_rules(self._tokenizer, folder)
         self._slow = SlowLane(self._tokenizer)
+        inner = inner_tokenizer(self._tokenizer)
+        self._inner = self._slow if inner is self._tokenizer else SlowLane(inner)
         self.differs = ""
         self._lane: Lane | None = None
-        self._file = file if fast else None
+        self._file = file if fast and not changed else None  # a lane reads the file
 
     def _special_tokens(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         sample = self._tokenizer.encode("word")
@@ -76,6 +81,18 @@ class WordTokenizer:
         if not len(text):
             raise ModelError("the tokenizer gives no token for 'word'")
         return ids[: text[0]], ids[text[-1] + 1 :]
+
+    def whole(self, text: str) -> list[int]:
+        """Return the ids of a text that is one chunk, special tokens included."""
+        ids = [part.ids for part in self.encode([text])]
+        return [*self.prefix.tolist(), *np.concatenate(ids).tolist(), *self.suffix.tolist()]
+
+    @property
+    def kind(self) -> str:
+        """What kind of tokenizer it is, for people."""
+        name = type(self._tokenizer.model).__name__
+        before = json.dumps(spec_of(self._tokenizer.pre_tokenizer))
+        return f"byte-level {name}" if '"ByteLevel"' in before else name
 
     def prove(self, texts: Sequence[str]) -> str:
         """Use a fast lane from now on if there is one and it gives the slow lane's tokens for these texts.
@@ -156,8 +173,9 @@ class WordTokenizer:
     def slabs(self, text: str) -> Iterator[tuple[Encoded, bool]]:
         """Tokenise a text piece by piece; with each piece comes whether it is the last."""
         begin = 0
-        for end in _slab_ends(text):
-            slab = self._encode([text[begin:end]])
+        for end in _slab_ends(text) if self._slow.has_safe_cuts else [len(text)]:
+            piece = [text[begin:end]]
+            slab = self._inner.encode(piece) if begin and self._inner is not self._slow else self._encode(piece)
             tokens = {0: slab.tokens(0)}  # now, so that the library's own result can go
             yield Encoded(slab.texts, slab.ids, slab.edges, tokens.__getitem__), end == len(text)
             begin = end

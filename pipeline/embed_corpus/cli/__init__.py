@@ -22,6 +22,7 @@ _COMMANDS = {
     "search": "Ask the index a question.",
     "status": "Tell how far a result is: parts, rows, rejects.",
     "bench": "Measure the model on this machine; prove its bits.",
+    "model": "Say what a model is, what its files ask for, and how it runs here.",
     "verify": "Check a result: counts, files, vectors, and a sample embedded again.",
 }
 

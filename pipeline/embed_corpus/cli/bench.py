@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from embed_corpus.engine.facts import POOLINGS
 from embed_corpus.errors import EmbedCorpusError
 
 __all__ = ["command"]
@@ -18,6 +19,8 @@ __all__ = ["command"]
 @click.argument("inputs", nargs=-1, metavar="[INPUT...]")
 @click.option("--model", metavar="NAME", help="As in `run`.  [default: the MiniLM of the demo extra]")
 @click.option("--revision", metavar="COMMIT", help="As in `run`.")
+@click.option("--trust-remote-code", is_flag=True, help="As in `run`.")
+@click.option("--pooling", type=click.Choice(POOLINGS), help="As in `run`.")
 @click.option("--text-column", multiple=True, default=("text",), metavar="COLUMN", help="As in `run`.")
 @click.option("--chunk-tokens", type=click.IntRange(1), metavar="N", help="As in `run`.")
 @click.option(

@@ -14,6 +14,10 @@ __all__ = ["command"]
 _AS_IN_RUN = (
     "model",
     "revision",
+    "trust_remote_code",
+    "pooling",
+    "prompt_name",
+    "prompt",
     "text_column",
     "id_column",
     "keep",

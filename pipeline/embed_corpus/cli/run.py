@@ -2,71 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import signal
 import sys
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from embed_corpus.errors import Interrupted, UsageError
+from embed_corpus.cli._job_file import input_and_output, load_job_file
+from embed_corpus.engine.facts import POOLINGS
+from embed_corpus.errors import Interrupted
 
 if TYPE_CHECKING:
     from types import FrameType
 
 __all__ = ["command"]
-
-
-def _load_toml(ctx: click.Context, _: click.Parameter, file: Path | None) -> None:
-    """Make a job file's keys the defaults of the flags of the same name."""
-    if file is None:
-        return
-    try:
-        content = tomllib.loads(file.read_text(encoding="utf8"))
-    except OSError as error:
-        raise UsageError(f"--config {file}: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {file} is no valid TOML: {error}.") from error
-    flags = {p.opts[-1].lstrip("-"): p for p in ctx.command.params if isinstance(p, click.Option)}
-    keys = [key for key in flags if key != "config"] + ["input", "output"]
-    for key in content:
-        if key not in keys:
-            close = difflib.get_close_matches(key, keys, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(keys))}."
-            raise UsageError(f"--config {file}: unknown key {key!r}; {hint}")
-    ctx.obj = {key: content.pop(key) for key in ("input", "output") if key in content}
-    ctx.obj["folder"] = file.parent
-    model = content.get("model")
-    if isinstance(model, str) and (model.startswith(".") or (file.parent / model).is_dir()):
-        content["model"] = str(file.parent / model)
-    for key, param in flags.items():
-        if param.type is click.INT and isinstance(content.get(key), float):  # click would cut it down to a whole one
-            raise UsageError(f"--config {file}: {key} = {content[key]}: give a whole number.")
-    ctx.default_map = {str(flags[key].name): value for key, value in content.items()}
-
-
-def _paths(ctx: click.Context, paths: tuple[str, ...]) -> tuple[tuple[str, ...], Path]:
-    """Tell INPUT and OUT: both from the command line, or both from the job file (relative to it)."""
-    if len(paths) > 1:
-        return paths[:-1], Path(paths[-1])
-    if paths:
-        raise UsageError("give INPUT and OUT, or neither and both in --config.")
-    job = ctx.obj or {}
-    inputs, output = job.get("input"), job.get("output")
-    if not isinstance(inputs, list) or not isinstance(output, str) or not all(isinstance(i, str) for i in inputs):
-        raise UsageError(
-            'INPUT and OUT are missing: embed-corpus run INPUT... OUT, or input = ["…"] and output = "…" in --config.'
-        )
-    folder: Path = job["folder"]
-
-    def beside(text: str) -> str:
-        return os.path.normpath(folder / Path(text).expanduser())
-
-    return tuple(map(beside, inputs)), Path(beside(output))
 
 
 def _end(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -85,7 +37,7 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
     type=click.Path(dir_okay=False, path_type=Path),
     is_eager=True,
     expose_value=False,
-    callback=_load_toml,
+    callback=load_job_file,
     help='Job file in TOML: the same keys as these flags, and input = [...], output = "...". Flags win.',
 )
 @click.option(
@@ -94,6 +46,23 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
     help="Folder of a sentence-transformers model, or its hub id.  [default: the MiniLM of the demo extra]",
 )
 @click.option("--revision", metavar="COMMIT", help="Branch, tag or commit of a hub model.")
+@click.option(
+    "--trust-remote-code",
+    is_flag=True,
+    help="Run Python code that the model brings; a hub model needs --revision with a commit's 40 hex digits.",
+)
+@click.option(
+    "--pooling",
+    type=click.Choice(POOLINGS),
+    help="For a model whose files do not say how a text's token states become its vector (normalised, then).",
+)
+@click.option("--prompt-name", metavar="NAME", help="The model's prompt to put before documents.  [default: document]")
+@click.option("--prompt", metavar="TEXT", help="Put this before every document (each chunk of it).")
+@click.option(
+    "--instruction",
+    metavar="TEXT",
+    help="Record this task for queries: `search` then puts `Instruct: TEXT`, a new line and `Query:` before them.",
+)
 @click.option(
     "--text-column",
     multiple=True,
@@ -285,7 +254,7 @@ def command(ctx: click.Context, /, paths: tuple[str, ...], *, quiet: bool, **opt
             signal.signal(number, _end)
     if quiet:
         logging.getLogger("embed_corpus").setLevel(logging.WARNING)
-    inputs, output = _paths(ctx, paths)
+    inputs, output = input_and_output(ctx, paths)
     report = run(JobConfig(input=inputs, output=output, **options), None if quiet else sys.stderr)
     if not quiet:
         click.echo("\n".join(report.lines()))

@@ -22,10 +22,11 @@ __all__ = ["command"]
     help="Chunks to embed again from their sources; 0: none.",
 )
 @click.option("--model", metavar="NAME", help="Where the job's model lies now, if it has moved.")
+@click.option("--trust-remote-code", is_flag=True, help="Run the model's own Python code, as `run` was allowed to.")
 @click.option(
     "--repair", is_flag=True, help="Move damaged parts to OUT/_embed/quarantine; the run's line again redoes them."
 )
-def command(out: Path, sample: int, model: str | None, *, repair: bool) -> None:
+def command(out: Path, sample: int, model: str | None, *, trust_remote_code: bool, repair: bool) -> None:
     """Check the result in OUT: counts add up, files are undamaged, vectors are finite and of unit
     length, and a random sample embedded again from its source gives the same vectors (the same
     bytes on the same hardware and versions, else a cosine of 0.999 at least).
@@ -45,7 +46,7 @@ def command(out: Path, sample: int, model: str | None, *, repair: bool) -> None:
         if reasons:
             raise Interrupted(f"{len(reasons)} parts are in {opened.layout.quarantine}: run the same line again.")
     failed = []
-    for check in verify(opened, sample, model):
+    for check in verify(opened, sample, model, remote_code=trust_remote_code):
         click.echo(f"{'ok' if check.ok else 'FAIL':<5} {check.name:<11} {check.detail}")
         if not check.ok:
             failed.append(check.name)

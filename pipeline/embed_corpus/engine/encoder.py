@@ -15,6 +15,7 @@ import torch
 from embed_corpus import __version__
 from embed_corpus.engine import ops
 from embed_corpus.engine.forward import Forward, make_forward
+from embed_corpus.engine.heads import Heads
 from embed_corpus.engine.load import DTYPES, load_model, position_offset
 from embed_corpus.engine.packed import Packed
 from embed_corpus.engine.padded import PADDED_WINDOW, PaddedLayers
@@ -113,11 +114,19 @@ class Encoder:
         self.model: Any = load_model(facts, DTYPES[precision], self.device) if model is None else model
         self._offset = position_offset(self.model)
         self.config: Any = self.model.config
-        self.causal = any(getattr(module, "is_causal", False) for module in self.model.modules())
+        # A decoder's configuration may make it see both ways (gte-Qwen2); its layers do not tell, then.
+        told = getattr(self.config, "is_causal", None)
+        self.causal = told is not False and any(getattr(module, "is_causal", False) for module in self.model.modules())
         self.n_parameters = sum(p.numel() for n, p in self.model.named_parameters() if "embed" not in n)
         self.forward: Forward = make_forward(
-            self.model, precision, self.device, self.longest, pooling=facts.pooling, compiled=compiled
+            self.model,
+            precision,
+            self.device,
+            self.longest,
+            pooling="" if facts.pooling == "cls" and facts.left_out else facts.pooling,  # not the first token, then
+            compiled=compiled,
         )
+        self._heads = Heads(facts, self.device)
         self.padded = False
         self._streams = Streams(self.device) if self.device.type == "cuda" else None
         self._wide: Encoder | None = None
@@ -132,9 +141,7 @@ class Encoder:
         if self.precision == "fp8":
             raise ModelError("fp8 needs the packed path, which this model cannot take: use --precision auto.")
         self.padded = True
-        self.forward = PaddedLayers(
-            self.model, self.longest, self.token_budget, lambda hidden, edges: pool(hidden, edges, self.facts.pooling)
-        )
+        self.forward = PaddedLayers(self.model, self.longest, self.token_budget, self._pooled)
 
     def release(self) -> None:
         """Let go of what only the self-test needed, and forget the time it took."""
@@ -212,14 +219,18 @@ class Encoder:
     def _vectors(self, packed: Packed, forward: Forward) -> torch.Tensor:
         states = forward(packed)
         if forward.pools:
-            return self._unit(states[: packed.n_texts].float())
+            return self._finished(states[: packed.n_texts].float())
         return self.pool(states, packed.edges[: packed.n_texts + 1])
 
     def pool(self, hidden: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
         """Turn packed token states [T, H] into vectors, float32[N, dim]."""
-        return self._unit(pool(hidden, edges, self.facts.pooling))
+        return self._finished(self._pooled(hidden, edges))
 
-    def _unit(self, vectors: torch.Tensor) -> torch.Tensor:
+    def _pooled(self, hidden: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
+        return pool(hidden, edges, self.facts.pooling, self.facts.left_out)
+
+    def _finished(self, vectors: torch.Tensor) -> torch.Tensor:
+        vectors = self._heads(vectors)
         vectors = vectors[:, : self.facts.dim].contiguous()  # fewer than the model's own with --dim
         return ops.unit_rows(vectors) if self.facts.normalize else vectors
 

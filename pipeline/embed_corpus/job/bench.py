@@ -15,7 +15,8 @@ import numpy as np
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine.cache import keep_kernels
-from embed_corpus.engine.facts import ModelFacts, model_folder, read_facts
+from embed_corpus.engine.facts import ModelFacts, read_facts
+from embed_corpus.engine.folder import model_folder
 from embed_corpus.feed.packing import Packer, pack_all
 from embed_corpus.job.config import JobConfig
 from embed_corpus.job.devices import resolve_devices, resolve_precision
@@ -132,6 +133,8 @@ def prepare_bench(
     devices: str,
     precision: Any,
     batch_tokens: int | None,
+    pooling: str | None = None,
+    trust_remote_code: bool = False,
     compile: bool,  # noqa: A002  # the option's name
     tokens: int | None,
 ) -> tuple[Encoder, Ids, list[str]]:
@@ -145,7 +148,8 @@ def prepare_bench(
     from embed_corpus.engine.ready import check_fp8, get_ready
 
     device = resolve_devices(devices)[0]
-    facts = read_facts(model_folder(model, revision))
+    folder = model_folder(model, revision, code=trust_remote_code)
+    facts = read_facts(folder, pooling, remote_code=trust_remote_code)
     longest = resolve_chunk_tokens(chunk_tokens, facts)
     encoder = Encoder(facts, device, resolve_precision(precision, device, facts.family), longest, compiled=compile)
     tokens = tokens or (20_000 if device == "cpu" else 2_000_000)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from embed_corpus.data import SHOWN_BYTES
+from embed_corpus.engine.facts import POOLINGS
 from embed_corpus.errors import UsageError
 from embed_corpus.sink.parts import RESERVED
 from embed_corpus.source.inspect import Columns
@@ -28,6 +29,27 @@ OnDuplicate = Literal["report", "error", "ignore"]
 _LONGEST_GRACE = 86400
 """Seconds; more is a slip."""
 
+_LEAST = {
+    "chunk_tokens": 1,
+    "chunk_overlap": 0,
+    "limit": 1,
+    "batch_tokens": 1,
+    "loader_workers": 0,
+    "reject_bytes": 0,
+    "max_bad_files": 0,
+    "dim": 1,
+}
+_CHOICES: dict[str, tuple[str | None, ...]] = {
+    "chunk_by": get_args(ChunkBy),
+    "long": get_args(Long),
+    "precision": get_args(Precision),
+    "pooling": (None, *POOLINGS),
+    "vector_type": get_args(VectorType),
+    "doc_vectors": get_args(DocVectors),
+    "index": get_args(Index),
+    "on_duplicate": get_args(OnDuplicate),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class JobConfig:
@@ -41,6 +63,11 @@ class JobConfig:
     output: Path
     model: str | None = None
     revision: str | None = None
+    trust_remote_code: bool = False
+    pooling: str | None = None
+    prompt_name: str | None = None
+    prompt: str | None = None
+    instruction: str | None = None
     text_column: tuple[str, ...] = ("text",)
     id_column: str | None = None
     keep: tuple[str, ...] = ()
@@ -87,37 +114,21 @@ class JobConfig:
             raise UsageError("no INPUT: name files, folders or globs to read.")
         if not self.text_column:
             raise UsageError("no text column: name at least one with --text-column.")
-        for name, minimum in (
-            ("chunk_tokens", 1),
-            ("chunk_overlap", 0),
-            ("limit", 1),
-            ("batch_tokens", 1),
-            ("loader_workers", 0),
-            ("reject_bytes", 0),
-            ("max_bad_files", 0),
-            ("dim", 1),
-        ):
+        for name, minimum in _LEAST.items():
             value = getattr(self, name)
             if value is not None and value < minimum:
                 raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least {minimum}.")
         if not 0 <= self.grace <= _LONGEST_GRACE:
             raise UsageError(f"--grace {self.grace}: give seconds, 0 to {_LONGEST_GRACE:,}.")
-        choices_of = {
-            "chunk_by": ChunkBy,
-            "long": Long,
-            "precision": Precision,
-            "vector_type": VectorType,
-            "doc_vectors": DocVectors,
-            "index": Index,
-            "on_duplicate": OnDuplicate,
-        }
-        for name, kind in choices_of.items():
-            if getattr(self, name) not in get_args(kind):
-                choices = ", ".join(get_args(kind))
-                raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)!r}: choose one of {choices}.")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                told = ", ".join(filter(None, choices))
+                raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)!r}: choose one of {told}.")
         if taken := [name for name in self.keep if name in RESERVED]:
             hint = " Use --keep-text for the text of each chunk." if "text" in taken else ""
             raise UsageError(f"--keep {taken[0]}: a part has a column of that name of its own.{hint}")
+        if self.prompt_name is not None and self.prompt is not None:
+            raise UsageError("--prompt-name and --prompt contradict each other: give one.")
         if self.force_fp8 and self.precision != "fp8":
             raise UsageError("--force-fp8 has no meaning without --precision fp8: add that, or drop it.")
         if self.force_dim and self.dim is None:

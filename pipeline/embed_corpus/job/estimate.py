@@ -24,7 +24,8 @@ from embed_corpus.data import Block, Chunks, Rows
 from embed_corpus.feed.packing import CPU_BUDGET, Packer
 from embed_corpus.job.devices import device_kind, resolve_devices, resolve_precision
 from embed_corpus.job.fingerprint import weight_files
-from embed_corpus.job.prepare import resolve_chunk_tokens, resolve_facts, warn_of_bad
+from embed_corpus.job.model import model_of
+from embed_corpus.job.prepare import resolve_chunk_tokens, warn_of_bad
 from embed_corpus.job.rates import known_rate, predicted_seconds
 from embed_corpus.job.totals import fitted_totals, length_bins, measured_total
 from embed_corpus.report.plan import Estimate, PlanReport, Speed
@@ -151,7 +152,7 @@ def estimate(config: JobConfig, sample: int | None = None, seed: int = 0) -> Pla
 def _survey(config: JobConfig) -> _Survey:
     """Settle model, devices and input as a run does, and check them."""
     devices = resolve_devices(config.devices)
-    facts = resolve_facts(config)
+    facts = model_of(config)
     chunk_tokens = resolve_chunk_tokens(config.chunk_tokens, facts)
     precision = resolve_precision(config.precision, devices[0], facts.family)
     found, left_out = discover(config.input, config.output)

@@ -7,7 +7,9 @@ import json
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from embed_corpus.chunk.rules import file_rules
 from embed_corpus.engine.cache import cache_folder, keep
+from embed_corpus.engine.folder import read_json
 from embed_corpus.errors import ModelError
 from embed_corpus.sink.parts import SCHEMA_VERSION
 
@@ -39,11 +41,17 @@ def weight_files(facts: ModelFacts) -> list[Path]:
         pickles = sorted(facts.folder.glob("*.bin"))
         why = f" ({pickles[0].name} is a pickle, which is never loaded)" if pickles else ""
         raise ModelError(f"model folder {facts.folder} holds no *.safetensors{why}: save the model as safetensors.")
+    listed = read_json(facts.folder, "model.safetensors.index.json", default={}).get("weight_map", {}).values()
+    if gone := sorted(set(map(str, listed)) - {file.name for file in weights}):
+        raise ModelError(f"model folder {facts.folder} lacks {gone[0]}, one of {len(set(listed))} files of weights.")
     if not (facts.folder / "tokenizer.json").exists():
         raise ModelError(
             f"model folder {facts.folder} lacks tokenizer.json: save its tokenizer as a fast one "
             "(AutoTokenizer.from_pretrained(…).save_pretrained(…))."
         )
+    for dense in facts.dense:
+        if not (dense.folder / "model.safetensors").exists():
+            raise ModelError(f"{dense.folder} lacks model.safetensors, the Dense module's weights.")
     return weights
 
 
@@ -62,7 +70,21 @@ def space_fields(facts: ModelFacts) -> dict[str, Any]:
         "pooling": facts.pooling,
         "dim": facts.dim,
         "normalize": facts.normalize,
+        **_what_few_have(facts),
     }
+
+
+def _what_few_have(facts: ModelFacts) -> dict[str, Any]:
+    """Return the fields that only some models have."""
+    fields: dict[str, Any] = {}
+    if facts.dense:
+        files = [dense.folder / name for dense in facts.dense for name in ("config.json", "model.safetensors")]
+        fields["dense"] = {file.relative_to(facts.folder).as_posix(): _file_hash(file) for file in files}
+    if rules := file_rules(facts.folder):
+        fields["tokenizer_rules"] = rules
+    if facts.left_out:
+        fields["left_out"] = facts.left_out
+    return fields
 
 
 def job_fields(

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Counts
-from embed_corpus.engine.facts import ModelFacts, model_folder, read_facts
-from embed_corpus.engine.matryoshka import resolve_dim
 from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.index.build import check_indexable
 from embed_corpus.job.devices import resolve_devices, resolve_precision
 from embed_corpus.job.fingerprint import differences, digest, job_fields, space_fields
+from embed_corpus.job.model import model_of
 from embed_corpus.job.reuse import Earlier
 from embed_corpus.sink.aside import set_aside, set_distrusted_aside
 from embed_corpus.sink.commit import publish_json, replace_json, sweep
@@ -34,10 +33,11 @@ from embed_corpus.source.plan import Plan, inspect_good, kept_types, make_plan
 
 if TYPE_CHECKING:
     from embed_corpus.data import Shard
+    from embed_corpus.engine.facts import ModelFacts
     from embed_corpus.job.config import JobConfig
     from embed_corpus.source.inspect import Source
 
-__all__ = ["Job", "prepare", "resolve_chunk_tokens", "resolve_facts", "warn_of_bad"]
+__all__ = ["Job", "prepare", "resolve_chunk_tokens", "warn_of_bad"]
 
 log = logging.getLogger("embed_corpus")
 
@@ -74,7 +74,7 @@ def prepare(config: JobConfig) -> Job:
         UsageError, ModelError, DataError, OutputError: saying what is wrong and what to do.
     """
     devices = resolve_devices(config.devices)
-    facts = resolve_facts(config)
+    facts = model_of(config)
     if config.index != "none":
         check_indexable(facts.similarity)
     chunk_tokens = resolve_chunk_tokens(config.chunk_tokens, facts)
@@ -141,19 +141,6 @@ def warn_of_bad(bad: dict[str, str]) -> None:
     """Name each file that is left out because it cannot be read."""
     for reason in bad.values():
         log.warning("left out (--max-bad-files): %s", reason)
-
-
-def resolve_facts(config: JobConfig) -> ModelFacts:
-    """Read what the job's model says of itself, its vectors cut as asked for.
-
-    Raises:
-        ModelError: it cannot be read. UsageError: its vectors cannot be cut, or not be stored, like that.
-    """
-    facts = read_facts(model_folder(config.model, config.revision))
-    facts = resolve_dim(facts, config.dim, forced=config.force_dim)
-    if config.vector_type == "ubinary" and facts.dim % 8:
-        raise UsageError(f"--vector-type ubinary: {facts.dim} dimensions do not fill bytes: add --dim N, N % 8 == 0.")
-    return facts
 
 
 def resolve_chunk_tokens(asked: int | None, facts: ModelFacts) -> int:
@@ -262,6 +249,7 @@ def _note_run(
         "input": [os.path.abspath(os.path.expanduser(text)) for text in config.input],  # noqa: PTH100, PTH111  # globs too
         "model": str(facts.folder) if local else config.model,
         "revision": config.revision,
+        "pooling": config.pooling,
         "query_prompt": facts.query_prompt,
         "devices": devices,
         "bad_files": bad,

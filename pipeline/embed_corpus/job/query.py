@@ -9,6 +9,7 @@ import numpy as np
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.errors import UsageError
+from embed_corpus.job.model import Prompts, with_query_prompt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,17 +23,24 @@ if TYPE_CHECKING:
 __all__ = ["embed_queries", "encode_chunks"]
 
 
-def embed_queries(opened: Opened, queries: Sequence[str], model: str | None = None) -> NDArray[np.float32]:
-    """Embed queries with the query prompt of the job's model, on the CPU; float32[n, dim].
+def embed_queries(
+    opened: Opened,
+    queries: Sequence[str],
+    model: str | None = None,
+    prompts: Prompts | None = None,
+    *,
+    remote_code: bool = False,
+) -> NDArray[np.float32]:
+    """Embed queries with the query prompt that the run recorded, or the one chosen, on the CPU; float32[n, dim].
 
     Raises:
-        UsageError: a query is longer than the model takes. ModelError: the model is gone.
+        UsageError: a query is longer than the model takes, or there is no such prompt. ModelError: the model is gone.
     """
     from embed_corpus.engine.encoder import Encoder
     from embed_corpus.engine.ready import get_ready
 
-    facts = opened.facts(model)
-    chunker = Chunker(WordTokenizer(facts.folder), facts.max_tokens, prompt=facts.query_prompt)
+    facts = with_query_prompt(opened.facts(model, remote_code=remote_code), prompts or Prompts())
+    chunker = Chunker(WordTokenizer(facts.folder), facts.max_tokens, prompt=facts.document_prompt)
     chunks = chunker(queries)
     if chunks.doc.tolist() != list(range(len(queries))):
         raise UsageError(f"a query gives no token, or more than the {facts.max_tokens} that the model takes.")

@@ -6,10 +6,12 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from embed_corpus.engine.facts import ModelFacts, model_folder, read_facts
+from embed_corpus.engine.facts import ModelFacts, read_facts
+from embed_corpus.engine.folder import model_folder
 from embed_corpus.engine.matryoshka import at_dim
 from embed_corpus.errors import DataError, UsageError
 from embed_corpus.job.fingerprint import differences, space_fields
+from embed_corpus.job.model import with_document_prompt
 from embed_corpus.sink.layout import Layout
 from embed_corpus.source.discover import discover
 from embed_corpus.source.inspect import Columns
@@ -38,14 +40,19 @@ class Opened:
         keep = tuple(self.fields["keep"])
         return Columns(tuple(self.fields["text_column"]), self.fields["id_column"], keep)
 
-    def facts(self, model: str | None = None) -> ModelFacts:
-        """Return the facts of the job's model, or of `model` if it is the same one elsewhere.
+    def facts(self, model: str | None = None, *, remote_code: bool = False) -> ModelFacts:
+        """Return the facts of the job's model, or of `model` if it is the same one elsewhere, with the job's prompts.
+
+        OUT is data: that the model's own code may be run (`remote_code`) has to be said anew.
 
         Raises:
             ModelError: the model is gone. UsageError: it is another one.
         """
-        folder = model_folder(model or self.noted["model"], self.noted["revision"])
-        facts = at_dim(read_facts(folder), self.fields["space"]["dim"])
+        folder = model_folder(model or self.noted["model"], self.noted["revision"], code=remote_code)
+        facts = read_facts(folder, self.noted.get("pooling"), remote_code=remote_code)
+        facts = at_dim(facts, self.fields["space"]["dim"])
+        facts = with_document_prompt(facts, self.fields["space"]["prompt"])
+        facts = replace(facts, query_prompt=self.noted["query_prompt"])
         if changed := list(differences(space_fields(facts), self.fields["space"])):
             raise UsageError(
                 f"the model in {folder} is not the one that made these vectors; what differs:\n  "

@@ -58,7 +58,7 @@ class Check:
     detail: str
 
 
-def verify(opened: Opened, sample: int, model: str | None = None) -> Iterator[Check]:
+def verify(opened: Opened, sample: int, model: str | None = None, *, remote_code: bool = False) -> Iterator[Check]:
     """Check an OUT and yield one `Check` after the other; `sample` chunks are embedded again.
 
     Raises:
@@ -75,7 +75,7 @@ def verify(opened: Opened, sample: int, model: str | None = None) -> Iterator[Ch
     if read_manifest(opened.layout) is not None:
         yield _guarded("index", lambda: _index(opened, snapshot))
     if sample and snapshot.counts.chunks:
-        facts = opened.facts(model)
+        facts = opened.facts(model, remote_code=remote_code)
         yield _guarded("sample", lambda: _Sample(opened, snapshot, sample).check(facts))
 
 

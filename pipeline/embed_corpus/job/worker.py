@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import math
 import multiprocessing
 import os
 import select
@@ -12,46 +10,35 @@ import sys
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing import util
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, NoReturn
 
-from embed_corpus.chunk.tokenizer import SLOW
+from embed_corpus.chunk.rules import differs_from_transformers
+from embed_corpus.chunk.tokenizer import SLOW, WordTokenizer
 from embed_corpus.engine.cache import keep_kernels
 from embed_corpus.engine.utilization import Utilization
-from embed_corpus.errors import DataError, EmbedCorpusError, OutputError
+from embed_corpus.errors import EmbedCorpusError, OutputError
+from embed_corpus.job.beginning import Beginning, feed, first_chunks, loader_for
 from embed_corpus.job.fingerprint import digest
-from embed_corpus.job.loader import Loader, one_thread
+from embed_corpus.job.loader import one_thread
 from embed_corpus.job.messages import Alive, Broken, Ended, Next, Ready, Unwell
 from embed_corpus.job.ranges import settle_ranges
 from embed_corpus.job.reuse import Reuse
 from embed_corpus.job.signals import ignore
 from embed_corpus.report.stats import WorkerStats
-from embed_corpus.source.read import read_shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from embed_corpus.chunk.windows import Chunker
     from embed_corpus.data import Shard
-    from embed_corpus.engine.calibrate import Calibration
-    from embed_corpus.job.loader import Chunking
     from embed_corpus.job.messages import WorkerSpec
     from embed_corpus.job.pipeline import Stages
 
 __all__ = ["work"]
 
-_SAMPLE = 512
-"""Chunks, about, on which fp8 and the speed of the tokenizer are judged."""
-_PROOF = 1000
-"""Documents on which a fast tokenizer is proven."""
-_BEGINNING = 16 << 10
-"""Characters of a document that serve for that."""
 _BEAT = 30.0
 """Seconds between signs of life."""
 _leaving = Lock()
@@ -155,18 +142,19 @@ def _embed(parent: _Parent, spec: WorkerSpec) -> None:
     ahead = spec.loader_workers if spec.loader_workers is not None else cuda
     if ahead:
         one_thread()
-    beside = ThreadPoolExecutor(1).submit(_feed, spec) if ahead else None  # while the model is loaded
+    beside = ThreadPoolExecutor(1).submit(feed, spec) if ahead else None  # while the model is loaded
     torch.set_num_threads(min(len(spec.cores), 4) if cuda else len(spec.cores))
     encoder = Encoder(spec.facts, spec.device, spec.precision, spec.chunking.chunk_tokens, compiled=spec.compiled)
-    sample, loader = beside.result() if beside else (_Sample([], 0.0, replace(spec.chunking, fast=False), SLOW), None)
+    sample, loader = beside.result() if beside else (Beginning([], 0.0, replace(spec.chunking, fast=False), SLOW), None)
     try:
         notes = get_ready(encoder, spec.token_budget)  # not beside other work if it is to time the device
         if spec.precision == "fp8":
-            notes.append(check_fp8(encoder, sample.chunks or _first_chunks(spec), forced=spec.force_fp8))
+            notes.append(check_fp8(encoder, sample.chunks or first_chunks(spec), forced=spec.force_fp8))
         form = settle_ranges(spec, encoder, lambda: parent.send(Alive()))
+        notes += _tokenizer_notes(spec)
         encoder.release()
         parent.send(Ready(numerics(encoder), encoder.token_budget, tuple(notes)))
-        loader = loader or _loader(spec, sample, encoder.calibration)
+        loader = loader or loader_for(spec, sample, encoder.calibration)
         made_by = digest(numerics(encoder))
         stages = Stages(loader, encoder, form, spec.layout, made_by, Reuse(spec.earlier, made_by))
         if loader.workers:
@@ -181,6 +169,15 @@ def _embed(parent: _Parent, spec: WorkerSpec) -> None:
             loader.close()
 
 
+def _tokenizer_notes(spec: WorkerSpec) -> list[str]:
+    """Compare the tokenizer with transformers' own class; a result that has parts was told at its first run."""
+    if spec.layout.parts():
+        return []  # it takes 4 s with Qwen's
+    tokenizer = WordTokenizer(spec.facts.folder)
+    differs = differs_from_transformers(tokenizer.whole, spec.facts.folder)
+    return [f"vectors may differ from sentence-transformers': {differs}"] if differs else []
+
+
 def _beat(parent: _Parent, stages: Stages) -> None:
     """Tell the parent now and then that there is progress; a worker that hangs falls silent."""
     last = -1
@@ -190,81 +187,6 @@ def _beat(parent: _Parent, stages: Stages) -> None:
             last = stages.n_batches
             with contextlib.suppress(OSError):
                 parent.send(Alive())
-
-
-@dataclass(frozen=True)
-class _Sample:
-    """What the beginning of the input told: the ids of some chunks, how fast one process makes them, and how."""
-
-    chunks: list[NDArray[np.int32]]
-    rate: float
-    chunking: Chunking
-    lane: str
-
-
-def _feed(spec: WorkerSpec) -> tuple[_Sample, Loader | None]:
-    """Judge the beginning of the input, and start the loader processes if it is known how many the device wants.
-
-    They start on a fast tokenizer that is proven meanwhile; they get no text before it is.
-    """
-    from embed_corpus.engine.calibrate import recalled
-
-    texts = list(itertools.islice(_beginnings(spec), _PROOF))
-    chunker = spec.chunking.chunker()
-    sample = _sampled(spec, chunker, texts)
-    device = None
-    known = spec.loader_workers is not None or spec.token_budget is not None
-    if not known:
-        device = recalled(spec.facts, spec.device, spec.precision, spec.chunking.chunk_tokens)
-        known = device is not None
-    loader = _loader(spec, sample, device) if known else None
-    if chunker.tokenizer.prove(texts) == sample.lane:
-        return sample, loader
-    if loader is not None:
-        loader.close()
-    sample = _sampled(spec, chunker, texts)
-    return sample, _loader(spec, sample, device) if known else None
-
-
-def _sampled(spec: WorkerSpec, chunker: Chunker, texts: list[str]) -> _Sample:
-    """Time the tokenizer on the first documents."""
-    begin = time.perf_counter()
-    chunks = chunker(texts[:_SAMPLE])
-    rate = int(chunks.n_tokens.sum()) / (time.perf_counter() - begin)
-    lane = chunker.tokenizer.lane
-    return _Sample(chunks.ids()[:_SAMPLE], rate, replace(spec.chunking, fast=lane != SLOW), lane)
-
-
-def _first_chunks(spec: WorkerSpec) -> list[NDArray[np.int32]]:
-    return _sampled(spec, spec.chunking.chunker(), list(itertools.islice(_beginnings(spec), _PROOF))).chunks
-
-
-def _beginnings(spec: WorkerSpec) -> Iterator[str]:
-    """Yield the beginnings of the first documents; those of huge ones are enough, and few of them."""
-    size = 0
-    for shard in spec.samples:
-        with contextlib.suppress(DataError):  # the run itself will say so
-            for rows in read_shard(shard, spec.columns, spec.form.keep_types):
-                for text in rows.table["text"].to_pylist():
-                    yield text[:_BEGINNING]
-                    size += len(text)
-                    if size > _PROOF * _BEGINNING:
-                        return
-
-
-def _loader(spec: WorkerSpec, sample: _Sample, device: Calibration | None) -> Loader:
-    """Start as many processes that chunk as are asked for, else what the device eats and half as much again.
-
-    A CPU gets none, as its threads would have to share the cores with them; a GPU leaves two cores to the
-    threads that launch and write, and gets all others if its speed is unknown.
-    """
-    most = max(1, len(spec.cores) - 2)
-    n = spec.loader_workers
-    if n is None:
-        n = 0 if spec.device == "cpu" else most
-        if device is not None and device.rate and sample.rate:
-            n = min(most, math.ceil(1.5 * device.rate / sample.rate))
-    return Loader(sample.chunking, spec.columns, spec.form.keep_types, n)
 
 
 def _stats(spec: WorkerSpec, stages: Stages, lane: str, utilization: float | None) -> WorkerStats:

@@ -1,4 +1,4 @@
-"""Row-wise kernels between matrix products: activations, fp8, means; `norms.py` holds the norms.
+"""Row-wise kernels between matrix products: activations, fp8, pooling; `norms.py` holds the norms.
 
 One program works on one row (or a few) with fixed block sizes, so a row's bits depend on that
 row alone. Those that feed an fp8 product also write the row's scale: max |x| / 448, the largest
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Rows = Tensor | tuple[Tensor, Tensor]
 
-__all__ = ["gelu", "mean_rows", "quantise", "rows_like", "silu_mul", "store_row", "warps"]
+__all__ = ["gelu", "pool_rows", "quantise", "rows_like", "silu_mul", "store_row", "warps"]
 
 
 def warps(n_columns: int) -> int:
@@ -107,25 +107,47 @@ def _gelu(x, n, BLOCK: tl.constexpr):
     tl.store(x + at, y.to(h.dtype), mask=at < n)
 
 
-def mean_rows(x: Tensor, edges: Tensor) -> Tensor:
-    """Average the rows of each text; fp32 [N, H] for [T, H] and int32 [N + 1]; 0 for an empty text."""
+def pool_rows(x: Tensor, edges: Tensor, mode: str, left_out: int = 0) -> Tensor:
+    """Join the rows of each text but the first `left_out`; fp32 [N, H] for [T, H] and int32 [N + 1].
+
+    `mode` is "mean" (0 where nothing is left), "max" or "weightedmean" (weights 1, 2, … from the text's begin).
+    """
     n_texts, n_columns = edges.shape[0] - 1, x.shape[1]
     out = torch.empty((n_texts, n_columns), dtype=torch.float32, device=x.device)
-    _mean_rows[(n_texts, triton.cdiv(n_columns, 128))](x, edges, out, n_columns, ROWS=32, COLUMNS=128, num_warps=4)
+    _pool_rows[(n_texts, triton.cdiv(n_columns, 128))](
+        x, edges, out, n_columns, left_out,
+        WEIGHTED=mode == "weightedmean", MAX=mode == "max", ROWS=32, COLUMNS=128, num_warps=4,
+    )  # fmt: skip
     return out
 
 
 @triton.jit
-def _mean_rows(x, edges, out, n_columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def _pool_rows(
+    x, edges, out, n_columns, left_out,
+    WEIGHTED: tl.constexpr, MAX: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
     text = tl.program_id(0)
     begin = tl.load(edges + text).to(tl.int64)
     length = (tl.load(edges + text + 1) - begin).to(tl.int32)
     row = tl.arange(0, ROWS)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    total = tl.zeros([ROWS, COLUMNS], tl.float32)
-    for j in range(0, length, ROWS):
+    total = tl.full([ROWS, COLUMNS], float("-inf") if MAX else 0.0, tl.float32)
+    weights = tl.zeros([ROWS, COLUMNS], tl.float32)
+    for j in range(left_out, length, ROWS):
         there = (j + row[:, None] < length) & (column[None, :] < n_columns)
         at = (begin + j + row)[:, None] * n_columns + column[None, :]
-        total += tl.load(x + at, mask=there, other=0.0).to(tl.float32)
-    mean = tl.sum(total, 0) / tl.maximum(length, 1)
-    tl.store(out + text.to(tl.int64) * n_columns + column, mean, mask=column < n_columns)
+        if MAX:
+            total = tl.maximum(total, tl.load(x + at, mask=there, other=float("-inf")).to(tl.float32))
+        elif WEIGHTED:
+            weight = tl.where(there, (j + row[:, None] + 1).to(tl.float32), 0.0)
+            total += tl.load(x + at, mask=there, other=0.0).to(tl.float32) * weight
+            weights += weight
+        else:
+            total += tl.load(x + at, mask=there, other=0.0).to(tl.float32)
+    if MAX:
+        y = tl.max(total, 0)
+    elif WEIGHTED:
+        y = tl.sum(total, 0) / tl.sum(weights, 0)
+    else:
+        y = tl.sum(total, 0) / tl.maximum(length - left_out, 1)
+    tl.store(out + text.to(tl.int64) * n_columns + column, y, mask=column < n_columns)

@@ -1,0 +1,109 @@
+"""What is said beside tokenizer.json about how a model's texts are tokenised."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from tokenizers import Tokenizer, normalizers
+
+from embed_corpus.engine.folder import read_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+__all__ = ["apply_rules", "differs_from_transformers", "file_rules", "inner_tokenizer", "spec_of"]
+
+_BERTS = ("Bert", "DistilBert", "Electra", "MPNet", "Funnel", "MobileBert", "RetriBert", "ConvBert", "LayoutLM")
+"""Families whose tokenizer class takes its normaliser from tokenizer_config.json, not from tokenizer.json."""
+
+
+def apply_rules(tokenizer: Tokenizer, folder: Path) -> bool:
+    """Make a tokenizer's normaliser the one that transformers and sentence-transformers give it.
+
+    Returns:
+        Whether it is another one than tokenizer.json's.
+
+    Raises:
+        ModelError: a configuration file is broken.
+    """
+    before = spec_of(tokenizer.normalizer)
+    config = read_json(folder, "tokenizer_config.json", default={})
+    cls = str(config.get("tokenizer_class") or "").removesuffix("Fast").removesuffix("Tokenizer")
+    if cls in _BERTS and (before or {}).get("type") == "BertNormalizer":
+        tokenizer.normalizer = normalizers.BertNormalizer(
+            clean_text=True,
+            handle_chinese_chars=config.get("tokenize_chinese_chars", True),
+            strip_accents=config.get("strip_accents"),
+            lowercase=config.get("do_lower_case", True),
+        )
+    if read_json(folder, "sentence_bert_config.json", default={}).get("do_lower_case"):
+        _lower_case(tokenizer)
+    return bool(spec_of(tokenizer.normalizer) != before)
+
+
+def file_rules(folder: Path) -> dict[str, Any]:
+    """Return what decides about tokens beside tokenizer.json, as the files say it.
+
+    Raises:
+        ModelError: a configuration file is broken.
+    """
+    config = read_json(folder, "tokenizer_config.json", default={})
+    names = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
+    rules = {name: config[name] for name in names if name in config}
+    if read_json(folder, "sentence_bert_config.json", default={}).get("do_lower_case"):
+        rules["lower_case_first"] = True
+    return rules
+
+
+def _lower_case(tokenizer: Tokenizer) -> None:
+    now = spec_of(tokenizer.normalizer)
+    steps = (now or {}).get("normalizers", [now] if now else [])
+    if any(step["type"] == "Lowercase" or step.get("lowercase") for step in steps):
+        return
+    rest = [tokenizer.normalizer] if tokenizer.normalizer is not None else []
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
+
+
+def inner_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
+    """Return the tokenizer for a piece of a text that is not its beginning.
+
+    It is another one where the normaliser puts a space before every text, also one that begins with a space.
+    """
+    steps = (spec_of(tokenizer.normalizer) or {}).get("normalizers", [])
+    if not any(step["type"] == "Prepend" for step in steps):
+        return tokenizer
+    inner = Tokenizer.from_str(tokenizer.to_str())
+    kept = zip(tokenizer.normalizer, steps, strict=True)
+    inner.normalizer = normalizers.Sequence([part for part, step in kept if step["type"] != "Prepend"])
+    return inner
+
+
+_PROBES = (
+    "The Boundary layer's 3.14159 (42), über İstanbul.",
+    " begins with a space,\n\nand  holds\ttwo lines",
+    "ветер дует 风从海上吹来 새 책은 नदी לקרוא ½ ﬁ e\u0301 😀",
+)
+
+
+def differs_from_transformers(ids_of: Callable[[str], list[int]], folder: Path) -> str:
+    """Say if the model's own class in transformers, which goes by more files than tokenizer.json, gives other ids.
+
+    `ids_of` gives ours, special tokens included. Empty too where transformers has no tokenizer for the folder.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        theirs = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        differ = [text for text in _PROBES if theirs.encode(text) != ids_of(text)]
+    except Exception:  # noqa: BLE001  # whatever it lacks, it is no judge then
+        return ""
+    name = type(theirs).__name__
+    return f"transformers' {name} makes other tokens than tokenizer.json, e.g. of {differ[0]!r}" if differ else ""
+
+
+def spec_of(part: Any) -> dict[str, Any] | None:
+    """Return what tokenizer.json says of one of a tokenizer's parts, without writing its vocabulary out."""
+    spec: dict[str, Any] | None = None if part is None else json.loads(part.__getstate__())
+    return spec
