@@ -10,10 +10,17 @@ import numpy as np
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+import torch
+from numpy.typing import NDArray
 
 from embed_corpus import JobConfig, RunReport, run
+from embed_corpus.chunk.tokenizer import WordTokenizer
+from embed_corpus.chunk.windows import Chunker
+from embed_corpus.engine.encoder import Encoder
+from embed_corpus.engine.facts import read_facts
+from embed_corpus.engine.matryoshka import at_dim
 from embed_corpus.index.search import search
-from embed_corpus.job.query import embed_queries
+from embed_corpus.job.query import embed_queries, encode_chunks
 from embed_corpus.job.reopen import open_output
 from embed_corpus.job.verify import verify
 from embed_corpus.sink.layout import Layout
@@ -48,16 +55,28 @@ def embedded(corpus: Path, out: Path, model: Path, kind: str, devices: str = "cp
 
 
 @pytest.fixture(scope="module")
-def exact(corpus: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The result in float32."""
-    out = tmp_path_factory.mktemp("exact") / "out"
-    assert embedded(corpus, out, tiny_model, "float32").loss is None
-    return out
+def floats(corpus: Path, tiny_model: Path) -> NDArray[np.float32]:
+    """The vectors as they are before they are stored, made in this process."""
+    texts = [
+        text for file in sorted(corpus.iterdir()) for text in pq.read_table(file)["text"].to_pylist() if text.strip()
+    ]
+    encoder = Encoder(at_dim(read_facts(tiny_model), DIM), "cpu", "fp32")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # more only wait for each other on so small a model
+    vectors = encode_chunks(encoder, Chunker(WordTokenizer(tiny_model), 64)(texts))
+    torch.set_num_threads(threads)
+    return vectors
 
 
 @pytest.mark.parametrize(("kind", "least_kept", "least_found"), [("int8", 0.9, 8), ("ubinary", 0.0, 0)])
 def test_a_run_of_each_type(
-    corpus: Path, tiny_model: Path, tmp_path: Path, exact: Path, kind: str, least_kept: float, least_found: int
+    corpus: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    floats: NDArray[np.float32],
+    kind: str,
+    least_kept: float,
+    least_found: int,
 ) -> None:
     """Parts hold the codes of float32's vectors and pass every check; the index answers; the loss is told."""
     out = tmp_path / "out"
@@ -75,12 +94,13 @@ def test_a_run_of_each_type(
     assert all(check.ok for check in checks.values()), checks
     assert "12 to the same bytes" in checks["sample"].detail
     codec = codec_of(pq.read_schema(out / "data" / Layout(out).parts()[0]))
-    floats = vectors_of(ds.dataset(exact / "data").to_table()["embedding"])
-    np.testing.assert_array_equal(vectors_of(table["embedding"]), codec.encode(floats))
+    assert (vectors_of(table["embedding"]) != codec.encode(floats)).mean() < 1e-3  # threads may move a last bit
     query = embed_queries(opened, ["heat transfer in hypersonic flow"])
     assert query.shape == (1, DIM)
-    found = {hit.doc_id for hit in search(opened.layout, query, 10)[0]}
-    assert len(found & {hit.doc_id for hit in search(Layout(exact), query, 10)[0]}) >= least_found
+    found = [(hit.doc_id, hit.chunk_index) for hit in search(opened.layout, query, 10)[0]]
+    best = table.take(np.argsort(-(floats @ query[0]), kind="stable")[:10])
+    expected = set(zip(best["doc_id"].to_pylist(), best["chunk_index"].to_pylist(), strict=True))
+    assert len(expected & set(found)) >= least_found
     (own,) = search(opened.layout, floats[5:6], 300)
     assert (own[0].doc_id, own[0].score) == (table["doc_id"][5].as_py(), pytest.approx(1, abs=0.01)) or kind != "int8"
     assert [hit.score for hit in own] == sorted((hit.score for hit in own), reverse=True)
