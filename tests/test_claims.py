@@ -118,7 +118,7 @@ def test_a_killed_run_is_not_waited_for(corpus: Path, tiny_model: Path, tmp_path
 
 def test_a_claim_is_held_by_one(tmp_path: Path) -> None:
     """What one run has claimed another gets only when it is released."""
-    ours, theirs = Claims(tmp_path), Claims(tmp_path)
+    ours, theirs = Claims(Layout(tmp_path)), Claims(Layout(tmp_path))
     assert ours.take("a")
     assert ours.take("a")
     assert not theirs.take("a")
@@ -127,13 +127,13 @@ def test_a_claim_is_held_by_one(tmp_path: Path) -> None:
     assert theirs.take("a")
     ours.close()
     theirs.close()
-    assert not list(tmp_path.iterdir())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_a_claim_is_touched_until_it_goes_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A live run's claim stays fresh; one that nobody touches is taken over, and not taken back by its first owner."""
     monkeypatch.setattr(claims, "STALE", 0.4)
-    ours, theirs = Claims(tmp_path), Claims(tmp_path)
+    ours, theirs = Claims(Layout(tmp_path)), Claims(Layout(tmp_path))
     assert ours.take("a")
     time.sleep(1)
     assert not theirs.take("a")
@@ -141,17 +141,19 @@ def test_a_claim_is_touched_until_it_goes_stale(tmp_path: Path, monkeypatch: pyt
     time.sleep(1)
     assert theirs.take("a")
     ours.close()
-    assert [path.name for path in tmp_path.iterdir() if path.name == "a"] == ["a"]
+    assert (Layout(tmp_path).claims / "a").exists()
     theirs.close()
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"pid": 1}', '{"place": "elsewhere", "pid": 999999999}'])
 def test_a_claim_of_unknown_origin_counts(tmp_path: Path, content: str) -> None:
     """Who made a claim cannot always be told: only its time counts then."""
-    ours = Claims(tmp_path)
-    (tmp_path / "a").write_text(content)
+    ours = Claims(Layout(tmp_path))
+    claim = Layout(tmp_path).claims / "a"
+    claim.parent.mkdir(parents=True)
+    claim.write_text(content)
     assert not ours.take("a")
-    os.utime(tmp_path / "a", (1, 1))
+    os.utime(claim, (1, 1))
     assert ours.take("a")
     ours.close()
 
@@ -159,7 +161,7 @@ def test_a_claim_of_unknown_origin_counts(tmp_path: Path, content: str) -> None:
 def test_without_claims_the_run_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Where no claim can be made, everything may be worked on, and that is told once."""
     (tmp_path / "file").touch()
-    ours = Claims(tmp_path / "file")
+    ours = Claims(Layout(tmp_path / "file"))
     assert ours.take("a")
     assert ours.take("b")
     assert caplog.text.count("may do work twice") == 1
@@ -169,7 +171,7 @@ def test_without_claims_the_run_goes_on(tmp_path: Path, caplog: pytest.LogCaptur
 def test_the_queue_leaves_out_what_others_do_or_have_done(tmp_path: Path) -> None:
     """Claimed shards come last, and not at all once their part is there."""
     layout = Layout(tmp_path)
-    others = Claims(layout.claims)
+    others = Claims(layout)
     layout.data.mkdir()
     assert others.take("a")
     (layout.data / SHARDS[1].part_name).touch()
@@ -187,7 +189,7 @@ def test_the_queue_leaves_out_what_others_do_or_have_done(tmp_path: Path) -> Non
 
 def test_a_stop_ends_the_waiting(tmp_path: Path) -> None:
     """Who waits for another run still hears signals."""
-    others = Claims(Layout(tmp_path).claims)
+    others = Claims(Layout(tmp_path))
     assert others.take("a")
     stop = Stop()
     with Queue(SHARDS[:1], Layout(tmp_path)) as queue:

@@ -17,6 +17,9 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Self
 
+from embed_corpus.errors import OutputError
+from embed_corpus.sink.commit import attempt
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
@@ -36,15 +39,15 @@ _POLL = 1.0
 
 
 class Claims:
-    """The claims of one run in one folder; a thread touches them until `close`.
+    """The claims of one run on one OUT; a thread touches them until `close`.
 
     Where claiming fails (no access, no room, a file system of its own mind) the run goes on without.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, layout: Layout) -> None:
+        self._folder, self._tmp = layout.claims, layout.tmp
         self._run = uuid.uuid4().hex
-        self._clock = folder / f"run-{self._run}"
+        self._clock = self._folder / f"run-{self._run}"
         self._me = json.dumps(
             {"host": socket.gethostname(), "pid": os.getpid(), "place": _place(), "run": self._run}
         ).encode()
@@ -66,9 +69,10 @@ class Claims:
                 (self._folder / name).unlink(missing_ok=True)
                 if not self._make(name):  # another run was faster to find it stale
                     return False
-        except OSError as error:
+        except (OSError, OutputError) as error:
             self._broken = True
-            log.warning("%s: no claims (%s): runs that share this OUT may do work twice", self._folder, error.strerror)
+            why = error.__cause__ or error
+            log.warning("%s: no claims (%s): runs that share this OUT may do work twice", self._folder, why)
             return True
         with self._lock:
             self._held.add(name)
@@ -95,14 +99,20 @@ class Claims:
             self._clock.unlink(missing_ok=True)
 
     def _make(self, name: str) -> bool:
-        try:
-            descriptor = os.open(self._folder / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        except FileExistsError:
-            return False
-        try:
-            os.write(descriptor, self._me)
-        finally:
-            os.close(descriptor)
+        """Make a claim, whole at once: of one that does not tell whose it is nobody could say that they are gone."""
+        path = self._folder / name
+        with attempt(self._tmp, name) as made:
+            made.write_bytes(self._me)
+            try:
+                os.link(made, path)
+            except FileExistsError:
+                return False
+            except OSError:  # no hard links here
+                try:
+                    with path.open("xb") as file:
+                        file.write(self._me)
+                except FileExistsError:
+                    return False
         return True
 
     def _lives(self, path: Path) -> bool:
@@ -142,7 +152,7 @@ def _gone(claim: bytes) -> bool:
         content = json.loads(claim)
         place, pid = str(content["place"]), int(content["pid"])
     except (ValueError, KeyError, TypeError):
-        return False  # only just made, or another version's
+        return False  # another version's, or made where there are no hard links and not yet whole
     return bool(place) and place == _place() and not Path(f"/proc/{pid}").exists()
 
 
@@ -157,7 +167,7 @@ class Queue:
         self.elsewhere: list[Shard] = []
         self._todo = deque(shards)
         self._layout = layout
-        self._claims = Claims(layout.claims)
+        self._claims = Claims(layout)
 
     def __enter__(self) -> Self:
         return self

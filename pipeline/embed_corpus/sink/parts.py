@@ -146,7 +146,11 @@ class PartWriter:
         self._made = self._stack.enter_context(attempt(layout.tmp, shard.id))
         schema = form.schema
         facts = {b"embed_corpus.shard": json.dumps(shard.id).encode()}
-        self._writer = open_writer(self._made, schema.with_metadata((schema.metadata or {}) | facts))
+        try:
+            self._writer = open_writer(self._made, schema.with_metadata((schema.metadata or {}) | facts))
+        except BaseException:
+            self.close()  # nobody else will
+            raise
         self._group_rows = max(1, _GROUP_BYTES // form.codec.n_bytes)
         self._waiting: list[pa.Table] = []
         self._rejects: list[Reject] = []
