@@ -96,8 +96,11 @@ def test_pooling_has_to_be_said(call: Call, folder: Path) -> None:
     assert "Pooling (mean), Normalize" in call("model", folder, "--devices", "cpu", "--pooling", "mean").out
 
 
-def test_other_tokens_in_transformers(call: Call, folder: Path) -> None:
-    """Where the model's own class makes other tokens than tokenizer.json, it is told."""
+def test_other_tokens_in_transformers(
+    call: Call, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the model's own class makes other tokens than tokenizer.json, it is told, and remembered."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     words = WordTokenizer(folder)
     assert differs_from_transformers(words.whole, folder) == ""
     spec = json.loads((folder / "tokenizer.json").read_text())
@@ -105,3 +108,6 @@ def test_other_tokens_in_transformers(call: Call, folder: Path) -> None:
     (folder / "tokenizer.json").write_text(json.dumps(spec))
     edit(folder, "tokenizer_config.json", tokenizer_class="Qwen2Tokenizer", eos_token="<|endoftext|>")
     assert "note: transformers' Qwen2Tokenizer makes other tokens" in call("model", folder, "--devices", "cpu").out
+    assert len(list((tmp_path / "cache").glob("*/tokenizers/*"))) == 2
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", None)
+    assert "makes other tokens" in differs_from_transformers(words.whole, folder)

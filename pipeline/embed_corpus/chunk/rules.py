@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from hashlib import blake2b
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer, normalizers
 
+from embed_corpus import __version__
+from embed_corpus.engine.cache import cache_folder, keep
 from embed_corpus.engine.folder import read_json
 
 if TYPE_CHECKING:
@@ -92,6 +96,11 @@ def differs_from_transformers(ids_of: Callable[[str], list[int]], folder: Path) 
 
     `ids_of` gives ours, special tokens included. Empty too where transformers has no tokenizer for the folder.
     """
+    entry = cache_folder() / "tokenizers" / _state(folder)
+    try:
+        return entry.read_text(encoding="ascii")  # asked before: it takes seconds for a large vocabulary
+    except (OSError, ValueError):
+        pass
     from transformers import AutoTokenizer
 
     try:
@@ -100,7 +109,18 @@ def differs_from_transformers(ids_of: Callable[[str], list[int]], folder: Path) 
     except Exception:  # noqa: BLE001  # whatever it lacks, it is no judge then
         return ""
     name = type(theirs).__name__
-    return f"transformers' {name} makes other tokens than tokenizer.json, e.g. of {differ[0]!r}" if differ else ""
+    verdict = f"transformers' {name} makes other tokens than tokenizer.json, e.g. of {differ[0]!a}" if differ else ""
+    keep(entry, verdict)
+    return verdict
+
+
+def _state(folder: Path) -> str:
+    """Name the state of the files that decide about tokens, and the versions of who reads them."""
+    names = ("tokenizer.json", "tokenizer_config.json", "sentence_bert_config.json", "config.json")
+    stats = [(folder / name).stat() for name in names if (folder / name).exists()]
+    state = [str(folder.resolve()), __version__, version("transformers"), version("tokenizers")]
+    state += [f"{stat.st_size} {stat.st_mtime_ns}" for stat in stats]
+    return blake2b("\n".join(state).encode(), digest_size=16).hexdigest()
 
 
 def spec_of(part: Any) -> dict[str, Any] | None:

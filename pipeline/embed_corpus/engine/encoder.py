@@ -16,7 +16,7 @@ from embed_corpus import __version__
 from embed_corpus.engine import ops
 from embed_corpus.engine.forward import Forward, make_forward
 from embed_corpus.engine.heads import Heads
-from embed_corpus.engine.load import DTYPES, load_model, position_offset
+from embed_corpus.engine.load import DTYPES, is_table, load_model, position_offset
 from embed_corpus.engine.packed import Packed
 from embed_corpus.engine.padded import PADDED_WINDOW, PaddedLayers
 from embed_corpus.engine.pooling import pool
@@ -117,7 +117,7 @@ class Encoder:
         # A decoder's configuration may make it see both ways (gte-Qwen2); its layers do not tell, then.
         told = getattr(self.config, "is_causal", None)
         self.causal = told is not False and any(getattr(module, "is_causal", False) for module in self.model.modules())
-        self.n_parameters = sum(p.numel() for n, p in self.model.named_parameters() if "embed" not in n)
+        self.n_parameters = sum(p.numel() for n, p in self.model.named_parameters() if not is_table(n))
         self.forward: Forward = make_forward(
             self.model,
             precision,

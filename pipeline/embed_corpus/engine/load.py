@@ -14,7 +14,7 @@ from embed_corpus.errors import ModelError
 if TYPE_CHECKING:
     from embed_corpus.engine.facts import ModelFacts
 
-__all__ = ["DTYPES", "load_model", "position_offset"]
+__all__ = ["DTYPES", "is_table", "load_model", "position_offset"]
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "fp8": torch.bfloat16}
 """Precision → type of the weights as they are loaded."""
@@ -109,7 +109,7 @@ def _check_finite(model: torch.nn.Module, facts: ModelFacts) -> None:
     A bad row of an embedding table spoils only the texts that hold its token, so it is left to them.
     """
     for name, weight in model.named_parameters():
-        if "embed" in name:
+        if is_table(name):
             continue
         low, high = weight.aminmax()
         if not (low.isfinite() and high.isfinite()):
@@ -117,6 +117,11 @@ def _check_finite(model: torch.nn.Module, facts: ModelFacts) -> None:
                 f"model {facts.folder}: {name} holds numbers that are not finite in {str(weight.dtype)[6:]}. "
                 "If they are finite in the file, use --precision fp32 or bf16."
             )
+
+
+def is_table(name: str) -> bool:
+    """Tell whether a weight, by its name, is part of the embeddings: looked up, not multiplied with."""
+    return "embed" in name or name == "shared.weight"  # the latter is T5's
 
 
 def _options(kind: Any) -> dict[str, Any]:

@@ -82,6 +82,8 @@ def _what_few_have(facts: ModelFacts) -> dict[str, Any]:
         fields["dense"] = {file.relative_to(facts.folder).as_posix(): _file_hash(file) for file in files}
     if rules := file_rules(facts.folder):
         fields["tokenizer_rules"] = rules
+    if facts.remote_code and (code := sorted(facts.folder.glob("*.py"))):
+        fields["code"] = {file.name: _file_hash(file) for file in code}
     if facts.left_out:
         fields["left_out"] = facts.left_out
     return fields
