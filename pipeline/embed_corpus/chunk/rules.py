@@ -91,10 +91,11 @@ _PROBES = (
 )
 
 
-def differs_from_transformers(ids_of: Callable[[str], list[int]], folder: Path) -> str:
+def differs_from_transformers(load: Callable[[], Callable[[str], list[int]]], folder: Path) -> str:
     """Say if the model's own class in transformers, which goes by more files than tokenizer.json, gives other ids.
 
-    `ids_of` gives ours, special tokens included. Empty too where transformers has no tokenizer for the folder.
+    What `load` gives tells our ids, special tokens included. Empty too where transformers has no tokenizer for the
+    folder.
     """
     entry = cache_folder() / "tokenizers" / _state(folder)
     try:
@@ -104,7 +105,7 @@ def differs_from_transformers(ids_of: Callable[[str], list[int]], folder: Path) 
     from transformers import AutoTokenizer
 
     try:
-        theirs = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        ids_of, theirs = load(), AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         differ = [text for text in _PROBES if theirs.encode(text) != ids_of(text)]
     except Exception:  # noqa: BLE001  # whatever it lacks, it is no judge then
         return ""

@@ -56,7 +56,7 @@ def describe(
         "prompts": facts.prompts,
         "tokenizer": tokenizer.kind,
         "tokenizer_lane": tokenizer.prove(_PROBES),
-        "tokenizer_note": differs_from_transformers(tokenizer.whole, facts.folder),
+        "tokenizer_note": differs_from_transformers(lambda: tokenizer.whole, facts.folder),
         **_loaded(facts, device, resolve_precision(precision, device, facts.family)),
     }
 

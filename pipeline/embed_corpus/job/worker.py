@@ -151,7 +151,8 @@ def _embed(parent: _Parent, spec: WorkerSpec) -> None:
         if spec.precision == "fp8":
             notes.append(check_fp8(encoder, sample.chunks or first_chunks(spec), forced=spec.force_fp8))
         form = settle_ranges(spec, encoder, lambda: parent.send(Alive()))
-        notes += _tokenizer_notes(spec)
+        if differs := differs_from_transformers(lambda: WordTokenizer(spec.facts.folder).whole, spec.facts.folder):
+            notes.append(f"vectors may differ from sentence-transformers': {differs}")
         encoder.release()
         parent.send(Ready(numerics(encoder), encoder.token_budget, tuple(notes)))
         loader = loader or loader_for(spec, sample, encoder.calibration)
@@ -167,15 +168,6 @@ def _embed(parent: _Parent, spec: WorkerSpec) -> None:
     finally:
         if loader is not None:
             loader.close()
-
-
-def _tokenizer_notes(spec: WorkerSpec) -> list[str]:
-    """Compare the tokenizer with transformers' own class; a result that has parts was told at its first run."""
-    if spec.layout.parts():
-        return []  # it takes 4 s with Qwen's
-    tokenizer = WordTokenizer(spec.facts.folder)
-    differs = differs_from_transformers(tokenizer.whole, spec.facts.folder)
-    return [f"vectors may differ from sentence-transformers': {differs}"] if differs else []
 
 
 def _beat(parent: _Parent, stages: Stages) -> None:
