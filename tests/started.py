@@ -38,6 +38,11 @@ def contents(out: Path) -> dict[str, bytes]:
     return {name: part[2] for name, part in parts(out).items()}
 
 
+def files_below(folder: Path) -> list[Path]:
+    """All files of a folder and those in it."""
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
 def spawned(process: psutil.Process) -> list[psutil.Process]:
     """The processes that another has spawned, not the trackers of multiprocessing."""
     return [c for c in process.children() if "spawn_main" in " ".join(c.cmdline())]

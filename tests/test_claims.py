@@ -18,7 +18,7 @@ from embed_corpus.job import claims
 from embed_corpus.job.claims import Claims, Queue
 from embed_corpus.job.signals import Stop
 from embed_corpus.sink.layout import Layout
-from started import MAIN, contents, parts, start, wait_for_parts
+from started import MAIN, contents, files_below, parts, start, wait_for_parts
 from tiny import CORPUS, Command
 
 SOON = f"from embed_corpus.job import claims\nclaims.STALE = 4.0\n{MAIN}"
@@ -58,7 +58,7 @@ def test_two_runs_divide_the_work(corpus: Path, tiny_model: Path, tmp_path: Path
     done = [new_parts(run) for run in runs]
     assert 16 <= sum(done) <= 18
     assert contents(tmp_path / "out") == contents(clean)
-    assert not list((tmp_path / "out" / "_embed" / "claims").iterdir())
+    assert not files_below(tmp_path / "out" / "_embed" / "claims")
 
 
 def test_a_run_that_stands_still_is_not_waited_for(corpus: Path, tiny_model: Path, tmp_path: Path, clean: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_claim_is_held_by_one(tmp_path: Path) -> None:
     assert theirs.take("a")
     ours.close()
     theirs.close()
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not files_below(tmp_path)
 
 
 def test_a_claim_is_touched_until_it_goes_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +184,7 @@ def test_the_queue_leaves_out_what_others_do_or_have_done(tmp_path: Path) -> Non
         others.close()
         assert not queue.wait(Stop())
         assert queue.elsewhere == [SHARDS[1], SHARDS[0]]
-    assert not list(layout.claims.iterdir())
+    assert not files_below(layout.claims)
 
 
 def test_a_stop_ends_the_waiting(tmp_path: Path) -> None:

@@ -87,9 +87,30 @@ def test_choices(folder: Path) -> None:
     assert facts_of(folder, prompt_name="other").document_prompt == PROMPTS["other"]
     assert facts_of(folder, prompt="passage: ").document_prompt == "passage: "
     assert facts_of(folder, prompt="").document_prompt == ""
+    assert facts_of(folder, query_prompt="query: ").query_prompt == "query: "
     told = facts_of(folder, instruction="find proofs")
     assert (told.document_prompt, told.query_prompt) == (PROMPTS["document"], "Instruct: find proofs\nQuery:")
     assert with_query_prompt(told, Prompts(text="q: ")).document_prompt == "q: "
+
+
+def test_prompts_of_a_card_are_told(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """E5's files name no prompts: who does not choose is told what the authors use, once and only then."""
+    edit(folder, "config_sentence_transformers.json", prompts={"query": "", "document": ""})
+    (tmp_path / "intfloat").mkdir()
+    shutil.copytree(folder, tmp_path / "intfloat" / "e5-base-v2")
+    monkeypatch.chdir(tmp_path)
+    config = JobConfig(("in",), Path("out"), "intfloat/e5-base-v2")
+    for chosen in (
+        replace(config, prompt=""),
+        replace(config, query_prompt="query: "),
+        replace(config, model=str(folder)),
+    ):
+        model_of(chosen)
+    assert not caplog.text
+    assert model_of(config).document_prompt == ""
+    assert "Add --prompt 'passage: ' --query-prompt 'query: '" in caplog.text
 
 
 def test_instruction_ends_as_the_model_own_do(folder: Path) -> None:
@@ -106,6 +127,8 @@ def test_wrong_choices(folder: Path) -> None:
         facts_of(folder, prompt_name="other", prompt="x")
     with pytest.raises(UsageError, match="--prompt and --instruction contradict each other"):
         Prompts(text="x", instruction="y")
+    with pytest.raises(UsageError, match="--query-prompt and --instruction contradict each other"):
+        facts_of(folder, query_prompt="x", instruction="y")
 
 
 def test_chunks_under_a_prompt(folder: Path, texts: list[str]) -> None:

@@ -61,7 +61,7 @@ FILE_FAULTS = (
     _of("link", errno.ESTALE, DATA),
     _of("link", errno.EIO, DATA),
     _of("link", errno.EPERM, DATA, DONE, lasting=True),  # then it is renamed
-    _of("link", errno.EIO, NOTES),
+    _of("link", errno.EIO, NOTES, DONE, CANNOT_WRITE),  # no matter where it would be a claim
     _of("link", errno.EIO, "_embed/snapshots"),
     _of("fsync", errno.EIO, DATA),
     _of("fsync", errno.EIO, "_embed/snapshots"),

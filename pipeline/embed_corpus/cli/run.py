@@ -58,6 +58,7 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
 )
 @click.option("--prompt-name", metavar="NAME", help="The model's prompt to put before documents.  [default: document]")
 @click.option("--prompt", metavar="TEXT", help="Put this before every document (each chunk of it).")
+@click.option("--query-prompt", metavar="TEXT", help="Record this prompt: `search` puts it before every query.")
 @click.option(
     "--instruction",
     metavar="TEXT",

@@ -18,7 +18,7 @@ from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Self
 
 from embed_corpus.errors import OutputError
-from embed_corpus.sink.commit import attempt
+from embed_corpus.sink.commit import attempt, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,7 +45,7 @@ class Claims:
     """
 
     def __init__(self, layout: Layout) -> None:
-        self._folder, self._tmp = layout.claims, layout.tmp
+        self._folder, self._new = layout.claims, layout.claims / "new"
         self._run = uuid.uuid4().hex
         self._clock = self._folder / f"run-{self._run}"
         self._me = json.dumps(
@@ -54,6 +54,7 @@ class Claims:
         self._held: set[str] = set()
         self._lock, self._ended = Lock(), Event()
         self._broken = False
+        sweep(self._new)
         self._thread = Thread(target=self._touch, name="claims", daemon=True)
         self._thread.start()
 
@@ -101,7 +102,7 @@ class Claims:
     def _make(self, name: str) -> bool:
         """Make a claim, whole at once: of one that does not tell whose it is nobody could say that they are gone."""
         path = self._folder / name
-        with attempt(self._tmp, name) as made:
+        with attempt(self._new, name) as made:
             made.write_bytes(self._me)
             try:
                 os.link(made, path)

@@ -67,6 +67,7 @@ class JobConfig:
     pooling: str | None = None
     prompt_name: str | None = None
     prompt: str | None = None
+    query_prompt: str | None = None
     instruction: str | None = None
     text_column: tuple[str, ...] = ("text",)
     id_column: str | None = None
@@ -129,6 +130,8 @@ class JobConfig:
             raise UsageError(f"--keep {taken[0]}: a part has a column of that name of its own.{hint}")
         if self.prompt_name is not None and self.prompt is not None:
             raise UsageError("--prompt-name and --prompt contradict each other: give one.")
+        if self.query_prompt is not None and self.instruction is not None:
+            raise UsageError("--query-prompt and --instruction contradict each other: give one.")
         if self.force_fp8 and self.precision != "fp8":
             raise UsageError("--force-fp8 has no meaning without --precision fp8: add that, or drop it.")
         if self.force_dim and self.dim is None:

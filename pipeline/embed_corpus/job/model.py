@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -17,8 +18,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Prompts", "model_of", "with_document_prompt", "with_query_prompt"]
 
+log = logging.getLogger("embed_corpus")
+
 _INSTRUCTED = re.compile(r"Instruct: .*\n(Query: ?)", re.DOTALL)
 """How models that are told the task want to be: Qwen3-Embedding, e5-mistral, gte-Qwen2; some end with a space."""
+
+_IN_CARDS = {
+    r"intfloat/(multilingual-)?e5-(small|base|large)(-v2|-unsupervised)?": ("passage: ", "query: "),
+    r"BAAI/bge-(small|base|large)-en(-v1\.5)?": ("", "Represent this sentence for searching relevant passages: "),
+    r"BAAI/bge-(small|base|large)-zh(-v1\.5)?": ("", "为这个句子生成表示以用于检索相关文章："),  # noqa: RUF001  # as it stands there
+    r"nomic-ai/nomic-embed-text-v1(\.5)?": ("search_document: ", "search_query: "),
+}
+"""Prompts for documents and queries that the model's card on the hub asks for, by the model's name there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +63,26 @@ def model_of(config: JobConfig) -> ModelFacts:
     facts = resolve_dim(facts, config.dim, forced=config.force_dim)
     if config.vector_type == "ubinary" and facts.dim % 8:
         raise UsageError(f"--vector-type ubinary: {facts.dim} dimensions do not fill bytes: add --dim N, N % 8 == 0.")
-    query = _chosen(facts, Prompts(instruction=config.instruction), facts.query_prompt)
+    _warn_of_prompts(config, facts)
+    query = _chosen(facts, Prompts(text=config.query_prompt, instruction=config.instruction), facts.query_prompt)
     document = _chosen(facts, Prompts(config.prompt_name, config.prompt), facts.document_prompt)
     return with_document_prompt(replace(facts, query_prompt=query), document)
+
+
+def _warn_of_prompts(config: JobConfig, facts: ModelFacts) -> None:
+    """Tell what the authors of a well-known model put before texts, where its files do not and the user did not."""
+    asked = (config.prompt_name, config.prompt, config.query_prompt, config.instruction)
+    if any(facts.prompts.values()) or any(text is not None for text in asked):
+        return
+    for name, (document, query) in _IN_CARDS.items():
+        if re.search(rf"(^|/){name}/?$", config.model or "", re.IGNORECASE):
+            log.warning(
+                "%s: its card, not its files, asks for prompts. Add --prompt %r --query-prompt %r; --prompt '' to do "
+                "without.",
+                config.model,
+                document,
+                query,
+            )
 
 
 def with_document_prompt(facts: ModelFacts, prompt: str) -> ModelFacts:
