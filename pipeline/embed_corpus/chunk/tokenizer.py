@@ -85,7 +85,7 @@ class WordTokenizer:
         Returns:
             The name of the lane in use.
         """
-        lane = open_lane(self._file, self._slow) if self._file else None
+        lane = self._lane or (open_lane(self._file, self._slow) if self._file else None)
         if lane:
             try:
                 for batch in batches(texts):

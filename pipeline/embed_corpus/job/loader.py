@@ -28,7 +28,7 @@ from embed_corpus.job.signals import blocked, ignore
 from embed_corpus.source.read import LARGE, SMALL, read_shard
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator
     from pathlib import Path
 
     import pyarrow as pa
@@ -48,7 +48,7 @@ _EACH = 2
 class Chunking:
     """How documents become chunks, as plain values: it crosses to the loader processes.
 
-    With `fast`, the fast lane of the tokenizer is used if it has one: it was proven, or is about to be.
+    With `fast`, the fast lane of the tokenizer is used if it has one: it was proven, or is being proven.
     """
 
     folder: Path
@@ -58,10 +58,10 @@ class Chunking:
     truncate: bool
     fast: bool = False
 
-    def chunker(self, proof: Sequence[str] = ()) -> Chunker:
-        """Load the tokenizer; a fast lane must give Hugging Face's tokens for the texts of the `proof`."""
+    def chunker(self) -> Chunker:
+        """Load the tokenizer, a fast lane unproven."""
         tokenizer = WordTokenizer(self.folder, fast=self.fast)
-        tokenizer.prove(proof)
+        tokenizer.prove(())
         return Chunker(tokenizer, self.chunk_tokens, self.overlap, self.prompt, truncate=self.truncate)
 
 

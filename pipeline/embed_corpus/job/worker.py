@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from embed_corpus.chunk.windows import Chunker
     from embed_corpus.data import Shard
     from embed_corpus.engine.calibrate import Calibration
     from embed_corpus.job.loader import Chunking
@@ -160,7 +161,7 @@ def _embed(parent: _Parent, spec: WorkerSpec) -> None:
     try:
         notes = get_ready(encoder, spec.token_budget)  # not beside other work if it is to time the device
         if spec.precision == "fp8":
-            notes.append(check_fp8(encoder, sample.chunks or _sampled(spec).chunks, forced=spec.force_fp8))
+            notes.append(check_fp8(encoder, sample.chunks or _first_chunks(spec), forced=spec.force_fp8))
         form = settle_ranges(spec, encoder, lambda: parent.send(Alive()))
         encoder.release()
         parent.send(Ready(numerics(encoder), encoder.token_budget, tuple(notes)))
@@ -200,27 +201,40 @@ class _Sample:
 
 
 def _feed(spec: WorkerSpec) -> tuple[_Sample, Loader | None]:
-    """Judge the beginning of the input, and start the loader processes if it is known how many the device wants."""
+    """Judge the beginning of the input, and start the loader processes if it is known how many the device wants.
+
+    They start on a fast tokenizer that is proven meanwhile; they get no text before it is.
+    """
     from embed_corpus.engine.calibrate import recalled
 
-    sample = _sampled(spec)
-    device = None
-    if spec.loader_workers is None and spec.token_budget is None:
-        device = recalled(spec.facts, spec.device, spec.precision, spec.chunking.chunk_tokens)
-        if device is None:
-            return sample, None
-    return sample, _loader(spec, sample, device)
-
-
-def _sampled(spec: WorkerSpec) -> _Sample:
-    """Read the first documents, prove the fast tokenizer on them, and time it."""
     texts = list(itertools.islice(_beginnings(spec), _PROOF))
-    chunker = spec.chunking.chunker(texts)
+    chunker = spec.chunking.chunker()
+    sample = _sampled(spec, chunker, texts)
+    device = None
+    known = spec.loader_workers is not None or spec.token_budget is not None
+    if not known:
+        device = recalled(spec.facts, spec.device, spec.precision, spec.chunking.chunk_tokens)
+        known = device is not None
+    loader = _loader(spec, sample, device) if known else None
+    if chunker.tokenizer.prove(texts) == sample.lane:
+        return sample, loader
+    if loader is not None:
+        loader.close()
+    sample = _sampled(spec, chunker, texts)
+    return sample, _loader(spec, sample, device) if known else None
+
+
+def _sampled(spec: WorkerSpec, chunker: Chunker, texts: list[str]) -> _Sample:
+    """Time the tokenizer on the first documents."""
     begin = time.perf_counter()
     chunks = chunker(texts[:_SAMPLE])
     rate = int(chunks.n_tokens.sum()) / (time.perf_counter() - begin)
     lane = chunker.tokenizer.lane
     return _Sample(chunks.ids()[:_SAMPLE], rate, replace(spec.chunking, fast=lane != SLOW), lane)
+
+
+def _first_chunks(spec: WorkerSpec) -> list[NDArray[np.int32]]:
+    return _sampled(spec, spec.chunking.chunker(), list(itertools.islice(_beginnings(spec), _PROOF))).chunks
 
 
 def _beginnings(spec: WorkerSpec) -> Iterator[str]:
