@@ -19,7 +19,8 @@ __all__ = ["cli", "main"]
 _COMMANDS = {
     "run": "Embed a corpus: Parquet and JSONL in, vectors and an index out.",
     "plan": "Say what a run would take: documents, tokens, bytes, batches, time.",
-    "search": "Ask the index a question.",
+    "index": "Build an index over a result, or extend it; measure how much it finds.",
+    "search": "Ask the index questions.",
     "status": "Tell how far a result is: parts, rows, rejects.",
     "bench": "Measure the model on this machine; prove its bits.",
     "verify": "Check a result: counts, files, vectors, and a sample embedded again.",

@@ -20,7 +20,6 @@ _URL = re.compile(r"(?i)[a-z][a-z0-9+.-]+:/")
 Long = Literal["split", "truncate"]
 Precision = Literal["auto", "fp32", "fp16", "bf16", "fp8"]
 VectorType = Literal["float32", "float16", "int8", "ubinary"]
-Index = Literal["none", "flat", "auto"]
 OnDuplicate = Literal["report", "error", "ignore"]
 
 _LONGEST_GRACE = 86400
@@ -59,7 +58,7 @@ class JobConfig:
     limit: int | None = None
     max_rejects: str = "0.1%"
     on_duplicate: OnDuplicate = "report"
-    index: Index = "none"
+    index: str = "none"
     grace: float = 25.0
     overwrite: bool = False
     prune: bool = False
@@ -100,7 +99,6 @@ class JobConfig:
             "long": Long,
             "precision": Precision,
             "vector_type": VectorType,
-            "index": Index,
             "on_duplicate": OnDuplicate,
         }
         for name, kind in choices_of.items():

@@ -18,7 +18,8 @@ from embed_corpus.data import Counts
 from embed_corpus.engine.facts import ModelFacts, model_folder, read_facts
 from embed_corpus.engine.matryoshka import resolve_dim
 from embed_corpus.errors import OutputError, UsageError
-from embed_corpus.index.build import check_indexable
+from embed_corpus.index.check import check_indexable
+from embed_corpus.index.choose import Request
 from embed_corpus.job.devices import resolve_devices, resolve_precision
 from embed_corpus.job.fingerprint import differences, digest, job_fields, space_fields
 from embed_corpus.sink.aside import set_aside
@@ -70,10 +71,7 @@ def prepare(config: JobConfig) -> Job:
     """
     devices = resolve_devices(config.devices)
     facts = resolve_dim(read_facts(model_folder(config.model, config.revision)), config.dim, forced=config.force_dim)
-    if config.index != "none":
-        check_indexable(facts.similarity)
-    if config.vector_type == "ubinary" and facts.dim % 8:
-        raise UsageError(f"--vector-type ubinary: {facts.dim} dimensions do not fill bytes: add --dim N, N % 8 == 0.")
+    _check_vectors(config, facts)
     chunk_tokens = resolve_chunk_tokens(config.chunk_tokens, facts)
     precision = resolve_precision(config.precision, devices[0], facts.family)
     layout = Layout(config.output.absolute(), config.single_writer)
@@ -123,6 +121,15 @@ def prepare(config: JobConfig) -> Job:
     if (noted := to_json(sources, config.columns, looked_at))["sources"] != known:
         replace_json(layout.sources, noted, layout.tmp)
     return Job(config, facts, layout, plan, form, chunk_tokens, precision, devices, todo, stale)
+
+
+def _check_vectors(config: JobConfig, facts: ModelFacts) -> None:
+    """Check that the vectors can be stored and indexed as asked for."""
+    binary = config.vector_type == "ubinary"
+    if config.index != "none":
+        check_indexable(facts.similarity, Request(config.index), facts.dim, binary=binary)
+    if binary and facts.dim % 8:
+        raise UsageError(f"--vector-type ubinary: {facts.dim} dimensions do not fill bytes: add --dim N, N % 8 == 0.")
 
 
 def resolve_chunk_tokens(asked: int | None, facts: ModelFacts) -> int:
