@@ -15,12 +15,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Truth", "exact_search", "measure", "recall_at", "searched_others", "truth_of"]
+__all__ = ["Truth", "exact_search", "measure", "queries_per_second", "recall_at", "searched_others", "truth_of"]
 
 _DEPTH = 200
 _TIE = 1e-6
 """Scores nearer than that are equal: the same text stands in many a corpus twice."""
-_SECONDS = 0.4
 _MARGIN = 0.005
 """Tuned on half of the questions for so much more than the target, which the other half has to show."""
 
@@ -109,7 +108,10 @@ def measure(index: Any, truth: Truth, target: float) -> dict[str, Any]:
     threads = faiss.omp_get_max_threads()
     try:
         faiss.omp_set_num_threads(1)
-        alone, batch = _speed(index, theirs.queries, 1), _speed(index, theirs.queries, len(theirs.queries))
+        alone, batch = (
+            queries_per_second(index, theirs.queries, 1),
+            queries_per_second(index, theirs.queries, len(theirs.queries)),
+        )
     finally:
         faiss.omp_set_num_threads(threads)
     return {
@@ -119,16 +121,16 @@ def measure(index: Any, truth: Truth, target: float) -> dict[str, Any]:
         "queries_per_second": {
             "one_by_one_on_one_thread": alone,
             "batch_on_one_thread": batch,
-            f"batch_on_{threads}_threads": _speed(index, theirs.queries, len(theirs.queries)),
+            f"batch_on_{threads}_threads": queries_per_second(index, theirs.queries, len(theirs.queries)),
         },
     }
 
 
-def _speed(index: Any, queries: NDArray[Any], at_once: int) -> int:
-    """Return queries/s for 10 results each, over 0.4 seconds at least."""
+def queries_per_second(index: Any, queries: NDArray[Any], at_once: int, seconds: float = 0.4) -> int:
+    """Return queries/s of searches for 10 results with `at_once` queries, over some seconds at least."""
     index.search(queries[:at_once], min(10, index.ntotal))
     begin, n = time.perf_counter(), 0
-    while (elapsed := time.perf_counter() - begin) < _SECONDS:
+    while (elapsed := time.perf_counter() - begin) < seconds:
         at = n % len(queries)
         index.search(queries[at : at + at_once], min(10, index.ntotal))
         n += len(queries[at : at + at_once])
