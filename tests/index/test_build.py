@@ -7,9 +7,10 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import duckdb
 import faiss
 import numpy as np
 import pytest
@@ -22,7 +23,8 @@ from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.snapshot import Snapshot, publish_snapshot
 from vector_parts import clustered, write_out, write_part
 
-DIM = 32
+DIM = 384
+RUN = 4096  # rows: four runs, without as many vectors as four real ones hold
 TYPE = "IVF32,SQ8"
 SMALL = 256 << 20  # what lists of 5 MB pass
 
@@ -35,12 +37,19 @@ def build(layout: Layout, snapshot: Snapshot, kind: str = TYPE, **asked: object)
 
 @pytest.fixture(scope="module")
 def vectors() -> np.ndarray:
-    return clustered(140_000, DIM)
+    return clustered(14_000, DIM)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _short_runs() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("embed_corpus.index.build.RUN_ROWS", RUN)
+        yield
 
 
 @pytest.fixture(scope="module")
 def undisturbed(vectors: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Layout:
-    """An index of three runs, merged on disk."""
+    """An index of four runs, merged on disk."""
     layout, snapshot = write_out(tmp_path_factory.mktemp("built") / "out", vectors, 3)
     build(layout, snapshot, max_memory=SMALL)
     return layout
@@ -49,6 +58,8 @@ def undisturbed(vectors: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -
 BUILD = f"""
 import sys
 from pathlib import Path
+import embed_corpus.index.build
+embed_corpus.index.build.RUN_ROWS = {RUN}
 from embed_corpus.index.build import build_index
 from embed_corpus.index.choose import Request
 from embed_corpus.sink.layout import Layout
@@ -65,7 +76,7 @@ def test_killed_while_training_adding_and_merging(
     layout, snapshot = write_out(tmp_path / "out", vectors, 3)
     begun: list[Callable[[], bool]] = [
         lambda: any(layout.indexing.glob("*")),
-        lambda: any(layout.indexing.glob("*/run-000000065536")),
+        lambda: any(layout.indexing.glob("*/run-000000004096")),
         lambda: any(file.stat().st_size for file in layout.indexing.glob("*/index.ivfdata.*")),
     ]
     for stage in begun:
@@ -92,9 +103,31 @@ def test_it_is_the_index_that_faiss_makes(undisturbed: Layout, vectors: np.ndarr
     plain.replace_invlists(lists)
     plain.ntotal = 0
     plain.add(vectors)
-    ours, theirs = (i.search(vectors[::2000], 10) for i in (index, plain))
+    ours, theirs = (i.search(vectors[::200], 10) for i in (index, plain))
     np.testing.assert_array_equal(ours[0], theirs[0])
     assert (ours[1] == theirs[1]).mean() > 0.99  # equal scores may change places
+
+
+def test_duckdb_reads_the_parts(undisturbed: Layout, vectors: np.ndarray) -> None:
+    """SQL over data/*.parquet, with a cosine, finds what the index finds."""
+    query = vectors[7_000]
+    rows = duckdb.execute(
+        f"""select doc_id, array_cosine_similarity(embedding::float[{DIM}], $1::float[{DIM}]) as score
+            from '{undisturbed.data}/*.parquet' order by score desc limit 5""",
+        [query.tolist()],
+    ).fetchall()
+    (hits,) = search(undisturbed, query[None], 5)
+    assert rows[0][0] == hits[0].doc_id
+    assert rows[0][1] == pytest.approx(1, abs=1e-5)
+    assert len({row[0] for row in rows} & {hit.doc_id for hit in hits}) >= 4
+
+
+def test_datasets_loads_the_parts(undisturbed: Layout, tmp_path: Path) -> None:
+    """Hugging Face `datasets`, where it is installed, loads data/ as it is."""
+    datasets = pytest.importorskip("datasets")
+    files = f"{undisturbed.data}/*.parquet"
+    loaded = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path))
+    assert (len(loaded), len(loaded[0]["embedding"])) == (14_000, DIM)
 
 
 def test_merged_in_memory_it_answers_alike(undisturbed: Layout, vectors: np.ndarray, tmp_path: Path) -> None:
@@ -103,27 +136,49 @@ def test_merged_in_memory_it_answers_alike(undisturbed: Layout, vectors: np.ndar
     made = build(layout, snapshot)
     assert set(made["files"]) == {"index.faiss", "ids.arrow"}
     assert made["recall"]["10"] >= 0.95
-    queries = vectors[::5000]
+    queries = vectors[::500]
     assert search(layout, queries, 5) == search(undisturbed, queries, 5)
     ids = [hashlib.sha256((x.index / "ids.arrow").read_bytes()).digest() for x in (layout, undisturbed)]
     assert ids[0] == ids[1]
 
 
+def test_killed_while_files_go_into_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped between two renames, there is no index; the next run puts the rest in place, even of an extended one."""
+    vectors = clustered(1500, 16)
+    layout, snapshot = write_out(tmp_path / "out", vectors[:1000], 2)
+    build(layout, snapshot, "IVF8,SQ8")
+    grown = publish_snapshot(layout, [write_part(layout, "a", vectors[1000:]), *snapshot.parts])
+    with monkeypatch.context() as patched:
+        moved = iter(range(5))
+        patched.setattr("embed_corpus.index.files.replace", lambda a, b: _stop(next(moved), a, b))
+        with pytest.raises(KeyboardInterrupt):
+            build(layout, grown, "IVF8,SQ8")
+    assert not (layout.index / "index.json").exists()
+    assert build(layout, grown, "IVF8,SQ8")["trained_for"] == 1000
+    assert open_index(layout).index.ntotal == 1500
+
+
+def _stop(moved: int, made: Path, final: Path) -> None:
+    if moved == 3:
+        raise KeyboardInterrupt
+    made.replace(final)
+
+
 @pytest.mark.parametrize("kind", ["IVF8,SQ8", "HNSW8", "flat"])
 def test_new_parts_extend_the_index(tmp_path: Path, kind: str) -> None:
     """Parts that a later snapshot adds, even before the others, get the next row numbers; older rows keep theirs."""
-    vectors = clustered(3000, DIM)
-    layout, snapshot = write_out(tmp_path / "out", vectors[:2000], 2)
+    vectors = clustered(1500, 16)
+    layout, snapshot = write_out(tmp_path / "out", vectors[:1000], 2)
     first = build(layout, snapshot, kind)
     before = open_index(layout).ids
-    grown = publish_snapshot(layout, [write_part(layout, "a", vectors[2000:]), *snapshot.parts])
+    grown = publish_snapshot(layout, [write_part(layout, "a", vectors[1000:]), *snapshot.parts])
     with pytest.raises(UsageError, match="the parts have changed since"):
         search(layout, vectors[:1], 1)
     second = build(layout, grown, kind)
-    assert (second["rows"], second["trained_for"]) == (3000, 2000)
+    assert (second["rows"], second["trained_for"]) == (1500, 1000)
     assert [part["name"] for part in second["parts"]] == ["p00.parquet", "p01.parquet", "a.parquet"]
-    assert open_index(layout).ids[:2000].select(["doc_id", "row"]) == before.select(["doc_id", "row"])
-    assert [hits[0].doc_id for hits in search(layout, vectors[2100:2104], 1)] == ["a-50", "a-50", "a-51", "a-51"]
+    assert open_index(layout).ids[:1000].select(["doc_id", "row"]) == before.select(["doc_id", "row"])
+    assert [hits[0].doc_id for hits in search(layout, vectors[1100:1104], 1)] == ["a-50", "a-50", "a-51", "a-51"]
     assert first["recall"]["10"] - second["recall"]["10"] < 0.05
     shrunk = publish_snapshot(layout, grown.parts[:2])
     assert build(layout, shrunk, kind)["trained_for"] == shrunk.counts.chunks
@@ -132,7 +187,7 @@ def test_new_parts_extend_the_index(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["int8", "ubinary"])
 def test_other_vector_types(tmp_path: Path, kind: str) -> None:
     """Quantised vectors have lists, too: of scaled floats, or of bits, in FAISS' IndexBinary."""
-    vectors = clustered(3000, DIM)
+    vectors = clustered(1500, 16)
     layout, snapshot = write_out(tmp_path / "out", vectors, 2, kind)
     made = build(layout, snapshot, "ivf")
     assert made["type"].startswith("BIVF" if kind == "ubinary" else "IVF")
@@ -178,5 +233,5 @@ def test_sizes() -> None:
 def test_an_unknown_type_is_refused(tmp_path: Path) -> None:
     """Neither a name nor a factory string: refused before anything is read."""
     layout, snapshot = write_out(tmp_path / "out", clustered(100, DIM), 1)
-    with pytest.raises(UsageError, match="nor a FAISS factory string for 32 dimensions"):
+    with pytest.raises(UsageError, match="nor a FAISS factory string for 384 dimensions"):
         build(layout, snapshot, "bogus")

@@ -16,7 +16,7 @@ import numpy as np
 from embed_corpus.index.check import check_indexable, empty_index, gpus, usable
 from embed_corpus.index.choose import Choice, Request, choose
 from embed_corpus.index.effort import inverted
-from embed_corpus.index.files import IVF_DATA, read_index, write_index
+from embed_corpus.index.files import IVF_DATA, finish, read_index, settle, write_index
 from embed_corpus.index.ids import write_ids
 from embed_corpus.index.lists import RUN_ROWS, OldLists, Run, Source, code_run, into_file, into_memory
 from embed_corpus.index.manifest import parts_of
@@ -25,7 +25,7 @@ from embed_corpus.index.rows import Vectors, open_vectors, space_of
 from embed_corpus.index.sample import HELD_OUT, Draw, draw
 from embed_corpus.index.seconds import predicted_seconds
 from embed_corpus.report.steps import steps
-from embed_corpus.sink.commit import alone_on, attempt, replace, replace_json
+from embed_corpus.sink.commit import alone_on, attempt, replace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,6 +65,8 @@ def build_index(
         log.warning("no vectors, so no index")
         return None
     space = space_of(layout, snapshot.parts[0].name)
+    with alone_on(layout.indexing, "index"):
+        finish(layout)
     there = usable(layout, snapshot, request, space)
     if there and len(there["parts"]) == len(snapshot.parts):
         return there
@@ -129,8 +131,8 @@ class _Build:
                 write_ids(self.vectors, ids)
                 made = {"index.faiss": file, "ids.arrow": ids} | ({} if on_disk is None else {IVF_DATA: lists})
                 manifest = self._manifest(space, quality, time.perf_counter() - started)
-                self._publish(made, manifest)
-        shutil.rmtree(self.work, ignore_errors=True)
+                settle(made, manifest, self.work)
+        finish(self.layout)
         return manifest
 
     def _tell(self) -> None:
@@ -267,18 +269,3 @@ class _Build:
             "space": space,
             "parts": [{"name": p.name, "sha256": p.sha256, "first_row": first} for p, first in parts],
         }
-
-    def _publish(self, made: dict[str, Path], manifest: dict[str, Any]) -> None:
-        """Put the files in place; index.json is the last, and while it is not there nor is the index."""
-        self.layout.index.mkdir(exist_ok=True)
-        manifest["files"] = {}
-        for name, file in made.items():
-            with file.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            manifest["files"][name] = {"bytes": file.stat().st_size, "sha256": digest}
-        (self.layout.index / "index.json").unlink(missing_ok=True)
-        for name, file in made.items():
-            replace(file, self.layout.index / name)
-        if IVF_DATA not in made:
-            (self.layout.index / IVF_DATA).unlink(missing_ok=True)
-        replace_json(self.layout.index / "index.json", manifest, self.layout.tmp, durable=True)
