@@ -71,7 +71,7 @@ def test_help_is_quick() -> None:
     assert min(seconds() for _ in range(3)) < 1
 
 
-@pytest.mark.parametrize("name", ["run", "plan", "search", "status", "verify", "model"])
+@pytest.mark.parametrize("name", ["run", "plan", "index", "search", "evaluate", "advise", "status", "verify", "model"])
 def test_readme_names_every_command_and_option(name: str) -> None:
     """What the command line offers, the README tells."""
     readme = (Path(__file__).parents[2] / "README.md").read_text()

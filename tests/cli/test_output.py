@@ -139,7 +139,7 @@ def test_search_without_index(call: Call, begun: JobConfig) -> None:
     """A search where there is no index ends with code 2 and says how to get one."""
     ended = call("search", begun.output, "hello")
     assert ended.code == 2
-    assert "has no index: run the same line again with --index flat." in ended.err
+    assert "has no index: `embed-corpus index " in ended.err
 
 
 @pytest.mark.parametrize(("query", "k"), [(" ", 1), ("x", 0), ("word " * 99, 1)])

@@ -14,7 +14,9 @@ import pyarrow.dataset as ds
 import pytest
 
 from embed_corpus.errors import OutputError, UsageError
-from embed_corpus.index.build import build_flat, read_manifest
+from embed_corpus.index.build import build_index
+from embed_corpus.index.choose import Request
+from embed_corpus.index.manifest import read_manifest
 from embed_corpus.index.search import search
 from embed_corpus.job.reopen import open_output
 from embed_corpus.job.verify import verify
@@ -36,7 +38,9 @@ def indexed(embed_corpus: Command, tiny_model: Path, tmp_path_factory: pytest.Te
 def rebuild(layout: Layout) -> int:
     snapshot = latest_snapshot(layout)
     assert snapshot is not None
-    return build_flat(layout, snapshot, similarity="cosine", normalized=True)
+    made = build_index(layout, snapshot, Request("flat"), similarity="cosine", normalized=True)
+    assert made is not None
+    return made["rows"]
 
 
 def test_search_finds_what_brute_force_finds(indexed: Layout) -> None:

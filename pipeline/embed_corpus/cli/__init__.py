@@ -18,12 +18,15 @@ __all__ = ["cli", "main"]
 
 _COMMANDS = {
     "run": "Embed a corpus: Parquet and JSONL in, vectors and an index out.",
-    "plan": "Say what a run would take: documents, tokens, bytes, batches, time.",
-    "search": "Ask the index a question.",
+    "plan": "Say what a run would take: documents, tokens, bytes, time.",
+    "index": "Build an index over a result, or extend it; measure it.",
+    "search": "Ask the index questions.",
+    "evaluate": "Judge the search by relevance judgements.",
+    "advise": "Try dimensions, vector types and indexes on a sample.",
     "status": "Tell how far a result is: parts, rows, rejects.",
     "bench": "Measure the model on this machine; prove its bits.",
     "model": "Say what a model is, what its files ask for, and how it runs here.",
-    "verify": "Check a result: counts, files, vectors, and a sample embedded again.",
+    "verify": "Check a result: counts, files, vectors, a sample embedded again.",
 }
 
 

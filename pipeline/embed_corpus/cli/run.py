@@ -210,10 +210,10 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
 )
 @click.option(
     "--index",
-    type=click.Choice(["none", "flat", "auto"]),
     default="none",
     show_default=True,
-    help="Build a FAISS index at the end. auto is flat in this version.",
+    metavar="TYPE",
+    help="Build an index at the end: none, or what `embed-corpus index --type` takes: auto, flat, hnsw, ivf, ….",
 )
 @click.option(
     "--grace",

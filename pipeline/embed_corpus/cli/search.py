@@ -1,56 +1,143 @@
-"""`embed-corpus search`: ask the index a question."""
+"""`embed-corpus search`: ask the index questions."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from embed_corpus.cli._queries import embedded, query_options
+from embed_corpus.errors import UsageError
+
+if TYPE_CHECKING:
+    from embed_corpus.index.search import Hit
 
 __all__ = ["command"]
 
 
 @click.command("search")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.argument("query")
-@click.option("-k", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Chunks to show.")
-@click.option("--model", metavar="NAME", help="Where the job's model lies now, if it has moved.")
-@click.option("--prompt-name", metavar="NAME", help="The model's prompt of this name instead of the recorded one.")
-@click.option("--prompt", metavar="TEXT", help="Put this before the query instead of the recorded prompt.")
-@click.option("--instruction", metavar="TEXT", help="Tell the model the task: `Instruct: TEXT`, `Query:`.")
-@click.option("--trust-remote-code", is_flag=True, help="Run the model's own Python code, as `run` was allowed to.")
+@click.argument("query", nargs=-1)
+@click.option(
+    "--queries",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Ask all queries of a JSONL or Parquet file, with the columns text and (if you like) id.",
+)
+@click.option(
+    "-k", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Chunks (or documents) to show."
+)
+@click.option(
+    "--by",
+    type=click.Choice(["chunk", "document"]),
+    default="chunk",
+    show_default=True,
+    help="Show the best chunks, or of each document its best chunk alone.",
+)
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="'COLUMN OP VALUE'",
+    help="Search only among chunks whose kept column meets this: OP is one of =, !=, <, >, in. Several: all of them.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "parquet"]),
+    default="table",
+    show_default=True,
+    help="What to print; json is one object a hit and line.",
+)
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Write it there; parquet needs that.")
+@query_options
 def command(
     out: Path,
-    query: str,
+    query: tuple[str, ...],
+    queries: Path | None,
     k: int,
-    model: str | None,
-    prompt_name: str | None,
-    prompt: str | None,
-    instruction: str | None,
-    *,
-    trust_remote_code: bool,
+    by: str,
+    where: tuple[str, ...],
+    form: str,
+    output: Path | None,
+    **asked: Any,
 ) -> None:
-    """Print the chunks of OUT that are nearest to QUERY: score, id, span, and the text if it was kept.
+    """Print the chunks of OUT that are nearest to each QUERY: score, id, span, and the text if it was kept.
 
     \b
     embed-corpus search out/ "heat transfer in hypersonic flow" -k 5
+    embed-corpus search out/ --queries questions.jsonl --by document --format parquet --output hits.parquet
     embed-corpus search out/ "x > 0" --instruction "Given a lemma, find its proof"
+    embed-corpus search out/ "Wärmeleitung" --where 'lang = de' --where 'year > 1960'
 
-    The query gets the query prompt that the run recorded in OUT.
+    Queries get the query prompt that the run recorded in OUT.
     """
     from embed_corpus.index.search import search
-    from embed_corpus.job.model import Prompts
-    from embed_corpus.job.query import embed_queries
+    from embed_corpus.job.queries import read_queries
     from embed_corpus.job.reopen import open_output
 
-    if not query.strip():
+    if bool(query) == bool(queries):
+        raise click.UsageError("give a QUERY, several, or --queries FILE.")
+    if form == "parquet" and output is None:
+        raise click.UsageError("--format parquet needs --output FILE.")
+    if not all(text.strip() for text in query):
         raise click.UsageError("the query is empty.")
+    ids, texts = read_queries(queries) if queries else ([str(i) for i in range(len(query))], list(query))
     opened = open_output(out)
-    prompts = Prompts(prompt_name, prompt, instruction)
-    (hits,) = search(opened.layout, embed_queries(opened, [query], model, prompts, remote_code=trust_remote_code), k)
-    width = max((len(hit.doc_id) for hit in hits), default=0)
-    for hit in hits:
-        line = f"{hit.score:.4f}  {hit.doc_id:<{width}}  [{hit.char_start}:{hit.char_end}]"
-        snippet = " ".join((hit.text or "")[:400].split())
-        columns = max(shutil.get_terminal_size((160, 24)).columns - len(line) - 2, 30)
-        click.echo(line + (f"  {snippet[:columns]}" if snippet else ""))
+    vectors = embedded(opened, texts, asked)
+    found = search(opened.layout, vectors, k, by_document=by == "document", where=where)
+    if form == "parquet":
+        assert output is not None
+        _write_parquet(output, ids, found)
+        return
+    lines = _json(ids, found) if form == "json" else _table(texts, found)
+    if output is None:
+        click.echo("\n".join(lines))
+        return
+    try:
+        output.write_text("\n".join(lines) + "\n", encoding="utf8")
+    except OSError as error:
+        raise UsageError(f"--output {output}: {error.strerror}.") from error
+
+
+def _columns(ids: list[str], found: list[list[Hit]]) -> dict[str, list[object]]:
+    flat = [(name, rank, hit) for name, hits in zip(ids, found, strict=True) for rank, hit in enumerate(hits, 1)]
+    names = ("score", "doc_id", "chunk_index", "char_start", "char_end", "text")
+    columns: dict[str, list[object]] = {"query": [q for q, _, _ in flat], "rank": [rank for _, rank, _ in flat]}
+    return columns | {name: [getattr(hit, name) for _, _, hit in flat] for name in names}
+
+
+def _json(ids: list[str], found: list[list[Hit]]) -> list[str]:
+    import json
+
+    columns = _columns(ids, found)
+    rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+    return [json.dumps(row, ensure_ascii=False) for row in rows]
+
+
+def _write_parquet(file: Path, ids: list[str], found: list[list[Hit]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    text, number = pa.string(), pa.int64()
+    types = (text, pa.int32(), pa.float32(), text, pa.int32(), number, number, text)
+    columns = _columns(ids, found)
+    try:
+        pq.write_table(pa.table(columns, schema=pa.schema(list(zip(columns, types, strict=True)))), file)
+    except OSError as error:
+        raise UsageError(f"--output {file}: {error}.") from error
+
+
+def _table(texts: list[str], found: list[list[Hit]]) -> list[str]:
+    lines: list[str] = []
+    for text, hits in zip(texts, found, strict=True):
+        if len(texts) > 1:
+            lines += ["", " ".join(text.split())] if lines else [" ".join(text.split())]
+        width = max((len(hit.doc_id) for hit in hits), default=0)
+        for hit in hits:
+            line = f"{hit.score:.4f}  {hit.doc_id:<{width}}  [{hit.char_start}:{hit.char_end}]"
+            snippet = " ".join((hit.text or "")[:400].split())
+            columns = max(shutil.get_terminal_size((160, 24)).columns - len(line) - 2, 30)
+            lines.append(line + (f"  {snippet[:columns]}" if snippet else ""))
+    return lines

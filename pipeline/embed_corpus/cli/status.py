@@ -21,7 +21,7 @@ def command(out: Path, *, rejects: bool) -> None:
     embed-corpus status out/ --rejects | head
     """
     from embed_corpus.data import Counts
-    from embed_corpus.index.build import read_manifest
+    from embed_corpus.index.manifest import parts_of, read_manifest
     from embed_corpus.job.reopen import open_output
     from embed_corpus.report.summary import bad_file_lines, count_lines
     from embed_corpus.sink.rejects import read_rejects
@@ -44,8 +44,8 @@ def command(out: Path, *, rejects: bool) -> None:
     snapshot, index = latest_snapshot(opened.layout), read_manifest(opened.layout)
     click.echo(f"snapshot: {snapshot.number if snapshot else 'none yet'}")
     if index:
-        current = snapshot is not None and index["snapshot"] == snapshot.number
-        stale_note = "" if current else f", of snapshot {index['snapshot']}: out of date, run again with --index flat"
+        current = snapshot is not None and parts_of(index) == {part.name: part.sha256 for part in snapshot.parts}
+        stale_note = "" if current else f", of snapshot {index['snapshot']}: out of date, see `embed-corpus index`"
         click.echo(f"index: {index['type']} of {index['rows']:,} vectors{stale_note}")
     else:
         click.echo("index: none")

@@ -1,178 +1,271 @@
-"""Build the index of a snapshot, part by part."""
+"""Build the index of a snapshot: chosen, trained on a sample, added to run by run, measured, put in place."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import logging
+import resource
+import shutil
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from embed_corpus.errors import OutputError, UsageError
-from embed_corpus.sink.commit import attempt, replace, replace_json
-from embed_corpus.sink.readback import vectors_of
-from embed_corpus.sink.vectors import codec_of
+from embed_corpus.index.check import check_indexable, empty_index, gpus, usable
+from embed_corpus.index.choose import Choice, Request, choose
+from embed_corpus.index.effort import inverted
+from embed_corpus.index.files import IVF_DATA, finish, read_index, settle, write_index
+from embed_corpus.index.ids import write_ids
+from embed_corpus.index.lists import RUN_ROWS, OldLists, Run, Source, code_run, into_file, into_memory
+from embed_corpus.index.manifest import parts_of
+from embed_corpus.index.quality import measure, truth_of
+from embed_corpus.index.rows import Vectors, open_vectors, space_of
+from embed_corpus.index.sample import HELD_OUT, Draw, draw
+from embed_corpus.index.seconds import predicted_seconds
+from embed_corpus.report.steps import steps
+from embed_corpus.sink.commit import alone_on, attempt, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+    from typing import TextIO
 
     from embed_corpus.sink.layout import Layout
     from embed_corpus.sink.snapshot import Snapshot
-    from embed_corpus.sink.vectors import Codec
 
-__all__ = ["HAMMING", "build_flat", "check_indexable", "read_manifest"]
+__all__ = ["build_index"]
 
 log = logging.getLogger("embed_corpus")
 
-HAMMING = "hamming"
-_SCALED = "inner product of scaled vectors"
-_IDS = ["doc_id", "chunk_index", "char_start", "char_end"]
+_GROWN = 2
+"""An index grows to so many times the rows that it was trained for; then it is trained anew."""
 
 
-def check_indexable(similarity: str) -> None:
-    """Check that an index can be built at all: before the first batch, not after the last.
+def build_index(
+    layout: Layout,
+    snapshot: Snapshot,
+    request: Request,
+    *,
+    similarity: str,
+    normalized: bool,
+    stream: TextIO | None = None,
+) -> dict[str, Any] | None:
+    """Build the index of a snapshot, unless it is there, and return its index.json; None without vectors.
 
-    Raises:
-        UsageError: faiss is not installed, or the model compares by neither cosine nor dot product.
-    """
-    if importlib.util.find_spec("faiss") is None:
-        raise UsageError(
-            "--index needs faiss, which is not installed: pip install 'embed-corpus[index]', or --index none."
-        )
-    if similarity not in {"cosine", "dot"}:
-        raise UsageError(f"--index: the model compares by {similarity!r}; supported are cosine and dot.")
-
-
-def build_flat(layout: Layout, snapshot: Snapshot, *, similarity: str, normalized: bool) -> int:
-    """Build an exact index over a snapshot's vectors, unless it is there; return its size.
-
-    By inner product, int8 as the floats that it stands for; ubinary by the bits that differ.
-
-    Beside `index.faiss` lie `ids.arrow` (row i tells the chunk of vector i: doc_id,
-    chunk_index, char_start, char_end, part, row) and `index.json`, written last.
+    Beside `index.faiss` (and `index.ivfdata`, where the lists pass the memory) lie `ids.arrow` and
+    `index.json`, written last. What is done when it is killed is not done again. An index of some
+    of the parts is extended; one of parts that are gone is made anew.
 
     Raises:
-        UsageError: see `check_indexable`.
-        OutputError: the index cannot be written.
+        UsageError: see `check_indexable`, or the type does not fit the memory, or another is being built.
+        OutputError: the index cannot be written, or a part is damaged.
     """
-    check_indexable(similarity)
-    if _is_there(layout, snapshot):
-        return snapshot.counts.chunks
     if not snapshot.counts.chunks:
         log.warning("no vectors, so no index")
-        return 0
-    log.info("building a flat index of %s vectors", f"{snapshot.counts.chunks:,}")
-    codec = codec_of(pq.read_schema(layout.data / snapshot.parts[0].name))
-    scale = similarity == "cosine" and not (normalized and not codec.quantised)
-    manifest: dict[str, Any] = {
-        "type": "flat",
-        "metric": HAMMING if codec.kind == "ubinary" else _SCALED if scale else "inner product",
-        "vector_type": codec.kind,
-        "rows": snapshot.counts.chunks,
-        "recall": 1.0,
-        "snapshot": snapshot.number,
-        "parts": _parts_digest(snapshot),
-    }
-    layout.index.mkdir(exist_ok=True)
-    with attempt(layout.tmp, "index.faiss") as index, attempt(layout.tmp, "ids.arrow") as ids:
-        manifest["dim"] = _write(layout, snapshot, index, ids, scale=scale)
-        (layout.index / "index.json").unlink(missing_ok=True)  # what is half replaced names no index
-        manifest["files"] = {}
-        for made, name in ((index, "index.faiss"), (ids, "ids.arrow")):
-            with made.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            manifest["files"][name] = {"bytes": made.stat().st_size, "sha256": digest}
-            replace(made, layout.index / name)
-    replace_json(layout.index / "index.json", manifest, layout.tmp, durable=True)
-    return snapshot.counts.chunks
-
-
-def _is_there(layout: Layout, snapshot: Snapshot) -> bool:
-    """Tell whether a complete index of this very snapshot is there; a damaged one is not."""
-    try:
-        manifest = read_manifest(layout)
-        return (
-            manifest is not None
-            and manifest["snapshot"] == snapshot.number
-            and manifest["parts"] == _parts_digest(snapshot)
-            and all((layout.index / n).stat().st_size == f["bytes"] for n, f in manifest["files"].items())
-        )
-    except (OutputError, OSError, KeyError, TypeError, AttributeError):
-        return False
-
-
-def read_manifest(layout: Layout) -> dict[str, Any] | None:
-    """Return index.json, None where there is no (complete) index.
-
-    Raises:
-        OutputError: index.json is damaged.
-    """
-    file = layout.index / "index.json"
-    try:
-        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf8"))
-        missing = {"type", "metric", "rows", "snapshot", "parts", "files"} - manifest.keys()
-    except FileNotFoundError:
         return None
-    except (OSError, ValueError, AttributeError) as error:
-        raise OutputError(f"{file} is damaged ({error}): run the same line again with --index flat.") from error
-    if missing:
-        raise OutputError(f"{file} is damaged (no {min(missing)}): run the same line again with --index flat.")
-    return manifest
+    space = space_of(layout, snapshot.parts[0].name)
+    with alone_on(layout.indexing, "index"):
+        finish(layout)
+    there = usable(layout, snapshot, request, space)
+    if there and len(there["parts"]) == len(snapshot.parts):
+        return there
+    old = parts_of(there) if there else {}
+    parts = [
+        *(p for n in old for p in snapshot.parts if p.name == n),
+        *(p for p in snapshot.parts if p.name not in old),
+    ]
+    vectors = open_vectors(layout, parts, similarity, normalized=normalized)
+    check_indexable(similarity, request, vectors.codec.dim, binary=vectors.binary)
+    choice = choose(vectors.n_rows, vectors.codec.dim, request, binary=vectors.binary)
+    if there and (
+        there["family"] != choice.family or (there["trained_for"] * _GROWN < vectors.n_rows and choice.n_lists)
+    ):
+        there = None
+    with alone_on(layout.indexing, "index"):
+        return _Build(layout, snapshot, vectors, choice, request, there, stream).run(space)
 
 
-def _write(layout: Layout, snapshot: Snapshot, index_file: Path, ids_file: Path, *, scale: bool) -> int:
-    import faiss
+@dataclass
+class _Build:
+    """One build: `there` is the manifest of the index to extend, if any."""
 
-    index: Any = None
-    with pa.OSFile(str(ids_file), "wb") as sink, pa.ipc.new_file(sink, _ids_schema()) as ids:
-        for part, codec, batch, first in _batches(layout, snapshot):
-            vectors = vectors_of(batch["embedding"])
-            if index is None:
-                index = (faiss.IndexBinaryFlat if codec.kind == "ubinary" else faiss.IndexFlatIP)(codec.dim)
-            if codec.kind != "ubinary":
-                vectors = codec.decode(vectors)
-                if scale:
-                    faiss.normalize_L2(vectors)
-            index.add(vectors)
-            where = [pa.repeat(pa.scalar(part), len(batch)), pa.array(np.arange(first, first + len(batch)))]
-            ids.write_batch(pa.record_batch([*(batch[name] for name in _IDS), *where], schema=_ids_schema()))
-    assert index is not None
-    try:
-        write = faiss.write_index_binary if isinstance(index, faiss.IndexBinary) else faiss.write_index
-        write(index, str(index_file))
-    except RuntimeError as error:  # what faiss makes of a full disk
-        raise OutputError(f"{layout.index}: the index cannot be written: {error}") from error
-    return int(index.d)
+    layout: Layout
+    snapshot: Snapshot
+    vectors: Vectors
+    choice: Choice
+    request: Request
+    there: dict[str, Any] | None
+    stream: TextIO | None
 
+    def __post_init__(self) -> None:
+        about = {
+            "factory": self.choice.factory,
+            "n_train": self.choice.n_train,
+            "parts": [[part.name, part.sha256] for part in self.vectors.parts],
+            "old": self.there["files"] if self.there else {},
+        }
+        self.work = self.layout.indexing / hashlib.sha256(json.dumps(about).encode()).hexdigest()[:20]
+        self.begin = int(self.there["rows"]) if self.there else 0
+        self.n_train = int(self.there["n_train"]) if self.there else self.choice.n_train
+        self.factory = str(self.there["type"]) if self.there else self.choice.factory
 
-def _batches(layout: Layout, snapshot: Snapshot) -> Iterator[tuple[str, Codec, pa.RecordBatch, int]]:
-    """Yield (part name, how its vectors are stored, rows, number of the first row in the part), in snapshot order."""
-    for part in snapshot.parts:
-        first = 0
-        with pq.ParquetFile(layout.data / part.name, page_checksum_verification=True) as file:
-            codec = codec_of(file.schema_arrow)
-            for batch in file.iter_batches(8192, columns=[*_IDS, "embedding"]):
-                yield part.name, codec, batch, first
-                first += len(batch)
+    def run(self, space: str) -> dict[str, Any]:
+        """Do it all; returns index.json."""
+        started = time.perf_counter()
+        self._tell()
+        for other in self.layout.indexing.iterdir():
+            if other != self.work:
+                shutil.rmtree(other, ignore_errors=True)
+        self.work.mkdir(parents=True, exist_ok=True)
+        for killed in self.work.glob(f"*.{'[0-9a-f]' * 32}"):
+            killed.unlink()
+        index = self._old() if self.there else self._trained()
+        with attempt(self.work, IVF_DATA) as lists, attempt(self.work, "index.faiss") as file:
+            on_disk = self._filled(index, lists)
+            quality = self._measured(index)
+            if on_disk is not None:
+                on_disk.filename = IVF_DATA
+            write_index(index, file)
+            with attempt(self.work, "ids.arrow") as ids:
+                write_ids(self.vectors, ids)
+                made = {"index.faiss": file, "ids.arrow": ids} | ({} if on_disk is None else {IVF_DATA: lists})
+                manifest = self._manifest(space, quality, time.perf_counter() - started)
+                settle(made, manifest, self.work)
+        finish(self.layout)
+        return manifest
 
+    def _tell(self) -> None:
+        seconds = predicted_seconds(self.vectors.n_rows - self.begin, self.vectors.codec.dim, self.choice)
+        log.info(
+            "%s %s of %s vectors: %s. About %.1f GiB of memory%s, %.0f s",
+            "extending the index" if self.there else "building an index",
+            self.factory,
+            f"{self.vectors.n_rows:,}",
+            f"{self.begin:,} are in it" if self.there else self.choice.why,
+            self.choice.peak / (1 << 30),
+            f", {self.choice.n_bytes / (1 << 30):.1f} GiB of lists on disk" if self.choice.on_disk else "",
+            seconds,
+        )
 
-def _ids_schema() -> pa.Schema:
-    return pa.schema(
-        [
-            ("doc_id", pa.string()),
-            ("chunk_index", pa.int32()),
-            ("char_start", pa.int64()),
-            ("char_end", pa.int64()),
-            ("part", pa.string()),
-            ("row", pa.int64()),
-        ]
-    )
+    def _draw(self) -> Draw:
+        """The sample of the parts that the index was trained on."""
+        if not self.there:
+            return draw(self.vectors, self.n_train)
+        trained_on = self.vectors.parts[: int(self.there["trained_parts"])]
+        return draw(Vectors(self.layout, trained_on, self.vectors.codec, self.vectors.scaled), self.n_train)
 
+    def _old(self) -> Any:
+        return read_index(self.layout.index / "index.faiss", binary=self.vectors.binary)
 
-def _parts_digest(snapshot: Snapshot) -> str:
-    return hashlib.sha256("".join(part.sha256 for part in snapshot.parts).encode()).hexdigest()
+    def _trained(self) -> Any:
+        """Train on the sample, or read what was trained before a kill."""
+        file = self.work / "trained.faiss"
+        if file.exists():
+            return read_index(file, binary=self.vectors.binary)
+        index = empty_index(self.factory, self.vectors.codec.dim, binary=self.vectors.binary)
+        if not index.is_trained:
+            sample = self.vectors.take(self._draw().train)
+            log.info("training on %s vectors", f"{len(sample):,}")
+            if (
+                not self.vectors.binary
+                and (ivf := inverted(index)) is not None
+                and self.request.gpu != "off"
+                and gpus()
+            ):
+                import faiss
+
+                ivf.clustering_index = faiss.index_cpu_to_allgpus(faiss.IndexFlatIP(ivf.d))
+            index.train(sample)
+        with attempt(self.work, "trained.faiss") as made:
+            write_index(index, made)
+            replace(made, file)
+        return read_index(file, binary=self.vectors.binary)
+
+    def _filled(self, index: Any, lists: Path) -> Any:
+        """Add the vectors; returns the lists if they are in the file."""
+        ivf = None if self.vectors.binary else inverted(index)
+        if ivf is None:
+            blocks = self.vectors.blocks(self.begin)
+            for _, block in steps(blocks, self.vectors.n_rows - self.begin, lambda b: len(b[1]), "adding", self.stream):
+                index.add(block)
+            return None
+        sources: list[Source] = [OldLists(self._old_ivf())] if self.there else []
+        sources += self._runs(index, ivf)
+        log.info("merging %d runs%s", len(sources), " on disk" if self.choice.on_disk else "")
+        budget = self.request.max_memory // 16
+        if self.choice.on_disk:
+            index.ntotal = into_file(ivf, sources, budget, lists)
+            import faiss
+
+            return faiss.downcast_InvertedLists(ivf.invlists)
+        index.ntotal = into_memory(ivf, sources, budget)
+        return None
+
+    def _old_ivf(self) -> Any:
+        self._kept = self._old()  # FAISS frees it with the last reference
+        return inverted(self._kept)
+
+    def _runs(self, index: Any, ivf: Any) -> list[Run]:
+        import faiss
+
+        quantizer, n_rows = ivf.quantizer, self.vectors.n_rows
+        if self.request.gpu != "off" and gpus():
+            quantizer = faiss.index_cpu_to_allgpus(quantizer)
+        firsts = range(self.begin, n_rows, RUN_ROWS)
+        runs = [Run(self.work / f"run-{a:012d}", min(RUN_ROWS, n_rows - a), int(ivf.code_size)) for a in firsts]
+        todo = list(zip(firsts, runs, strict=True))
+        for first, run in steps(todo, n_rows - self.begin, lambda t: t[1].n_rows, "adding", self.stream):
+            if not run.is_there:
+                code_run(index, ivf, quantizer, self.vectors, first, run)
+        return runs
+
+    def _measured(self, index: Any) -> dict[str, Any]:
+        """Search what was never trained on, exactly and through the index; say so if that is not good enough."""
+        own = self._draw().held_out
+        if self.there and (n_new := HELD_OUT * (self.vectors.n_rows - self.begin) // self.vectors.n_rows):
+            fresh = np.random.default_rng(self.begin).choice(self.vectors.n_rows - self.begin, n_new) + self.begin
+            own = np.unique(np.concatenate([own[: max(HELD_OUT - n_new, 1)], fresh]))
+        log.info("searching %s held-out vectors, exactly and through the index", f"{len(own):,}")
+        blocks = steps(self.vectors.blocks(), self.vectors.n_rows, lambda b: len(b[1]), "searching", self.stream)
+        truth = truth_of(blocks, self.vectors.take(own), own)
+        quality = measure(index, truth, self.request.target_recall)
+        log.info(
+            "recall@10 %.3f (@1 %.3f, @100 %.3f), %s queries/s on one thread",
+            *(quality["recall"][k] for k in ("10", "1", "100")),
+            f"{quality['queries_per_second']['batch_on_one_thread']:,}",
+        )
+        if quality["recall"]["10"] < self.request.target_recall:
+            log.warning(
+                "recall@10 is %.3f, below --target-recall %s: it is at its most with these codes. Take %s",
+                quality["recall"]["10"],
+                self.request.target_recall,
+                "--type ivf --target-recall 0.99, which keeps floats" if self.choice.family == "ivf" else "--type ivf",
+            )
+        return quality
+
+    def _manifest(self, space: str, quality: dict[str, Any], seconds: float) -> dict[str, Any]:
+        starts = np.cumsum([0, *(part.counts.chunks for part in self.vectors.parts)]).tolist()
+        parts = zip(self.vectors.parts, starts, strict=False)
+        return {
+            "type": self.factory,
+            "family": self.choice.family,
+            "asked": self.request.type,
+            "target_recall": self.request.target_recall,
+            "metric": self.vectors.metric,
+            "vector_type": self.vectors.codec.kind,
+            "dim": self.vectors.codec.dim,
+            "rows": self.vectors.n_rows,
+            **quality,
+            "bytes_in_memory": self.choice.n_bytes,
+            "build": {
+                "seconds": round(seconds, 1),
+                "peak_bytes_of_process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10,
+            },
+            "n_train": self.n_train,
+            "trained_for": self.there["trained_for"] if self.there else self.vectors.n_rows,
+            "trained_parts": self.there["trained_parts"] if self.there else len(self.vectors.parts),
+            "snapshot": self.snapshot.number,
+            "space": space,
+            "parts": [{"name": p.name, "sha256": p.sha256, "first_row": first} for p, first in parts],
+        }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,16 +11,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embed_corpus.errors import OutputError, UsageError
-from embed_corpus.index.build import HAMMING, read_manifest
+from embed_corpus.index.effort import Effort, effort_of
+from embed_corpus.index.files import read_index
+from embed_corpus.index.ids import map_ids
+from embed_corpus.index.manifest import HAMMING, SCALED, check_current, check_files, read_manifest
+from embed_corpus.index.rows import scale_rows, space_of
+from embed_corpus.index.where import rows_where
 from embed_corpus.sink.snapshot import latest_snapshot
 from embed_corpus.sink.vectors import Codec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
     from embed_corpus.sink.layout import Layout
 
-__all__ = ["Hit", "search"]
+__all__ = ["Found", "Hit", "OpenIndex", "best_documents", "open_index", "search"]
+
+Found = tuple["NDArray[np.float32]", "NDArray[np.int64]"]
+"""Scores and row numbers of what was found, [n, k] each, best first; row -1 where there is nothing more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,67 +45,174 @@ class Hit:
     text: str | None
 
 
-def search(layout: Layout, queries: NDArray[np.float32], k: int) -> list[list[Hit]]:
-    """Return the `k` best chunks for each query vector [n, dim], best first.
+@dataclass(frozen=True)
+class OpenIndex:
+    """An index that is of the current parts, open for search."""
 
-    Over ubinary the queries are made bits, too, and a score is the cosine of the signs.
+    layout: Layout
+    manifest: dict[str, Any]
+    index: Any
+
+    @cached_property
+    def ids(self) -> pa.Table:
+        """Row i tells the chunk of vector i; mapped."""
+        return map_ids(self.layout.index / "ids.arrow")
+
+    def prepared(self, queries: NDArray[np.float32]) -> NDArray[Any]:
+        """Make queries [n, dim] what the index takes.
+
+        Raises:
+            UsageError: they have another dimension.
+        """
+        if queries.shape[1] != self.index.d:
+            raise UsageError(
+                f"{self.layout.index} holds {self.index.ntotal} vectors of dimension {self.index.d}; "
+                f"the query has {queries.shape[1]}."
+            )
+        if self.manifest["metric"] == HAMMING:
+            return Codec("ubinary", self.index.d).encode(queries)
+        queries = np.ascontiguousarray(queries, np.float32)
+        return scale_rows(queries) if self.manifest["metric"] == SCALED else queries
+
+    def scores(self, raw: NDArray[Any]) -> NDArray[np.float32]:
+        """Turn what FAISS gives into similarities: of bits, the cosine of the signs."""
+        return 1 - 2 * raw / self.index.d if self.manifest["metric"] == HAMMING else raw
+
+    def search(self, queries: NDArray[np.float32], k: int, among: NDArray[np.bool_] | None = None) -> Found:
+        """Return the `k` best rows for each query [n, dim], of those that are `among`, bool[rows].
+
+        Raises:
+            UsageError: queries of another dimension, or an index that cannot search among some.
+        """
+        ready = self.prepared(queries)
+        k = min(k, self.index.ntotal if among is None else int(among.sum()))
+        if not k:
+            return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+        raw, rows = self.index.search(ready, k, params=None if among is None else self._among(among))
+        return self.scores(raw), rows
+
+    def _among(self, among: NDArray[np.bool_]) -> Any:
+        """Return FAISS' parameters for a search among some rows; it looks the harder, the fewer there are."""
+        import faiss
+
+        bits = np.packbits(among, bitorder="little")
+        selector = faiss.IDSelectorBitmap(bits)
+        selector.bits = bits  # FAISS keeps a pointer
+        below, effort = self.index, effort_of(self.index)
+        if isinstance(below, faiss.IndexBinaryIVF | faiss.IndexRefine):
+            raise UsageError(f"--where: FAISS cannot filter in {type(below).__name__}: index OUT with --type flat.")
+        wider = _wider(effort, among) if effort else 0
+        if effort is None:
+            parameters = faiss.SearchParameters(sel=selector)
+        elif effort.name == "nprobe":
+            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=wider)
+        else:
+            parameters = faiss.SearchParametersHNSW(sel=selector, efSearch=wider)
+        if isinstance(below, faiss.IndexPreTransform):
+            parameters = faiss.SearchParametersPreTransform(index_params=parameters)
+        return parameters
+
+
+def _wider(effort: Effort, among: NDArray[np.bool_]) -> int:
+    return min(effort.most, int(effort.value * len(among) / max(int(among.sum()), 1)))
+
+
+def open_index(layout: Layout) -> OpenIndex:
+    """Open the index of OUT.
 
     Raises:
-        UsageError: OUT has no index, or one of another dimension.
+        UsageError: OUT has no index, or one of other parts.
         OutputError: the index is damaged.
     """
-    import faiss
-
     manifest = read_manifest(layout)
     if manifest is None:
-        raise UsageError(f"{layout.root} has no index: run the same line again with --index flat.")
+        raise UsageError(f"{layout.root} has no index: `embed-corpus index {layout.root}` makes one.")
     snapshot = latest_snapshot(layout)
-    if snapshot is None or manifest["snapshot"] != snapshot.number:
-        raise UsageError(
-            f"the index in {layout.root} is of snapshot {manifest['snapshot']}, the parts have changed since: "
-            "run the same line again with --index flat."
+    space = (
+        space_of(layout, snapshot.parts[0].name) if snapshot and (layout.data / snapshot.parts[0].name).exists() else ""
+    )
+    check_current(layout, manifest, snapshot, space or manifest["space"])
+    check_files(layout, manifest)
+    index = read_index(layout.index / "index.faiss", binary=manifest["metric"] == HAMMING)
+    if (index.ntotal, index.d) != (manifest["rows"], manifest["dim"]):
+        raise OutputError(
+            f"{layout.index} holds {index.ntotal} vectors of dimension {index.d}, not what index.json says: "
+            f"`embed-corpus index {layout.root}` makes it anew."
         )
-    for name, facts in manifest["files"].items():
-        file = layout.index / name
-        if not file.exists() or file.stat().st_size != facts["bytes"]:
-            raise OutputError(f"{file} is missing or damaged: delete {layout.index} and run the same line again.")
-    binary = manifest["metric"] == HAMMING
-    index = (faiss.read_index_binary if binary else faiss.read_index)(str(layout.index / "index.faiss"))
-    if (index.ntotal, index.d) != (manifest["rows"], queries.shape[1]):
-        raise UsageError(
-            f"{layout.index} holds {index.ntotal} vectors of dimension {index.d}; the query has {queries.shape[1]}."
-        )
-    queries = np.array(queries, np.float32)
-    if binary:
-        differing, rows = index.search(Codec("ubinary", index.d).encode(queries), min(k, index.ntotal))
-        scores = 1 - 2 * differing / index.d
-    else:
-        if manifest["metric"] != "inner product":
-            faiss.normalize_L2(queries)
-        scores, rows = index.search(queries, min(k, index.ntotal))
-    with pa.memory_map(str(layout.index / "ids.arrow")) as source:
-        ids = pa.ipc.open_file(source).read_all()
-        return [
-            [_hit(layout, float(score), ids.slice(int(row), 1).to_pylist()[0]) for score, row in zip(s, r, strict=True)]
-            for s, r in zip(scores, rows, strict=True)
-        ]
+    return OpenIndex(layout, manifest, index)
 
 
-def _hit(layout: Layout, score: float, ids: dict[str, Any]) -> Hit:
-    text = _text(layout, ids["part"], ids["row"])
-    return Hit(score, ids["doc_id"], ids["chunk_index"], ids["char_start"], ids["char_end"], text)
+def search(
+    layout: Layout,
+    queries: NDArray[np.float32],
+    k: int,
+    *,
+    by_document: bool = False,
+    where: Sequence[str] = (),
+) -> list[list[Hit]]:
+    """Return the `k` best chunks for each query vector [n, dim], best first; or the best of each of `k` documents.
+
+    `where`: conditions on kept columns, as in `rows_where`, that chunks must meet. Over ubinary the
+    queries are made bits, too, and a score is the cosine of the signs.
+
+    Raises:
+        UsageError: OUT has no index, or one of another dimension or of other parts; a condition cannot be met.
+        OutputError: the index is damaged.
+    """
+    opened = open_index(layout)
+    among = rows_where(layout, opened.manifest, where) if where else None
+
+    def find(n: int) -> Found:
+        return opened.search(queries, n, among)
+
+    n_rows = opened.index.ntotal if among is None else int(among.sum())
+    scores, rows = best_documents(find, opened.ids["doc_id"], k, n_rows) if by_document else find(k)
+    flat = rows[rows >= 0]
+    told = opened.ids.take(pa.array(flat)).to_pylist()
+    texts = _texts(layout, told)
+    hits = iter(
+        Hit(score, i["doc_id"], i["chunk_index"], i["char_start"], i["char_end"], text)
+        for score, i, text in zip(scores[rows >= 0].tolist(), told, texts, strict=True)
+    )
+    return [[next(hits) for _ in range(n)] for n in (rows >= 0).sum(axis=1).tolist()]
 
 
-def _text(layout: Layout, part: str, row: int) -> str | None:
-    """Fetch one chunk's kept text: only the row group that holds it is read."""
-    try:
-        with pq.ParquetFile(layout.data / part) as file:
-            if "text" not in file.schema_arrow.names:
-                return None
-            group = 0
-            while row >= (size := file.metadata.row_group(group).num_rows):
-                group, row = group + 1, row - size
-            text: str = file.read_row_group(group, columns=["text"])["text"][row].as_py()
-            return text
-    except (OSError, IndexError, pa.ArrowException) as error:
-        raise OutputError(f"{layout.data / part} is gone or damaged ({error}): run the same line again.") from error
+def best_documents(find: Callable[[int], Found], doc_ids: pa.ChunkedArray, k: int, n_rows: int) -> Found:
+    """Find the best chunk of each of the `k` best documents; `find` gives the n best chunks.
+
+    Asks for more chunks until every query has `k` documents, or all `n_rows` were looked at.
+    """
+    n_chunks = 4 * k
+    while True:
+        scores, rows = find(min(n_chunks, n_rows))
+        documents = doc_ids.take(pa.array(np.maximum(rows, 0).ravel())).combine_chunks().dictionary_encode()
+        numbers = documents.indices.to_numpy(zero_copy_only=False).reshape(rows.shape)
+        firsts = [np.sort(np.unique(n[r >= 0], return_index=True)[1])[:k] for n, r in zip(numbers, rows, strict=True)]
+        if n_chunks >= n_rows or min(map(len, firsts), default=k) == k:
+            break
+        n_chunks *= 4
+    best = np.full((len(rows), k), -np.inf, np.float32), np.full((len(rows), k), -1, np.int64)
+    for i, first in enumerate(firsts):
+        best[0][i, : len(first)], best[1][i, : len(first)] = scores[i, first], rows[i, first]
+    return best
+
+
+def _texts(layout: Layout, told: list[dict[str, Any]]) -> list[str | None]:
+    """Fetch chunks' kept texts: each row group that holds some is read once."""
+    texts: list[str | None] = [None] * len(told)
+    for part in sorted({ids["part"] for ids in told}):
+        wanted = {i: ids["row"] for i, ids in enumerate(told) if ids["part"] == part}
+        try:
+            with pq.ParquetFile(layout.data / part) as file:
+                if "text" not in file.schema_arrow.names:
+                    continue
+                sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+                ends = np.cumsum(sizes)
+                groups = {i: int(np.searchsorted(ends, row, side="right")) for i, row in wanted.items()}
+                for group in sorted(set(groups.values())):
+                    column = file.read_row_group(group, columns=["text"])["text"]
+                    for i in (i for i, g in groups.items() if g == group):
+                        texts[i] = column[wanted[i] - int(ends[group] - sizes[group])].as_py()
+        except (OSError, IndexError, pa.ArrowException) as error:
+            raise OutputError(f"{layout.data / part} is gone or damaged ({error}): run the same line again.") from error
+    return texts

@@ -23,7 +23,6 @@ Long = Literal["split", "truncate"]
 Precision = Literal["auto", "fp32", "fp16", "bf16", "fp8"]
 VectorType = Literal["float32", "float16", "int8", "ubinary"]
 DocVectors = Literal["none", "mean"]
-Index = Literal["none", "flat", "auto"]
 OnDuplicate = Literal["report", "error", "ignore"]
 
 _LONGEST_GRACE = 86400
@@ -46,7 +45,6 @@ _CHOICES: dict[str, tuple[str | None, ...]] = {
     "pooling": (None, *POOLINGS),
     "vector_type": get_args(VectorType),
     "doc_vectors": get_args(DocVectors),
-    "index": get_args(Index),
     "on_duplicate": get_args(OnDuplicate),
 }
 
@@ -92,7 +90,7 @@ class JobConfig:
     max_rejects: str = "0.1%"
     max_bad_files: int = 0
     on_duplicate: OnDuplicate = "report"
-    index: Index = "none"
+    index: str = "none"
     grace: float = 25.0
     overwrite: bool = False
     prune: bool = False

@@ -16,7 +16,8 @@ from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Counts
 from embed_corpus.errors import OutputError, UsageError
-from embed_corpus.index.build import check_indexable
+from embed_corpus.index.check import check_indexable
+from embed_corpus.index.choose import Request
 from embed_corpus.job.devices import resolve_devices, resolve_precision
 from embed_corpus.job.fingerprint import differences, digest, job_fields, space_fields
 from embed_corpus.job.model import model_of
@@ -76,7 +77,7 @@ def prepare(config: JobConfig) -> Job:
     devices = resolve_devices(config.devices)
     facts = model_of(config)
     if config.index != "none":
-        check_indexable(facts.similarity)
+        check_indexable(facts.similarity, Request(config.index), facts.dim, binary=config.vector_type == "ubinary")
     chunk_tokens = resolve_chunk_tokens(config.chunk_tokens, facts)
     precision = resolve_precision(config.precision, devices[0], facts.family)
     layout = Layout(config.output.absolute(), config.single_writer)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from embed_corpus.data import Counts
 from embed_corpus.errors import Interrupted, LaneError
-from embed_corpus.index.build import build_flat
+from embed_corpus.index.build import build_index
+from embed_corpus.index.choose import Request
 from embed_corpus.job.claims import Queue
 from embed_corpus.job.complete import problem_with, stop_if_hopeless
 from embed_corpus.job.devices import cores_of
@@ -124,7 +125,9 @@ def _run(config: JobConfig, progress: TextIO | None) -> RunReport:
     snapshot = None if problem else _publish(job, parts)
     indexed = None
     if snapshot is not None and config.index != "none":
-        indexed = build_flat(job.layout, snapshot, similarity=job.facts.similarity, normalized=job.facts.normalize)
+        similarity, unit = job.facts.similarity, job.facts.normalize
+        request = Request(config.index)
+        indexed = build_index(job.layout, snapshot, request, similarity=similarity, normalized=unit, stream=progress)
     predicted = _predict_and_note(job, tally)
     report = RunReport(
         output=config.output,
@@ -138,7 +141,7 @@ def _run(config: JobConfig, progress: TextIO | None) -> RunReport:
         workers=tuple(tally.workers),
         numerics=tally.numerics,
         snapshot=snapshot.number if snapshot else None,
-        index=indexed,
+        index=indexed["rows"] if indexed else None,
         bad_files=job.bad,
         loss=Loss(config.vector_type, tally.kept / tally.sampled, int(tally.sampled)) if tally.sampled else None,
         problems=(str(problem),) if problem else (),

@@ -18,7 +18,8 @@ from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.errors import DataError, EmbedCorpusError, OutputError
 from embed_corpus.feed.packing import pack_all
-from embed_corpus.index.build import read_manifest
+from embed_corpus.index.manifest import check_current, read_manifest
+from embed_corpus.index.rows import space_of
 from embed_corpus.job.devices import resolve_devices
 from embed_corpus.job.fingerprint import digest
 from embed_corpus.sink.documents import check_documents
@@ -162,13 +163,12 @@ def _documents(opened: Opened, snapshot: Snapshot) -> str:
 
 def _index(opened: Opened, snapshot: Snapshot) -> str:
     manifest = read_manifest(opened.layout) or {}
-    if manifest["snapshot"] != snapshot.number:
-        raise OutputError(
-            f"the index is of snapshot {manifest['snapshot']}, not {snapshot.number}: run again with --index."
-        )
+    check_current(opened.layout, manifest, snapshot, space_of(opened.layout, snapshot.parts[0].name))
     for name, facts in manifest["files"].items():
         if _sha256(opened.layout.index / name) != facts["sha256"]:
-            raise OutputError(f"{opened.layout.index / name} is damaged: delete {opened.layout.index} and run again.")
+            raise OutputError(
+                f"{opened.layout.index / name} is damaged: `embed-corpus index` makes it anew, once it is deleted."
+            )
     return f"{manifest['rows']:,} vectors, sha256 holds"
 
 

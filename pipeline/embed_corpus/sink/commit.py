@@ -123,8 +123,8 @@ def _rename_noreplace(made: Path, final: Path) -> None:
 
 
 @contextlib.contextmanager
-def alone_on(folder: Path) -> Iterator[None]:
-    """Hold a folder against other runs that ask for the same, as far as the file system has locks.
+def alone_on(folder: Path, who: str = "run with --single-writer") -> Iterator[None]:
+    """Hold a folder against others (`who`) that ask for the same, as far as the file system has locks.
 
     Raises:
         UsageError: another run holds it.
@@ -135,7 +135,7 @@ def alone_on(folder: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(descriptor)
-        raise UsageError(f"{folder.parent}: another run with --single-writer is at work there.") from error
+        raise UsageError(f"{folder.parent}: another {who} is at work there.") from error
     except OSError:
         pass  # no locks there: the user's word is all there is
     try:

@@ -82,6 +82,11 @@ class Layout:
         return self.meta / "rejects"
 
     @property
+    def indexing(self) -> Path:
+        """What an index is being made of; empty when it is there."""
+        return self.meta / "indexing"
+
+    @property
     def runs(self) -> Path:
         """One report a run."""
         return self.meta / "runs"

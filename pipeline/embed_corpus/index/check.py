@@ -1,0 +1,80 @@
+"""What has to hold before an index is built, and whether there is one already."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+from embed_corpus.errors import OutputError, UsageError
+from embed_corpus.index.manifest import check_files, parts_of, read_manifest
+
+if TYPE_CHECKING:
+    from embed_corpus.index.choose import Request
+    from embed_corpus.sink.layout import Layout
+    from embed_corpus.sink.snapshot import Snapshot
+
+__all__ = ["check_indexable", "empty_index", "gpus", "usable"]
+
+_NAMES = {"auto", "flat", "hnsw", "ivf", "ivfpq"}
+
+
+def check_indexable(similarity: str, request: Request, dim: int, *, binary: bool = False) -> None:
+    """Check that an index can be built at all: before the first batch, not after the last.
+
+    Raises:
+        UsageError: faiss is not installed, the model compares by neither cosine nor dot product, FAISS does not
+            know the type, or a GPU is wanted that it does not see.
+    """
+    if importlib.util.find_spec("faiss") is None:
+        raise UsageError(
+            "--index needs faiss, which is not installed: pip install 'embed-corpus[index]', or --index none."
+        )
+    if similarity not in {"cosine", "dot"}:
+        raise UsageError(f"--index: the model compares by {similarity!r}; supported are cosine and dot.")
+    if request.gpu == "on" and not gpus():
+        raise UsageError("--gpu on: FAISS sees no GPU: pip install faiss-gpu in place of faiss-cpu, or --gpu auto.")
+    if request.type not in _NAMES:
+        try:
+            empty_index(request.type, dim, binary=binary)
+        except (RuntimeError, UsageError) as error:
+            raise UsageError(
+                f"--index {request.type}: neither {', '.join(sorted(_NAMES))} nor a FAISS factory string for "
+                f"{dim} dimensions: {str(error).rsplit('Error: ', 1)[-1].strip()}"
+            ) from error
+
+
+def usable(layout: Layout, snapshot: Snapshot, request: Request, space: str) -> dict[str, Any] | None:
+    """Return the manifest of an undamaged index of all or some of the parts, asked for alike; else None."""
+    try:
+        manifest = read_manifest(layout)
+        if manifest is None:
+            return None
+        check_files(layout, manifest)
+        parts = {part.name: part.sha256 for part in snapshot.parts}
+        same = (manifest["asked"], manifest["target_recall"]) == (request.type, request.target_recall)
+        known = parts_of(manifest).items() <= parts.items()
+        return manifest if same and known and manifest["space"] == space else None
+    except (OutputError, OSError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def gpus() -> int:
+    """Return how many GPUs FAISS sees; none with faiss-cpu."""
+    import faiss
+
+    return int(faiss.get_numgpus()) if hasattr(faiss, "StandardGpuResources") else 0
+
+
+def empty_index(factory: str, dim: int, *, binary: bool) -> Any:
+    """Return an index to be trained.
+
+    Raises:
+        UsageError, RuntimeError: FAISS does not know the factory string.
+    """
+    import faiss
+
+    if factory.startswith("B") != binary:
+        raise UsageError(f"the vectors are {'ubinary' if binary else 'floats'}, {factory} is not for them.")
+    if binary:
+        return faiss.index_binary_factory(dim, factory)
+    return faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)

@@ -1,0 +1,78 @@
+"""How hard an index looks: lists visited (IVF), candidates kept (HNSW); nothing for an exact one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Effort", "effort_of", "inner", "inverted", "tune"]
+
+_MOST_EF = 4096
+
+
+@dataclass(frozen=True)
+class Effort:
+    """The one number of an index that trades time for recall: `name` of `owner`, at most `most`."""
+
+    owner: Any
+    name: str
+    most: int
+
+    @property
+    def value(self) -> int:
+        """As it is set."""
+        return int(getattr(self.owner, self.name))
+
+    def set(self, value: int) -> None:
+        """Set it, within what makes sense."""
+        setattr(self.owner, self.name, max(1, min(value, self.most)))
+
+
+def inner(index: Any) -> Any:
+    """Return what lies below transforms and refinements."""
+    import faiss
+
+    while isinstance(index, faiss.IndexPreTransform | faiss.IndexRefine):
+        index = faiss.downcast_index(index.index if isinstance(index, faiss.IndexPreTransform) else index.base_index)
+    return index
+
+
+def inverted(index: Any) -> Any:
+    """Return the index itself below its transforms if it keeps inverted lists of plain codes, else None."""
+    import faiss
+
+    found = inner(index)
+    plain = (faiss.IndexIVFFlat, faiss.IndexIVFScalarQuantizer, faiss.IndexIVFPQ)
+    refined = isinstance(index, faiss.IndexRefine)
+    return found if isinstance(found, plain) and not isinstance(found, faiss.IndexIVFPQR) and not refined else None
+
+
+def effort_of(index: Any) -> Effort | None:
+    """Return the number to turn, None for an index without."""
+    import faiss
+
+    found = inner(index)
+    if isinstance(found, faiss.IndexIVF | faiss.IndexBinaryIVF):
+        return Effort(found, "nprobe", int(found.nlist))
+    if isinstance(found, faiss.IndexHNSW | faiss.IndexBinaryHNSW):
+        return Effort(found.hnsw, "efSearch", _MOST_EF)
+    return None
+
+
+def tune(effort: Effort, recall: Callable[[], float], target: float) -> None:
+    """Set the least effort that reaches the target, the greatest if none does."""
+    low, high = 0, 1 if effort.name == "nprobe" else 16
+    effort.set(high)
+    while recall() < target and high < effort.most:
+        low, high = high, min(2 * high, effort.most)
+        effort.set(high)
+    for _ in range(4):
+        middle = (low + high) // 2
+        if middle in {low, high}:
+            break
+        effort.set(middle)
+        low, high = (low, middle) if recall() >= target else (middle, high)
+    effort.set(high)

@@ -1,0 +1,86 @@
+"""Search quality against judgements, exact and through the index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from embed_corpus.errors import DataError
+from embed_corpus.index.judged import METRICS, scores_of
+from embed_corpus.index.manifest import HAMMING, SCALED
+from embed_corpus.index.quality import exact_search
+from embed_corpus.index.rows import Vectors
+from embed_corpus.index.search import best_documents, open_index
+from embed_corpus.sink.snapshot import latest_snapshot
+from embed_corpus.sink.vectors import codec_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from embed_corpus.index.judged import Qrels
+    from embed_corpus.index.search import Found, OpenIndex
+    from embed_corpus.sink.layout import Layout
+
+__all__ = ["Evaluation", "evaluate"]
+
+_DEPTH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Means over the queries that have a relevant document: by exact search, and through the index."""
+
+    index: str
+    n_queries: int
+    n_unjudged: int
+    exact: dict[str, float]
+    through_index: dict[str, float]
+
+
+def evaluate(layout: Layout, ids: Sequence[str], queries: NDArray[np.float32], qrels: Qrels) -> Evaluation:
+    """Rank documents for queries [n, dim] by their best chunk, both ways, and judge the rankings.
+
+    Raises:
+        UsageError: OUT has no index of the current parts. DataError: no query is judged. OutputError: damage.
+    """
+    opened = open_index(layout)
+    judged = [i for i, name in enumerate(ids) if any(r > 0 for r in qrels.get(name, {}).values())]
+    if not judged:
+        raise DataError(
+            f"no query (the first is {ids[0]!r}) has a relevant document in the judgements: do the ids match?"
+        )
+    vectors = _vectors(opened)
+    wanted = queries[judged]
+    ready = opened.prepared(wanted)
+
+    def exactly(n: int) -> Found:
+        return exact_search(vectors.blocks(), ready, n)
+
+    def indexed(n: int) -> Found:
+        return opened.search(wanted, n)
+
+    means = []
+    for find in (exactly, indexed):
+        _, rows = best_documents(find, opened.ids["doc_id"], _DEPTH, opened.index.ntotal)
+        rankings = [opened.ids["doc_id"].take(pa.array(r[r >= 0])).to_pylist() for r in rows]
+        table = [scores_of(ranking, qrels[ids[i]]) for i, ranking in zip(judged, rankings, strict=True)]
+        means.append(dict(zip(METRICS, np.mean(table, axis=0).tolist(), strict=True)))
+    return Evaluation(opened.manifest["type"], len(judged), len(ids) - len(judged), *means)
+
+
+def _vectors(opened: OpenIndex) -> Vectors:
+    """The vectors that an index was made of, in its order."""
+    import pyarrow.parquet as pq
+
+    manifest = opened.manifest
+    snapshot = latest_snapshot(opened.layout)
+    entries = {part.name: part for part in snapshot.parts} if snapshot else {}
+    parts = tuple(entries[part["name"]] for part in manifest["parts"])
+    codec = codec_of(pq.read_schema(opened.layout.data / parts[0].name))
+    assert (codec.kind == "ubinary") == (manifest["metric"] == HAMMING)
+    return Vectors(opened.layout, parts, codec, manifest["metric"] == SCALED)

@@ -1,0 +1,114 @@
+"""FAISS' files: read and written, its errors told as ours."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from embed_corpus.errors import OutputError
+from embed_corpus.index.effort import inner
+from embed_corpus.sink.commit import replace, replace_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from embed_corpus.sink.layout import Layout
+
+__all__ = ["IVF_DATA", "finish", "read_index", "settle", "write_index"]
+
+IVF_DATA = "index.ivfdata"
+_SETTLED = "index.json"
+"""In a working folder: its files are whole, and on their way into place."""
+
+
+def read_index(file: Path, *, binary: bool) -> Any:
+    """Read an index; lists that lie in a file of their own, in the same folder, are mapped.
+
+    Raises:
+        OutputError: it is damaged.
+    """
+    import faiss
+
+    try:
+        if binary:
+            return faiss.read_index_binary(str(file))
+        with _silent():
+            index = faiss.read_index(str(file), faiss.IO_FLAG_ONDISK_SAME_DIR)
+    except RuntimeError as error:
+        raise OutputError(f"{file} is damaged ({_last(error)}): `embed-corpus index` makes it anew.") from error
+    below = inner(index)
+    if isinstance(below, faiss.IndexIVF):
+        lists = faiss.downcast_InvertedLists(below.invlists)
+        if isinstance(lists, faiss.OnDiskInvertedLists):
+            lists.prefetch_nthread = 0  # else it starts 32 threads for every search
+    return index
+
+
+def write_index(index: Any, file: Path) -> None:
+    """Write an index.
+
+    Raises:
+        OutputError: the disk is full, or the like.
+    """
+    import faiss
+
+    try:
+        (faiss.write_index_binary if isinstance(index, faiss.IndexBinary) else faiss.write_index)(index, str(file))
+    except RuntimeError as error:
+        raise OutputError(f"{file}: the index cannot be written: {_last(error)}") from error
+
+
+def settle(made: dict[str, Path], manifest: dict[str, Any], work: Path) -> None:
+    """Note size and sha256 of finished files in the manifest, and settle in `work` that they are the index."""
+    manifest["files"] = {}
+    for name, file in made.items():
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        manifest["files"][name] = {"bytes": file.stat().st_size, "sha256": digest}
+    for name, file in made.items():
+        replace(file, work / name)
+    replace_json(work / _SETTLED, manifest, work, durable=True)
+
+
+def finish(layout: Layout) -> None:
+    """Put the files of an index that is settled in place, index.json last; what a kill left half done is done.
+
+    While index.json is away, there is no index.
+    """
+    for settled in layout.indexing.glob(f"*/{_SETTLED}"):
+        manifest = json.loads(settled.read_text(encoding="utf8"))
+        layout.index.mkdir(exist_ok=True)
+        (layout.index / "index.json").unlink(missing_ok=True)
+        for name in manifest["files"]:
+            if (made := settled.parent / name).exists():
+                replace(made, layout.index / name)
+        if IVF_DATA not in manifest["files"]:
+            (layout.index / IVF_DATA).unlink(missing_ok=True)
+        replace_json(layout.index / "index.json", manifest, layout.tmp, durable=True)
+        shutil.rmtree(settled.parent)
+
+
+def _last(error: RuntimeError) -> str:
+    return str(error).rsplit("Error: ", 1)[-1].strip()
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keep FAISS from printing where it found the lists' file: standard output is the user's."""
+    flush = ctypes.CDLL(None).fflush
+    flush(None)
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+        flush(None)
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)

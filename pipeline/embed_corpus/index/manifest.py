@@ -1,0 +1,72 @@
+"""index.json: what an index is of, how it was made, and how good it was found to be."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from embed_corpus.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from embed_corpus.sink.layout import Layout
+    from embed_corpus.sink.snapshot import Snapshot
+
+__all__ = ["HAMMING", "INNER_PRODUCT", "SCALED", "check_current", "check_files", "parts_of", "read_manifest"]
+
+HAMMING = "hamming"
+INNER_PRODUCT = "inner product"
+SCALED = "inner product of scaled vectors"
+_KEYS = {"type", "metric", "rows", "dim", "snapshot", "space", "parts", "files", "effort"}
+_AGAIN = "`embed-corpus index {root}` makes it anew."
+
+
+def read_manifest(layout: Layout) -> dict[str, Any] | None:
+    """Return index.json, None where there is no (complete) index.
+
+    Raises:
+        OutputError: index.json is damaged.
+    """
+    file = layout.index / "index.json"
+    again = _AGAIN.format(root=layout.root)
+    try:
+        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf8"))
+        missing = _KEYS - manifest.keys()
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, AttributeError) as error:
+        raise OutputError(f"{file} is damaged ({error}): {again}") from error
+    if missing:
+        raise OutputError(f"{file} is damaged (no {min(missing)}): {again}")
+    return manifest
+
+
+def parts_of(manifest: dict[str, Any]) -> dict[str, str]:
+    """Return the sha256 of each part of an index, by name, in the order of its rows."""
+    return {part["name"]: part["sha256"] for part in manifest["parts"]}
+
+
+def check_current(layout: Layout, manifest: dict[str, Any], snapshot: Snapshot | None, space: str) -> None:
+    """Check that an index is of the current parts, and its vectors of their space.
+
+    Raises:
+        UsageError: it is not, and how to renew it.
+    """
+    again = _AGAIN.format(root=layout.root)
+    if snapshot is None or parts_of(manifest) != {part.name: part.sha256 for part in snapshot.parts}:
+        raise UsageError(
+            f"the index in {layout.root} is of snapshot {manifest['snapshot']}, the parts have changed since: {again}"
+        )
+    if manifest["space"] != space:
+        raise UsageError(f"the index in {layout.root} is of vectors of another model than the parts: {again}")
+
+
+def check_files(layout: Layout, manifest: dict[str, Any]) -> None:
+    """Check that the files of an index are there, of the size they were written with.
+
+    Raises:
+        OutputError: one is not.
+    """
+    for name, facts in manifest["files"].items():
+        file = layout.index / name
+        if not file.exists() or file.stat().st_size != facts["bytes"]:
+            raise OutputError(f"{file} is missing or damaged: {_AGAIN.format(root=layout.root)}")

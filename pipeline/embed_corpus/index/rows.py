@@ -1,0 +1,153 @@
+"""The vectors of a snapshot's parts, numbered through, as an index takes them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from embed_corpus.errors import OutputError
+from embed_corpus.index.manifest import HAMMING, INNER_PRODUCT, SCALED
+from embed_corpus.sink.readback import vectors_of
+from embed_corpus.sink.vectors import Codec, codec_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from embed_corpus.sink.layout import Layout
+    from embed_corpus.sink.snapshot import PartEntry
+
+__all__ = ["Group", "Vectors", "open_vectors", "scale_rows", "space_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A row group of a part: where it stands, number of its first row in the index, rows."""
+
+    part: str
+    number: int
+    first: int
+    n_rows: int
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The vectors of some parts in their order; `scaled`: made of unit length when they are read."""
+
+    layout: Layout
+    parts: tuple[PartEntry, ...]
+    codec: Codec
+    scaled: bool
+
+    @property
+    def binary(self) -> bool:
+        """Whether an index of them counts the bits that differ."""
+        return self.codec.kind == "ubinary"
+
+    @property
+    def metric(self) -> str:
+        """How the index compares."""
+        return HAMMING if self.binary else SCALED if self.scaled else INNER_PRODUCT
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """All row groups, from the parts' footers.
+
+        Raises:
+            OutputError: a part cannot be read.
+        """
+        groups: list[Group] = []
+        first = 0
+        for part in self.parts:
+            try:
+                footer = pq.read_metadata(self.layout.data / part.name)
+            except (OSError, pa.ArrowException) as error:
+                raise _damaged(self.layout, part.name, error) from error
+            for i in range(footer.num_row_groups):
+                groups.append(Group(part.name, i, first, footer.row_group(i).num_rows))
+                first += groups[-1].n_rows
+        return tuple(groups)
+
+    @cached_property
+    def n_rows(self) -> int:
+        """Rows in all."""
+        return sum(group.n_rows for group in self.groups)
+
+    def stored(self, group: Group) -> NDArray[Any]:
+        """Read the vectors of a row group as they are stored, [rows, width].
+
+        Raises:
+            OutputError: the part is damaged.
+        """
+        try:
+            with pq.ParquetFile(self.layout.data / group.part, page_checksum_verification=True) as file:
+                return vectors_of(file.read_row_group(group.number, columns=["embedding"])["embedding"])
+        except (OSError, pa.ArrowException) as error:
+            raise _damaged(self.layout, group.part, error) from error
+
+    def prepared(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """Make stored vectors what the index takes: float32 [n, dim], bits uint8 [n, dim / 8]."""
+        if self.binary:
+            return np.ascontiguousarray(stored)
+        vectors = self.codec.decode(stored)
+        return scale_rows(vectors) if self.scaled else vectors
+
+    def blocks(self, begin: int = 0, end: int | None = None) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield (number of the first row, vectors) of the rows from `begin` to `end`, a row group at a time."""
+        end = self.n_rows if end is None else end
+        for group in self.groups:
+            a, b = max(begin, group.first), min(end, group.first + group.n_rows)
+            if a < b:
+                yield a, self.prepared(self.stored(group)[a - group.first : b - group.first])
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Read some rows, given in ascending order; only the row groups that hold them are read."""
+        taken = []
+        for group in self.groups:
+            a, b = np.searchsorted(rows, [group.first, group.first + group.n_rows])
+            if a < b:
+                taken.append(self.prepared(self.stored(group)[rows[a:b] - group.first]))
+        return np.concatenate(taken)
+
+
+def open_vectors(layout: Layout, parts: Sequence[PartEntry], similarity: str, *, normalized: bool) -> Vectors:
+    """Open the vectors of parts (at least one) for an index by cosine or dot product.
+
+    Vectors are scaled when they are to be compared by cosine and are not of unit length as they are stored.
+    """
+    codec = codec_of(_schema(layout, parts[0].name))
+    return Vectors(layout, tuple(parts), codec, similarity == "cosine" and not (normalized and not codec.quantised))
+
+
+def scale_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return vectors [n, dim] at unit length; those of length zero as they are."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, np.where(lengths == 0, 1, lengths), dtype=np.float32)
+
+
+def space_of(layout: Layout, part: str) -> str:
+    """Return the hash of the space that a part's vectors lie in.
+
+    Raises:
+        OutputError: the part is damaged.
+    """
+    metadata = _schema(layout, part).metadata or {}
+    return str(json.loads(metadata.get(b"embed_corpus.space", b'{"hash": ""}'))["hash"])
+
+
+def _schema(layout: Layout, part: str) -> pa.Schema:
+    try:
+        return pq.read_schema(layout.data / part)
+    except (OSError, pa.ArrowException) as error:
+        raise _damaged(layout, part, error) from error
+
+
+def _damaged(layout: Layout, part: str, error: Exception) -> OutputError:
+    return OutputError(f"{layout.data / part} is gone or damaged ({error}): run the same line again.")

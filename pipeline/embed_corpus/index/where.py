@@ -1,0 +1,75 @@
+"""Conditions on kept columns, met before the search."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from embed_corpus.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from embed_corpus.sink.layout import Layout
+
+__all__ = ["rows_where"]
+
+_SHAPE = re.compile(r"\s*(?P<column>.+?)\s*(?:(?P<op>!=|=|<|>)|\s(?P<among>in)\s)\s*(?P<value>.*?)\s*", re.DOTALL)
+_COMPARE = {"=": pc.equal, "!=": pc.not_equal, "<": pc.less, ">": pc.greater}
+
+
+def rows_where(layout: Layout, manifest: dict[str, Any], conditions: Sequence[str]) -> NDArray[np.bool_]:
+    """Tell which rows of the index meet all conditions, bool[rows]: `lang = de`, `year > 1990`, `lang in de, fr`.
+
+    A value is read as what its column holds. A row without a value meets no condition.
+
+    Raises:
+        UsageError: a condition is none, or names a column that was not kept, or a value that cannot be there.
+        OutputError: a part is damaged.
+    """
+    parsed = [_parse(text) for text in conditions]
+    columns = sorted({column for column, _, _ in parsed})
+    masks = []
+    for part in manifest["parts"]:
+        file = layout.data / part["name"]
+        try:
+            names = pq.read_schema(file).names
+            if missing := [column for column in columns if column not in names]:
+                raise UsageError(
+                    f"--where {missing[0]}: no such column; there are {', '.join(sorted(names))} (see --keep)."
+                )
+            table = pq.read_table(file, columns=columns)
+        except (OSError, pa.ArrowException) as error:
+            raise OutputError(f"{file} is gone or damaged ({error}): run the same line again.") from error
+        mask = np.ones(len(table), np.bool_)
+        for column, op, value in parsed:
+            mask &= _met(table[column], op, value)
+        masks.append(mask)
+    return np.concatenate(masks)
+
+
+def _parse(text: str) -> tuple[str, str, str]:
+    match = _SHAPE.fullmatch(text)
+    if not match:
+        raise UsageError(f"--where {text!r}: give COLUMN OP VALUE with OP one of =, !=, <, >, in: 'lang = de'.")
+    return match["column"], match["op"] or "in", match["value"]
+
+
+def _met(column: pa.ChunkedArray, op: str, value: str) -> NDArray[np.bool_]:
+    try:
+        if op == "in":
+            values = pa.array([item.strip() for item in value.split(",")]).cast(column.type)
+            met = pc.and_(pc.is_in(column, value_set=values), pc.is_valid(column))
+        else:
+            met = pc.fill_null(_COMPARE[op](column, pa.scalar(value).cast(column.type)), fill_value=False)
+    except pa.ArrowException as error:
+        raise UsageError(f"--where … {op} {value}: the column holds {column.type}: {error}") from error
+    mask: NDArray[np.bool_] = met.to_numpy().astype(np.bool_)
+    return mask

@@ -1,0 +1,50 @@
+"""Queries in a file: ids and texts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from embed_corpus.errors import DataError
+from embed_corpus.source.jsonl import BadLineError, lines, open_stream, parse
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["read_queries"]
+
+_TEXT, _ID = ("text", "query", "question"), ("id", "_id", "query_id", "qid")
+
+
+def read_queries(file: Path) -> tuple[list[str], list[str]]:
+    """Read ids and texts of queries from Parquet or JSONL: `text` (or `query`) and `id` (or `_id`, `query_id`).
+
+    Without ids they are numbered from 0.
+
+    Raises:
+        DataError: the file cannot be read, or a row has no text.
+    """
+    try:
+        if file.suffix == ".parquet":
+            rows = pq.read_table(file).to_pylist()
+        else:
+            with open_stream(file) as stream:
+                rows = [parse(line, first=i == 0) for i, (line, _) in enumerate(lines(stream)) if line != b"\n"]
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{file} cannot be read: {error}") from error
+    except BadLineError as error:
+        raise DataError(f"{file} is no JSONL file of queries: {': '.join(error.args)}") from error
+    if not rows:
+        raise DataError(f"{file} holds no query.")
+    text = next((name for name in _TEXT if name in rows[0]), None)
+    name = next((name for name in _ID if name in rows[0]), None)
+    if text is None:
+        raise DataError(f"{file} has no column {' or '.join(_TEXT)}; there are {', '.join(rows[0])}.")
+    for i, row in enumerate(rows):
+        if not isinstance(row.get(text), str) or not row[text].strip():
+            raise DataError(f"{file}, row {i}: no query in {text!r}.")
+        if name is not None and row.get(name) is None:
+            raise DataError(f"{file}, row {i}: no {name!r}.")
+    return [str(row[name]) if name else str(i) for i, row in enumerate(rows)], [row[text] for row in rows]

@@ -1,0 +1,237 @@
+"""Indexes built part by part: the same however often they are stopped, extended without renumbering."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import duckdb
+import faiss
+import numpy as np
+import pytest
+
+from embed_corpus.errors import UsageError
+from embed_corpus.index.build import build_index
+from embed_corpus.index.choose import Request, choose, parse_bytes
+from embed_corpus.index.search import open_index, search
+from embed_corpus.sink.layout import Layout
+from embed_corpus.sink.snapshot import Snapshot, publish_snapshot
+from vector_parts import clustered, write_out, write_part
+
+DIM = 384
+RUN = 4096  # rows: four runs, without as many vectors as four real ones hold
+TYPE = "IVF32,SQ8"
+SMALL = 256 << 20  # what lists of 5 MB pass
+
+
+def build(layout: Layout, snapshot: Snapshot, kind: str = TYPE, **asked: object) -> dict:
+    made = build_index(layout, snapshot, Request(kind, **asked), similarity="cosine", normalized=True)
+    assert made is not None
+    return made
+
+
+@pytest.fixture(scope="module")
+def vectors() -> np.ndarray:
+    return clustered(14_000, DIM)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _short_runs() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("embed_corpus.index.build.RUN_ROWS", RUN)
+        yield
+
+
+@pytest.fixture(scope="module")
+def undisturbed(vectors: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    """An index of four runs, merged on disk."""
+    layout, snapshot = write_out(tmp_path_factory.mktemp("built") / "out", vectors, 3)
+    build(layout, snapshot, max_memory=SMALL)
+    return layout
+
+
+BUILD = f"""
+import sys
+from pathlib import Path
+import embed_corpus.index.build
+embed_corpus.index.build.RUN_ROWS = {RUN}
+from embed_corpus.index.build import build_index
+from embed_corpus.index.choose import Request
+from embed_corpus.sink.layout import Layout
+from embed_corpus.sink.snapshot import latest_snapshot
+layout = Layout(Path(sys.argv[1]))
+build_index(layout, latest_snapshot(layout), Request({TYPE!r}, {SMALL}), similarity="cosine", normalized=True)
+"""
+
+
+def test_killed_while_training_adding_and_merging(
+    undisturbed: Layout, vectors: np.ndarray, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Killed at each stage, the next run goes on, and ends with the same bytes as an undisturbed one."""
+    layout, snapshot = write_out(tmp_path / "out", vectors, 3)
+    begun: list[Callable[[], bool]] = [
+        lambda: any(layout.indexing.glob("*")),
+        lambda: any(layout.indexing.glob("*/run-000000004096")),
+        lambda: any(file.stat().st_size for file in layout.indexing.glob("*/index.ivfdata.*")),
+    ]
+    for stage in begun:
+        process = subprocess.Popen([sys.executable, "-c", BUILD, str(layout.root)])
+        while not stage():
+            assert process.poll() is None
+            time.sleep(0.0005)
+        process.kill()
+        assert process.wait() == -9
+        assert not (layout.index / "index.json").exists()
+    caplog.set_level("INFO", "embed_corpus")
+    made = build(layout, snapshot, max_memory=SMALL)
+    assert "training" not in caplog.text
+    whole = json.loads((undisturbed.index / "index.json").read_text())
+    assert made["files"] == whole["files"]
+    assert not list(layout.indexing.iterdir())
+
+
+def test_it_is_the_index_that_faiss_makes(undisturbed: Layout, vectors: np.ndarray) -> None:
+    """Plain faiss opens both files; its own adding of the same vectors finds the same rows with the same scores."""
+    index = faiss.read_index(str(undisturbed.index / "index.faiss"), faiss.IO_FLAG_ONDISK_SAME_DIR)
+    plain = faiss.read_index(str(undisturbed.index / "index.faiss"), faiss.IO_FLAG_ONDISK_SAME_DIR)
+    lists = faiss.ArrayInvertedLists(index.nlist, index.code_size)
+    plain.replace_invlists(lists)
+    plain.ntotal = 0
+    plain.add(vectors)
+    ours, theirs = (i.search(vectors[::200], 10) for i in (index, plain))
+    np.testing.assert_array_equal(ours[0], theirs[0])
+    assert (ours[1] == theirs[1]).mean() > 0.99  # equal scores may change places
+
+
+def test_duckdb_reads_the_parts(undisturbed: Layout, vectors: np.ndarray) -> None:
+    """SQL over data/*.parquet, with a cosine, finds what the index finds."""
+    query = vectors[7_000]
+    rows = duckdb.execute(
+        f"""select doc_id, array_cosine_similarity(embedding::float[{DIM}], $1::float[{DIM}]) as score
+            from '{undisturbed.data}/*.parquet' order by score desc limit 5""",
+        [query.tolist()],
+    ).fetchall()
+    (hits,) = search(undisturbed, query[None], 5)
+    assert rows[0][0] == hits[0].doc_id
+    assert rows[0][1] == pytest.approx(1, abs=1e-5)
+    assert len({row[0] for row in rows} & {hit.doc_id for hit in hits}) >= 4
+
+
+def test_datasets_loads_the_parts(undisturbed: Layout, tmp_path: Path) -> None:
+    """Hugging Face `datasets`, where it is installed, loads data/ as it is."""
+    datasets = pytest.importorskip("datasets")
+    files = f"{undisturbed.data}/*.parquet"
+    loaded = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path))
+    assert (len(loaded), len(loaded[0]["embedding"])) == (14_000, DIM)
+
+
+def test_merged_in_memory_it_answers_alike(undisturbed: Layout, vectors: np.ndarray, tmp_path: Path) -> None:
+    """With more memory it is one file, with the same ids and answers; held-out recall reaches the target."""
+    layout, snapshot = write_out(tmp_path / "out", vectors, 3)
+    made = build(layout, snapshot)
+    assert set(made["files"]) == {"index.faiss", "ids.arrow"}
+    assert made["recall"]["10"] >= 0.95
+    queries = vectors[::500]
+    assert search(layout, queries, 5) == search(undisturbed, queries, 5)
+    ids = [hashlib.sha256((x.index / "ids.arrow").read_bytes()).digest() for x in (layout, undisturbed)]
+    assert ids[0] == ids[1]
+
+
+def test_killed_while_files_go_into_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped between two renames, there is no index; the next run puts the rest in place, even of an extended one."""
+    vectors = clustered(1500, 16)
+    layout, snapshot = write_out(tmp_path / "out", vectors[:1000], 2)
+    build(layout, snapshot, "IVF8,SQ8")
+    grown = publish_snapshot(layout, [write_part(layout, "a", vectors[1000:]), *snapshot.parts])
+    with monkeypatch.context() as patched:
+        moved = iter(range(5))
+        patched.setattr("embed_corpus.index.files.replace", lambda a, b: _stop(next(moved), a, b))
+        with pytest.raises(KeyboardInterrupt):
+            build(layout, grown, "IVF8,SQ8")
+    assert not (layout.index / "index.json").exists()
+    assert build(layout, grown, "IVF8,SQ8")["trained_for"] == 1000
+    assert open_index(layout).index.ntotal == 1500
+
+
+def _stop(moved: int, made: Path, final: Path) -> None:
+    if moved == 3:
+        raise KeyboardInterrupt
+    made.replace(final)
+
+
+@pytest.mark.parametrize("kind", ["IVF8,SQ8", "HNSW8", "flat"])
+def test_new_parts_extend_the_index(tmp_path: Path, kind: str) -> None:
+    """Parts that a later snapshot adds, even before the others, get the next row numbers; older rows keep theirs."""
+    vectors = clustered(1500, 16)
+    layout, snapshot = write_out(tmp_path / "out", vectors[:1000], 2)
+    first = build(layout, snapshot, kind)
+    before = open_index(layout).ids
+    grown = publish_snapshot(layout, [write_part(layout, "a", vectors[1000:]), *snapshot.parts])
+    with pytest.raises(UsageError, match="the parts have changed since"):
+        search(layout, vectors[:1], 1)
+    second = build(layout, grown, kind)
+    assert (second["rows"], second["trained_for"]) == (1500, 1000)
+    assert [part["name"] for part in second["parts"]] == ["p00.parquet", "p01.parquet", "a.parquet"]
+    assert open_index(layout).ids[:1000].select(["doc_id", "row"]) == before.select(["doc_id", "row"])
+    assert [hits[0].doc_id for hits in search(layout, vectors[1100:1104], 1)] == ["a-50", "a-50", "a-51", "a-51"]
+    assert first["recall"]["10"] - second["recall"]["10"] < 0.05
+    shrunk = publish_snapshot(layout, grown.parts[:2])
+    assert build(layout, shrunk, kind)["trained_for"] == shrunk.counts.chunks
+
+
+@pytest.mark.parametrize("kind", ["int8", "ubinary"])
+def test_other_vector_types(tmp_path: Path, kind: str) -> None:
+    """Quantised vectors have lists, too: of scaled floats, or of bits, in FAISS' IndexBinary."""
+    vectors = clustered(1500, 16)
+    layout, snapshot = write_out(tmp_path / "out", vectors, 2, kind)
+    made = build(layout, snapshot, "ivf")
+    assert made["type"].startswith("BIVF" if kind == "ubinary" else "IVF")
+    assert made["recall"]["10"] >= 0.9
+    (hits,) = search(layout, vectors[70:71], 3)
+    assert hits[0].score > 0.9
+
+
+def test_a_whole_list_of_types_is_chosen_from() -> None:
+    """By the guidelines: exact, then a graph, then lists; on disk where they pass the memory; codes by the recall."""
+    small, large = Request(), Request(max_memory=1 << 30, target_recall=0.95)
+    assert choose(5_000, 384, small).factory == "Flat"
+    assert choose(100_000, 384, small).factory == "HNSW32"
+    assert choose(1_000_000, 384, small).factory == choose(1_000_000, 384, large).factory == "IVF4096,SQ8"
+    assert choose(1_000_000, 384, Request(target_recall=0.99)).factory == "IVF4096,Flat"
+    hundred = choose(100_000_000, 384, Request(max_memory=14 << 30))
+    assert (hundred.on_disk, hundred.peak < 14 << 30) == (True, True)
+    assert choose(10_000_000, 1024, Request(max_memory=1 << 30, target_recall=0.6)).factory.endswith(",PQ256x8")
+    assert choose(1_000_000, 384, small, binary=True).factory == "BHNSW32"
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"type": "flat", "max_memory": 1 << 30}, "--type Flat --max-memory 4GB` if there is as much, else --type ivf"),
+        ({"target_recall": 1.5}, "--target-recall 1.5: give a share"),
+        ({"max_memory": 1 << 20}, "--max-memory 1MB: at least 256MB"),
+    ],
+)
+def test_what_does_not_fit_is_refused(asked: dict, message: str) -> None:
+    """A request that cannot be met says what can be."""
+    with pytest.raises(UsageError, match=message):
+        choose(1_000_000, 384, Request(**asked))
+
+
+def test_sizes() -> None:
+    """Sizes are read in powers of 1,024."""
+    assert [parse_bytes(text) for text in ("8GB", "512MiB", "1.5g")] == [8 << 30, 512 << 20, 3 << 29]
+    with pytest.raises(UsageError, match="--max-memory 'much'"):
+        parse_bytes("much")
+
+
+def test_an_unknown_type_is_refused(tmp_path: Path) -> None:
+    """Neither a name nor a factory string: refused before anything is read."""
+    layout, snapshot = write_out(tmp_path / "out", clustered(100, DIM), 1)
+    with pytest.raises(UsageError, match="nor a FAISS factory string for 384 dimensions"):
+        build(layout, snapshot, "bogus")

@@ -1,0 +1,78 @@
+"""What is measured of an index: others than the question, ties forgiven, the least effort that does."""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+import pytest
+
+from embed_corpus.index.effort import Effort, effort_of, tune
+from embed_corpus.index.quality import measure, recall_at, searched_others, truth_of
+from embed_corpus.index.rows import Vectors
+from embed_corpus.index.sample import draw
+from embed_corpus.sink.vectors import Codec
+from vector_parts import clustered, write_out
+
+
+@pytest.fixture(scope="module")
+def vectors() -> np.ndarray:
+    return clustered(2000, 16)
+
+
+def blocks(vectors: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    return [(first, vectors[first : first + 300]) for first in range(0, len(vectors), 300)]
+
+
+def test_a_question_is_not_its_own_answer(vectors: np.ndarray) -> None:
+    """The nearest are those of brute force among all others; a search that finds only the question has recall 0."""
+    own = np.arange(0, 2000, 100)
+    truth = truth_of(blocks(vectors), vectors[own], own)
+    similar = vectors[own] @ vectors.T
+    similar[np.arange(len(own)), own] = -2
+    np.testing.assert_array_equal(truth.rows[:, :10], np.argsort(-similar, axis=1, kind="stable")[:, :10])
+    assert recall_at(truth, truth.rows[:, :10], 10) == 1
+    assert recall_at(truth, np.repeat(own[:, None], 10, axis=1), 10) == 0
+    half = np.where(np.arange(10) < 5, truth.rows[:, :10], -1)
+    assert recall_at(truth, half, 10) == 0.5
+
+
+def test_equal_ones_will_do(vectors: np.ndarray) -> None:
+    """Of texts that stand in the corpus many times, any copies will do."""
+    copies = np.concatenate([vectors[:100], np.repeat(vectors[:1], 60, axis=0)])
+    own = np.array([0])
+    truth = truth_of(blocks(copies), copies[own], own)
+    assert recall_at(truth, np.arange(159, 149, -1)[None], 10) == 1
+
+
+def test_it_is_tuned_to_the_target(vectors: np.ndarray) -> None:
+    """More recall asked for costs more lists, and is there among questions that it was not tuned on."""
+    own = np.arange(0, 2000, 5)
+    truth = truth_of(blocks(vectors), vectors[own], own)
+    index = faiss.index_factory(16, "IVF64,Flat", faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    index.add(vectors)
+    low, high = measure(index, truth, 0.5), measure(index, truth, 0.99)
+    assert low["effort"]["nprobe"] < high["effort"]["nprobe"] < 64
+    assert high["recall"]["10"] >= 0.98
+    assert effort_of(index).value == high["effort"]["nprobe"]
+    assert searched_others(index, truth, 10).shape == (400, 10)
+
+
+@pytest.mark.parametrize("needed", [1, 2, 5, 17, 63, 64])
+def test_the_least_effort_that_does(needed: int) -> None:
+    """Tuning ends at a number that reaches the target, within a sixteenth of the least."""
+    owner = type("Index", (), {"nprobe": 1})()
+    tune(Effort(owner, "nprobe", 64), lambda: float(owner.nprobe >= needed), 0.9)
+    assert needed <= owner.nprobe <= needed * 17 / 16 + 1
+
+
+def test_held_out_are_never_trained_on(tmp_path, vectors: np.ndarray) -> None:
+    """Both samples come from all parts, share no row, and are the same each time."""
+    layout, snapshot = write_out(tmp_path / "out", vectors, 4)
+    of = Vectors(layout, snapshot.parts, Codec("float32", 16), scaled=False)
+    drawn, again = draw(of, 500), draw(of, 500)
+    assert (len(drawn.train), len(drawn.held_out)) == (500, 200)
+    assert not np.intersect1d(drawn.train, drawn.held_out).size
+    assert set(drawn.train // 500) == set(drawn.held_out // 500) == {0, 1, 2, 3}
+    np.testing.assert_array_equal(drawn.train, again.train)
+    np.testing.assert_array_equal(of.take(drawn.train), vectors[drawn.train])

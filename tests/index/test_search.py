@@ -1,0 +1,189 @@
+"""Searches over an index: many queries, by document, among some."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+
+from embed_corpus.errors import DataError, OutputError, UsageError
+from embed_corpus.index.advise import advise
+from embed_corpus.index.build import build_index
+from embed_corpus.index.choose import Request
+from embed_corpus.index.judged import read_qrels, scores_of
+from embed_corpus.index.rows import open_vectors
+from embed_corpus.index.search import search
+from embed_corpus.index.where import rows_where
+from embed_corpus.job.queries import read_queries
+from embed_corpus.sink.layout import Layout
+from embed_corpus.sink.snapshot import latest_snapshot
+from tiny import CORPUS, Command
+from vector_parts import clustered, write_out
+
+DIM = 16
+
+
+@pytest.fixture(scope="module", params=["flat", "IVF16,Flat", "HNSW16", "IVF16,PQ4x4fs"])
+def out(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    """3,000 vectors, two a document, behind indexes of several kinds."""
+    layout, snapshot = write_out(tmp_path_factory.mktemp("search") / "out", clustered(3000, DIM), 2)
+    build_index(layout, snapshot, Request(request.param), similarity="cosine", normalized=True)
+    return layout
+
+
+def stored(layout: Layout) -> tuple[pa.Table, np.ndarray]:
+    table = ds.dataset(layout.data).to_table()
+    return table, table["embedding"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
+
+
+def test_filters_come_before_the_search(out: Layout) -> None:
+    """All hits meet the conditions, there are k of them, and they are those of brute force among what meets them."""
+    table, vectors = stored(out)
+    meets = np.array(
+        [
+            lang in {"de", "fr"} and year > 1995
+            for lang, year in zip(*(table[c].to_pylist() for c in ("lang", "year")), strict=True)
+        ]
+    )
+    conditions = ["lang in de, fr", "year > 1995"]
+    assert meets.sum() == 80
+    found = search(out, vectors[:40], 5, where=conditions)
+    ids = np.array(table["doc_id"].to_pylist())
+    same = 0
+    for query, hits in zip(vectors[:40], found, strict=True):
+        best = np.flatnonzero(meets)[np.argsort(-(vectors[meets] @ query), kind="stable")[:5]]
+        assert {h.doc_id for h in hits} <= set(ids[meets])
+        assert len(hits) == 5
+        same += len({h.doc_id for h in hits} & set(ids[best]))
+    assert same / 200 >= (0.95 if "PQ" not in str(faiss.read_index(str(out.index / "index.faiss"))) else 0.3)
+
+
+def test_by_document(out: Layout) -> None:
+    """Each document is told once, with its best chunk, and there are k documents."""
+    _, vectors = stored(out)
+    for hits, chunks in zip(search(out, vectors[:10], 7, by_document=True), search(out, vectors[:10], 40), strict=True):
+        assert len({hit.doc_id for hit in hits}) == len(hits) == 7
+        best = {}
+        for hit in chunks:
+            best.setdefault(hit.doc_id, hit)
+        assert [hit.score for hit in hits] == [hit.score for hit in best.values()][:7]  # codes may tie
+
+
+@pytest.mark.parametrize(
+    ("condition", "n"),
+    [("lang = de", 1000), ("lang != de", 2000), ("year<1910", 300), ("year = 1950", 30), ("lang in en,fr", 2000)],
+)
+def test_conditions(out: Layout, condition: str, n: int) -> None:
+    """Each operator does what it says."""
+    manifest = json.loads((out.index / "index.json").read_text())
+    assert rows_where(out, manifest, [condition]).sum() == n
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ("lang", "give COLUMN OP VALUE"),
+        ("size = 5", "--where size: no such column; there are .*lang.*year"),
+        ("year = x", "the column holds int32"),
+    ],
+)
+def test_conditions_that_are_none(out: Layout, condition: str, message: str) -> None:
+    """A condition that cannot be met says why."""
+    with pytest.raises(UsageError, match=message):
+        search(out, clustered(1, DIM), 1, where=[condition])
+
+
+def test_nothing_meets_it(out: Layout) -> None:
+    """A search among nothing finds nothing."""
+    assert search(out, clustered(2, DIM), 3, where=["lang = xx"]) == [[], []]
+
+
+def test_vectors_of_another_model_are_refused(out: Layout) -> None:
+    """An index of another space than the parts' is refused."""
+    file = out.index / "index.json"
+    kept = file.read_text()
+    file.write_text(kept.replace('"a space"', '"another"'))
+    with pytest.raises(UsageError, match="vectors of another model than the parts"):
+        search(out, clustered(1, DIM), 1)
+    file.write_text(kept)
+
+
+def test_a_damaged_header_is_refused(out: Layout) -> None:
+    """A file of the right size whose beginning is damaged is refused by FAISS' own look at it."""
+    file = out.index / "index.faiss"
+    kept = file.read_bytes()
+    file.write_bytes(b"xxxx" + kept[4:])
+    with pytest.raises(OutputError, match=r"index.faiss is damaged"):
+        search(out, clustered(1, DIM), 1)
+    file.write_bytes(kept)
+
+
+def test_the_command(embed_corpus: Command, tiny_model: Path, tmp_path: Path) -> None:
+    """index, search with queries of a file to JSON and Parquet, evaluate and advise, as a user calls them."""
+    out, queries, qrels, hits = (tmp_path / name for name in ("out", "q.jsonl", "qrels", "hits.parquet"))
+    flags = ("--limit", "150", "--keep-text", "--id-column", "id", "--model", tiny_model)
+    texts = pq.read_table(CORPUS / "cranfield-0.parquet").slice(0, 3).to_pylist()
+    queries.write_text("".join(json.dumps({"id": f"q{t['id']}", "text": t["text"][:150]}) + "\n" for t in texts))
+    qrels.write_text("".join(f"q{t['id']} 0 {t['id']} 1\n" for t in texts))
+    assert embed_corpus("run", CORPUS / "cranfield-0.parquet", out, *flags).returncode == 0
+    indexed = embed_corpus("index", out, "--type", "IVF4,Flat")
+    assert "IVF4,Flat of " in indexed.stdout, indexed.stderr
+    told = embed_corpus("search", out, "--queries", queries, "-k", 2, "--by", "document", "--format", "json")
+    rows = [json.loads(line) for line in told.stdout.splitlines()]
+    assert [(row["query"], row["rank"]) for row in rows] == [(f"q{t['id']}", rank) for t in texts for rank in (1, 2)]
+    assert set(rows[0]) == {"query", "rank", "score", "doc_id", "chunk_index", "char_start", "char_end", "text"}
+    assert embed_corpus("search", out, "--queries", queries, "--format", "parquet", "--output", hits).returncode == 0
+    assert pq.read_table(hits).num_rows == 30
+    judged = json.loads(embed_corpus("evaluate", out, "--queries", queries, "--qrels", qrels, "--json").stdout)
+    assert judged["n_queries"] == 3
+    assert judged["exact"].keys() == judged["through_index"].keys() == {"nDCG@10", "recall@100", "MRR@10"}
+    refused = embed_corpus("search", out)
+    assert (refused.returncode, "give a QUERY, several, or --queries FILE." in refused.stderr) == (2, True)
+
+
+def test_advice(tmp_path: Path) -> None:
+    """Every combination is tried; what keeps all finds all, and fewer bits find less."""
+    layout, snapshot = write_out(tmp_path / "out", clustered(1500, 64), 1)
+    vectors = open_vectors(layout, snapshot.parts, "cosine", normalized=True)
+    tried = {(a.dim, a.vector_type, a.index[:3]): a for a in advise(vectors, 1000, 0.9)}
+    assert len(tried) == 2 * 4 * 3
+    assert tried[64, "float32", "Fla"].recall == 1
+    assert tried[64, "float16", "Fla"].recall > tried[64, "int8", "Fla"].recall > tried[64, "ubinary", "BFl"].recall
+    assert tried[64, "int8", "Fla"].recall > tried[32, "float32", "Fla"].recall
+    assert tried[32, "ubinary", "BFl"].vector_bytes == 1500 * 4
+    assert latest_snapshot(layout) == snapshot
+
+
+def test_scores_of_a_ranking() -> None:
+    """nDCG@10, recall@100 and MRR@10 of a ranking worked out by hand."""
+    ndcg, recall, mrr = scores_of(["x", "a", "b"], {"a": 2, "b": 1, "c": 1, "d": 0})
+    assert ndcg == pytest.approx((2 / np.log2(3) + 1 / 2) / (2 + 1 / np.log2(3) + 1 / 2))
+    assert (recall, mrr) == (pytest.approx(2 / 3), 0.5)
+
+
+@pytest.mark.parametrize(
+    "text", ["q1 0 d1 2\nq1 0 d2 0\n", "q1\td1\t2\nq1\td2\t0\n", "query\tdoc\trel\nq1\td1\t2\nq1\td2\t0\n"]
+)
+def test_judgements(tmp_path: Path, text: str) -> None:
+    """TREC's form, and TSV with and without a head, are the same judgements."""
+    (tmp_path / "qrels").write_text(text)
+    assert read_qrels(tmp_path / "qrels") == {"q1": {"d1": 2, "d2": 0}}
+
+
+def test_bad_files(tmp_path: Path) -> None:
+    """A line that is no judgement, a row that is no query: told with file and line."""
+    (tmp_path / "x").write_text("q d 1\nq 0\n")
+    with pytest.raises(DataError, match="x, line 2: neither"):
+        read_qrels(tmp_path / "x")
+    (tmp_path / "x").write_text('{"id": 1, "text": "a"}\n{"id": 2, "text": " "}\n')
+    with pytest.raises(DataError, match="x, row 1: no query in 'text'"):
+        read_queries(tmp_path / "x")
+    (tmp_path / "x").write_text('{"id": 1, "body": "a"}\n')
+    with pytest.raises(DataError, match="has no column text or query or question; there are id, body"):
+        read_queries(tmp_path / "x")
