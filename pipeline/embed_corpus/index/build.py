@@ -237,7 +237,7 @@ class _Build:
         )
         if quality["recall"]["10"] < self.request.target_recall:
             log.warning(
-                "recall@10 is %.3f, below --target-recall %s: it is at its most with these codes. Take %s",
+                "recall@10 is %.3f, below --target-recall %s: more effort gives hardly more with these codes. Take %s",
                 quality["recall"]["10"],
                 self.request.target_recall,
                 "--type ivf --target-recall 0.99, which keeps floats" if self.choice.family == "ivf" else "--type ivf",
