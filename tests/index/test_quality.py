@@ -66,6 +66,13 @@ def test_the_least_effort_that_does(needed: int) -> None:
     assert needed <= owner.nprobe <= needed * 17 / 16 + 1
 
 
+def test_the_last_percent_is_not_worth_every_list() -> None:
+    """Where the codes lose more than the target allows, the effort is that of nearly the most there is."""
+    owner = type("Index", (), {"nprobe": 1})()
+    tune(Effort(owner, "nprobe", 1024), lambda: 0.6 - 0.1 / owner.nprobe, 0.95)
+    assert owner.nprobe == 17
+
+
 def test_held_out_are_never_trained_on(tmp_path, vectors: np.ndarray) -> None:
     """Both samples come from all parts, share no row, and are the same each time."""
     layout, snapshot = write_out(tmp_path / "out", vectors, 4)

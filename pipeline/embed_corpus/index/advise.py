@@ -63,8 +63,11 @@ def advise(vectors: Vectors, n_sample: int, target: float) -> Iterator[Advice]:
             codec = Codec(kind, dim, Ranges.over(cut) if kind == "int8" else None)
             ready = codec.encode(cut) if kind == "ubinary" else codec.decode(codec.encode(cut))
             asked = Truth(np.ascontiguousarray(ready[own]), truth.own, truth.scores, truth.rows)
+            exact = 1.0
             for index in _INDEXES:
-                yield _tried(index, ready, asked, codec, vectors.n_rows, target)
+                tried = _tried(index, ready, asked, codec, vectors.n_rows, target * exact)
+                exact = tried.recall if index == "flat" else exact  # more than the codes keep, no index finds
+                yield tried
 
 
 def _inside(rows: NDArray[np.int64], group: Any) -> NDArray[np.int64]:

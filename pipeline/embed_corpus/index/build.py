@@ -224,8 +224,9 @@ class _Build:
         """Search what was never trained on, exactly and through the index; say so if that is not good enough."""
         own = self._draw().held_out
         if self.there and (n_new := HELD_OUT * (self.vectors.n_rows - self.begin) // self.vectors.n_rows):
-            fresh = np.random.default_rng(self.begin).choice(self.vectors.n_rows - self.begin, n_new) + self.begin
-            own = np.unique(np.concatenate([own[: max(HELD_OUT - n_new, 1)], fresh]))
+            dice = np.random.default_rng(self.begin)
+            fresh = dice.choice(self.vectors.n_rows - self.begin, n_new) + self.begin
+            own = np.unique(np.concatenate([dice.choice(own, max(len(own) - n_new, 1), replace=False), fresh]))
         log.info("searching %s held-out vectors, exactly and through the index", f"{len(own):,}")
         blocks = steps(self.vectors.blocks(), self.vectors.n_rows, lambda b: len(b[1]), "searching", self.stream)
         truth = truth_of(blocks, self.vectors.take(own), own)
@@ -237,7 +238,7 @@ class _Build:
         )
         if quality["recall"]["10"] < self.request.target_recall:
             log.warning(
-                "recall@10 is %.3f, below --target-recall %s: it is at its most with these codes. Take %s",
+                "recall@10 is %.3f, below --target-recall %s: more effort gives hardly more with these codes. Take %s",
                 quality["recall"]["10"],
                 self.request.target_recall,
                 "--type ivf --target-recall 0.99, which keeps floats" if self.choice.family == "ivf" else "--type ivf",

@@ -63,13 +63,16 @@ def effort_of(index: Any) -> Effort | None:
 
 
 def tune(effort: Effort, recall: Callable[[], float], target: float) -> None:
-    """Set the least effort that reaches the target, the greatest if none does."""
-    low, high = 0, 1 if effort.name == "nprobe" else 16
+    """Set the least effort that reaches the target, or nearly what the greatest gives where none does."""
+    low, high, steps = 0, 1 if effort.name == "nprobe" else 16, 4
     effort.set(high)
-    while recall() < target and high < effort.most:
+    while (seen := recall()) < target:
+        if high >= effort.most:  # the codes lose more than that: the last percent is not worth every list
+            low, target, steps = 0, 0.99 * seen, 12
+            break
         low, high = high, min(2 * high, effort.most)
         effort.set(high)
-    for _ in range(4):
+    for _ in range(steps):
         middle = (low + high) // 2
         if middle in {low, high}:
             break
