@@ -116,10 +116,12 @@ class Chunks:
         index: int32[n], number of the chunk within its document.
         start, end: int64[n], span in the document's text, in code points; end exclusive.
         n_tokens: int32[n], tokens the model sees: special tokens and prompt included.
-        content_hash: uint8[n, 16], blake2b-128 of each chunk's text in UTF-8.
+        content_hash: uint8[n, 16], blake2b-128 of each chunk's text in UTF-8; with `passes`, of its document's.
         input_ids: int32[sum of n_tokens], the chunks' ids laid end to end.
         truncated: documents of which only the first window was kept (on request).
         cut_words: windows that end inside a word, because the word exceeds the limit.
+        passes: int32[m], with late chunking: tokens of each text that goes through the model in one, whole
+            chunks of one document, special tokens only around them all; None: each chunk goes alone.
     """
 
     doc: NDArray[np.int32]
@@ -131,9 +133,34 @@ class Chunks:
     input_ids: NDArray[np.int32]
     truncated: int = 0
     cut_words: int = 0
+    passes: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.doc)
+
+    @property
+    def lengths(self) -> NDArray[np.int32]:
+        """Tokens of each text that goes through the model, int32: of passes, or else of chunks."""
+        return self.n_tokens if self.passes is None else self.passes
+
+    def around(self, i: int) -> tuple[Chunks, int]:
+        """Return the chunks that go through the model with chunk `i`, and its number among them."""
+        ends, of_texts = self.n_tokens.cumsum(), self.lengths.cumsum()
+        text = int(of_texts.searchsorted(ends[i]))
+        begin, end = int(of_texts[text] - self.lengths[text]), int(of_texts[text])
+        first, stop = ends.searchsorted([begin, end], "right").tolist()
+        rows = slice(first, stop)
+        part = Chunks(
+            self.doc[rows],
+            self.index[rows],
+            self.start[rows],
+            self.end[rows],
+            self.n_tokens[rows],
+            self.content_hash[rows],
+            self.input_ids[begin:end],
+            passes=None if self.passes is None else self.passes[text : text + 1],
+        )
+        return part, i - first
 
     def ids(self) -> list[NDArray[np.int32]]:
         """Return each chunk's ids, as views."""
@@ -159,24 +186,33 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one forward pass eats: chunks laid end to end, no padding between them.
+    """What one forward pass eats: texts laid end to end, no padding between them.
+
+    A text is a chunk, or, with late chunking, several.
 
     Attributes:
-        input_ids: int32[T]; what lies behind the last chunk is padding up to a shape and belongs to none.
-        position_ids: int32[T], starting at 0 with each chunk.
-        cu_seqlens: int32[N + 1], start of each chunk in the batch, then the end of the last.
-        max_length: tokens of the longest chunk.
+        input_ids: int32[T]; what lies behind the last text is padding up to a shape and belongs to none.
+        position_ids: int32[T], starting at 0 with each text.
+        cu_seqlens: int32[N + 1], start of each text in the batch, then the end of the last.
+        max_length: tokens of the longest text.
+        pooled: int32[M + 1], the same of each chunk; None: each text is one.
     """
 
     input_ids: NDArray[np.int32]
     position_ids: NDArray[np.int32]
     cu_seqlens: NDArray[np.int32]
     max_length: int
+    pooled: NDArray[np.int32] | None = None
+
+    @property
+    def chunk_edges(self) -> NDArray[np.int32]:
+        """Start of each chunk in the batch, then the end of the last, int32."""
+        return self.cu_seqlens if self.pooled is None else self.pooled
 
     @property
     def n_chunks(self) -> int:
         """Number of chunks."""
-        return len(self.cu_seqlens) - 1
+        return len(self.chunk_edges) - 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ def test_job_file(call: Call, asked: list[JobConfig], tmp_path: Path, monkeypatc
     file = job_file(
         tmp_path,
         'input = ["corpus", "/abs/*.jsonl"]\noutput = "out"\nmodel = "./model"\ntext-column = ["title", "body"]\n'
-        'keep-text = true\nchunk-tokens = 32\nmax-rejects = "1%"\nindex = "flat"\n'
+        'keep-text = true\nchunk-tokens = 32\nlate-chunking = true\nmax-rejects = "1%"\nindex = "flat"\n'
         'precision = "fp8"\nforce-fp8 = true\nbatch-tokens = 4096\ncompile = false\n',
     )
     monkeypatch.chdir("/")
@@ -34,6 +34,7 @@ def test_job_file(call: Call, asked: list[JobConfig], tmp_path: Path, monkeypatc
             text_column=("title", "body"),
             keep_text=True,
             chunk_tokens=32,
+            late_chunking=True,
             max_rejects="1%",
             index="flat",
             precision="fp8",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from dataclasses import replace
+from itertools import chain, pairwise
 
 import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from embed_corpus.data import Batch, Chunks
-from embed_corpus.feed.packing import MIN_TOKENS, Packer, make_batch, split_batch
+from embed_corpus.feed.packing import MIN_TOKENS, Packer, alone, make_batch, split_batch
 
 BUDGETS = st.sampled_from([1, 7, 64, 255, 256, 257, 1000])
 BLOCKS = st.lists(st.lists(st.one_of(st.integers(1, 12), st.integers(1, 400)), max_size=12), max_size=5)
@@ -133,3 +134,49 @@ def test_waits_across_blocks() -> None:
     (rest,) = packer.flush()
     assert real_lengths(rest) == [1]
     assert list(packer.flush()) == []
+
+
+PASSES = st.lists(st.lists(st.lists(st.integers(1, 90), min_size=1, max_size=5), max_size=6), max_size=4)
+
+
+@given(PASSES, BUDGETS)
+@settings(max_examples=200, deadline=None)
+def test_passes_are_packed_whole(blocks: list[list[list[int]]], budget: int) -> None:
+    """A pass is one text of a batch, positions and all; its chunks' edges lie in it, also when batches are split."""
+    packer, batches, first_id = Packer(budget), [], 1
+    for texts in blocks:
+        chunks = chunks_of([n for text in texts for n in text], first_id)
+        batches += packer.add(replace(chunks, passes=np.array([sum(text) for text in texts], np.int32)))
+        first_id += sum(map(sum, texts))
+    batches += packer.flush()
+    for made in (batches, [part for batch in batches for part in split_batch(batch, 100)]):
+        assert [n for b in made for n in real_lengths(b)] == [sum(text) for texts in blocks for text in texts]
+        assert [n for b in made for n in np.diff(b.pooled).tolist()] == [
+            n for texts in blocks for text in texts for n in text
+        ]
+        real = [b.input_ids[: b.cu_seqlens[-1]] for b in made]
+        np.testing.assert_array_equal(np.concatenate([[], *real]), np.arange(1, first_id))
+        for batch in made:
+            assert set(batch.cu_seqlens.tolist()) <= set(batch.pooled.tolist())
+            assert (batch.position_ids[batch.cu_seqlens[:-1]] == 0).all()
+            assert batch.n_chunks == len(batch.pooled) - 1
+
+
+@given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4), min_size=1, max_size=6), st.data())
+@settings(max_examples=100, deadline=None)
+def test_alone(texts: list[list[int]], data: st.DataObject) -> None:
+    """Texts that hold some of the chunks come out as they are, with those chunks' places in the batch and in them."""
+    lengths, chunks = (
+        np.array([sum(text) for text in texts], np.int32),
+        np.array(list(chain.from_iterable(texts)), np.int32),
+    )
+    batch = make_batch(np.arange(1, lengths.sum() + 1, dtype=np.int32), lengths, pooled=chunks)
+    wanted = data.draw(st.sets(st.integers(0, len(chunks) - 1), min_size=1))
+    seen = []
+    for text, there, here in alone(batch, np.array(sorted(wanted))):
+        seen += here.tolist()
+        for a, b in zip(there.tolist(), here.tolist(), strict=True):
+            ids = [x.input_ids[x.pooled[i] : x.pooled[i + 1]].tolist() for x, i in ((text, a), (batch, b))]
+            assert ids[0] == ids[1]
+        assert text.cu_seqlens[1] in lengths
+    assert seen == sorted(wanted)

@@ -12,6 +12,7 @@ import numpy as np
 
 from embed_corpus.chunk.breaks import breaks_of
 from embed_corpus.chunk.cut import cut_long, windows
+from embed_corpus.chunk.passes import in_passes
 from embed_corpus.chunk.tokenizer import batches, is_long
 from embed_corpus.chunk.tokens import LaneDiffersError, stretches
 from embed_corpus.data import Chunks
@@ -56,6 +57,8 @@ class Chunker:
         prompt: put before every chunk; counts inside the limit.
         truncate: keep only the first chunk of each document.
         by: where a chunk ends if it can: any word ("tokens"), "sentences" or "paragraphs".
+        pass_tokens: of several chunks that go through the model together (late chunking), special ones included;
+            0: each goes alone.
 
     Raises:
         UsageError: the limit leaves no room for text, or not more room than the overlap.
@@ -67,6 +70,7 @@ class Chunker:
     prompt: str = ""
     truncate: bool = False
     by: str = "tokens"
+    pass_tokens: int = 0
 
     def __post_init__(self) -> None:
         if self.overlap >= self.capacity:
@@ -76,6 +80,11 @@ class Chunker:
                 f"{max(self.capacity, 0)} for text: too few for an overlap of {self.overlap}. "
                 "Raise --chunk-tokens or lower --chunk-overlap."
             )
+
+    @property
+    def longest(self) -> int:
+        """Tokens that go through the model together at most."""
+        return self.pass_tokens or self.limit
 
     @property
     def special(self) -> int:
@@ -96,10 +105,14 @@ class Chunker:
         without any token, special ones included, gets no chunk.
         """
         try:
-            return self._cut_block(texts)
+            chunks = self._cut_block(texts)
         except LaneDiffersError as error:
             self.tokenizer.distrust(error)
-            return self._cut_block(texts)
+            chunks = self._cut_block(texts)
+        if not self.pass_tokens:
+            return chunks
+        special = len(self.tokenizer.prefix), len(self.tokenizer.suffix)
+        return in_passes(chunks, self.pass_tokens, special, texts)
 
     def _cut_block(self, texts: Sequence[str]) -> Chunks:
         done: list[Chunks] = []

@@ -26,6 +26,7 @@ _AS_IN_RUN = (
     "chunk_overlap",
     "chunk_by",
     "long",
+    "late_chunking",
     "devices",
     "precision",
     "batch_tokens",

@@ -107,6 +107,12 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
     help="Documents over the limit: split into chunks, or cut off (counted).",
 )
 @click.option(
+    "--late-chunking",
+    is_flag=True,
+    help="For long-context models with mean pooling: a document goes through the model whole, up to the model's limit, "
+    "and each chunk's vector is the mean over its tokens there.",
+)
+@click.option(
     "--devices",
     default="all",
     show_default=True,

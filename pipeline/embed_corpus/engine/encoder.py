@@ -22,7 +22,7 @@ from embed_corpus.engine.padded import PADDED_WINDOW, PaddedLayers
 from embed_corpus.engine.pooling import pool
 from embed_corpus.engine.transfer import STEPS, Sent, Streams, upload
 from embed_corpus.errors import ModelError
-from embed_corpus.feed.packing import MIN_TOKENS, Packer, make_batch, split_batch
+from embed_corpus.feed.packing import MIN_TOKENS, Packer, alone, split_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -220,7 +220,7 @@ class Encoder:
         states = forward(packed)
         if forward.pools:
             return self._finished(states[: packed.n_texts].float())
-        return self.pool(states, packed.edges[: packed.n_texts + 1])
+        return self.pool(states, packed.chunk_edges)
 
     def pool(self, hidden: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
         """Turn packed token states [T, H] into vectors, float32[N, dim]."""
@@ -237,6 +237,8 @@ class Encoder:
     def _upload(self, batch: Batch, forward: Forward) -> Packed:
         arrays = {"ids": batch.input_ids, "positions": batch.position_ids + np.int32(self._offset)}
         arrays |= forward.layout(batch.cu_seqlens, len(batch.input_ids))
+        if batch.pooled is not None:
+            arrays["pooled"] = batch.pooled
         longest = self.longest if self.device.type == "cuda" else batch.max_length
         parts: dict[str, Any] = upload(arrays, self.device)
         return Packed(max_length=longest, cu_seqlens=batch.cu_seqlens, **parts)
@@ -250,7 +252,7 @@ class Encoder:
         )
 
     def _mend(self, batch: Batch, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Compute the vectors that are not finite again, each text alone, in fp32."""
+        """Compute the vectors that are not finite again, each from its text alone, in fp32."""
         bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if not len(bad) or self.precision == "fp32":
             return vectors
@@ -260,9 +262,8 @@ class Encoder:
             if self.padded:
                 self._wide.use_padded()
         vectors = vectors.copy()
-        for i in bad:
-            ids = batch.input_ids[batch.cu_seqlens[i] : batch.cu_seqlens[i + 1]]
-            vectors[i] = self._wide.encode(make_batch(ids, np.array([len(ids)], np.int32)))[0]
+        for text, there, here in alone(batch, bad):
+            vectors[here] = self._wide.encode(text)[there]
         self.redone += len(bad)
         return vectors
 

@@ -32,6 +32,7 @@ class Packed:
         pooled_tiles: those of them that hold a token which pooling reads; None where all do.
         pooled_rows: int32, the place of that token for each text, in order, filled up with
             zeros to a multiple of `POOLED_ROWS`; None where pooling reads more than one.
+        pooled: int32[M + 1], where each chunk begins, then where the last ends; None: each text is one.
     """
 
     ids: Tensor
@@ -42,11 +43,17 @@ class Packed:
     tiles: Tensor | None = None
     pooled_tiles: Tensor | None = None
     pooled_rows: Tensor | None = None
+    pooled: Tensor | None = None
 
     @property
     def n_texts(self) -> int:
         """Texts laid end to end."""
         return len(self.cu_seqlens) - 1
+
+    @property
+    def chunk_edges(self) -> Tensor:
+        """Where each chunk begins, then where the last ends, int32."""
+        return self.edges[: self.n_texts + 1] if self.pooled is None else self.pooled
 
     @property
     def last_tiles(self) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""Packed batches: chunks laid end to end up to a token budget, in order, without padding."""
+"""Packed batches: chunks (or passes of several) laid end to end up to a token budget, in order, without padding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from embed_corpus.data import Chunks
 
-__all__ = ["CPU_BUDGET", "MIN_TOKENS", "Packer", "make_batch", "pack_all", "split_batch"]
+__all__ = ["CPU_BUDGET", "MIN_TOKENS", "Packer", "alone", "make_batch", "pack_all", "split_batch"]
 
 MIN_TOKENS = 256
 """A shorter batch is filled up: below, the CPU's matrix kernels change the last bit of up to
@@ -27,11 +27,11 @@ CPU_BUDGET = 1024
 class Packer:
     """Packs the chunks of successive blocks, in order, into batches of at most `budget` tokens.
 
-    A batch may hold chunks of several blocks; a chunk over the budget has a batch of its own.
+    A batch may hold chunks of several blocks; a text over the budget has a batch of its own.
     With `static`, every batch is filled up to the budget, for devices that want one shape.
 
     Attributes:
-        budget: may be lowered between calls, to no less than the longest chunk.
+        budget: may be lowered between calls, to no less than the longest text.
     """
 
     def __init__(self, budget: int, *, static: bool = False) -> None:
@@ -39,14 +39,22 @@ class Packer:
         self._static = static
         self._ids: list[NDArray[np.int32]] = []
         self._lengths: list[NDArray[np.int32]] = []
+        self._pooled: list[NDArray[np.int32]] = []
         self._filled = 0
 
     def add(self, chunks: Chunks) -> Iterator[Batch]:
         """Take chunks and yield the batches they fill; what is left waits for the next call."""
-        return self.add_ids(chunks.input_ids, chunks.n_tokens)
+        return self.add_ids(chunks.input_ids, chunks.n_tokens, chunks.passes)
 
-    def add_ids(self, input_ids: NDArray[np.int32], lengths: NDArray[np.int32]) -> Iterator[Batch]:
-        """Do what `add` does with ids laid end to end, int32[T], and the chunks' lengths, int32[N]."""
+    def add_ids(
+        self, input_ids: NDArray[np.int32], lengths: NDArray[np.int32], passes: NDArray[np.int32] | None = None
+    ) -> Iterator[Batch]:
+        """Do what `add` does with ids laid end to end, int32[T], and the chunks' lengths, int32[N].
+
+        With `passes`, int32[M], the lengths of texts that are several chunks each, for all calls or none.
+        """
+        chunks, lengths = lengths, lengths if passes is None else passes
+        edges = None if passes is None else np.cumsum(chunks, dtype=np.int64)
         ends = np.cumsum(lengths, dtype=np.int64)
         first = begin = 0
         while first < len(lengths):
@@ -59,6 +67,8 @@ class Packer:
             end = int(ends[stop - 1])
             self._ids.append(input_ids[begin:end])
             self._lengths.append(lengths[first:stop])
+            if edges is not None:
+                self._pooled.append(chunks[slice(*edges.searchsorted([begin, end], "right"))])
             self._filled += end - begin
             first, begin = stop, end
 
@@ -66,23 +76,35 @@ class Packer:
         """Yield what waits as a batch, if anything does."""
         if self._lengths:
             shape = self.budget if self._static else MIN_TOKENS
-            batch = make_batch(np.concatenate(self._ids), np.concatenate(self._lengths), shape)
-            self._ids, self._lengths, self._filled = [], [], 0
+            pooled = np.concatenate(self._pooled) if self._pooled else None
+            batch = make_batch(np.concatenate(self._ids), np.concatenate(self._lengths), shape, pooled)
+            self._ids, self._lengths, self._pooled, self._filled = [], [], [], 0
             yield batch
 
 
-def make_batch(input_ids: NDArray[np.int32], lengths: NDArray[np.int32], shape: int = MIN_TOKENS) -> Batch:
-    """Build one batch from ids laid end to end (int32[T]) and the chunks' lengths (int32[N]).
+def make_batch(
+    input_ids: NDArray[np.int32],
+    lengths: NDArray[np.int32],
+    shape: int = MIN_TOKENS,
+    pooled: NDArray[np.int32] | None = None,
+) -> Batch:
+    """Build one batch from ids laid end to end (int32[T]) and the texts' lengths (int32[N]).
 
-    Fewer tokens than `shape` are filled up with padding that belongs to no chunk.
+    Fewer tokens than `shape` are filled up with padding that belongs to no text. `pooled`: the chunks' lengths,
+    int32[M], where a text may be several.
     """
-    cu_seqlens = np.zeros(len(lengths) + 1, np.int32)
-    np.cumsum(lengths, out=cu_seqlens[1:])
+    cu_seqlens = _edges(lengths)
     positions = np.arange(len(input_ids), dtype=np.int32) - np.repeat(cu_seqlens[:-1], lengths)
     if len(input_ids) < shape:
         filler = np.zeros(shape - len(input_ids), np.int32)
         input_ids, positions = np.concatenate([input_ids, filler]), np.concatenate([positions, filler])
-    return Batch(input_ids, positions, cu_seqlens, int(lengths.max()))
+    return Batch(input_ids, positions, cu_seqlens, int(lengths.max()), None if pooled is None else _edges(pooled))
+
+
+def _edges(lengths: NDArray[np.int32]) -> NDArray[np.int32]:
+    edges = np.zeros(len(lengths) + 1, np.int32)
+    np.cumsum(lengths, out=edges[1:])
+    return edges
 
 
 def pack_all(packer: Packer, chunks: Sequence[NDArray[np.int32]]) -> list[Batch]:
@@ -94,5 +116,19 @@ def pack_all(packer: Packer, chunks: Sequence[NDArray[np.int32]]) -> list[Batch]
 def split_batch(batch: Batch, budget: int) -> list[Batch]:
     """Pack a batch's chunks again into batches of exactly `budget` tokens, padding included."""
     packer = Packer(budget, static=True)
-    lengths = np.diff(batch.cu_seqlens)
-    return [*packer.add_ids(batch.input_ids[: batch.cu_seqlens[-1]], lengths), *packer.flush()]
+    passes = None if batch.pooled is None else np.diff(batch.cu_seqlens)
+    ids, lengths = batch.input_ids[: batch.cu_seqlens[-1]], np.diff(batch.chunk_edges)
+    return [*packer.add_ids(ids, lengths, passes), *packer.flush()]
+
+
+def alone(batch: Batch, chunks: NDArray[np.int64]) -> Iterator[tuple[Batch, NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield each text that holds some of these chunks (by number) as a batch; with their numbers there, and here."""
+    edges = batch.chunk_edges
+    texts = batch.cu_seqlens.searchsorted(edges[chunks], "right") - 1
+    for text in np.unique(texts).tolist():
+        begin, end = batch.cu_seqlens[text : text + 2].tolist()
+        first, last = edges.searchsorted([begin, end]).tolist()
+        pooled = None if batch.pooled is None else np.diff(edges[first : last + 1])
+        here = chunks[texts == text]
+        lengths = np.array([end - begin], np.int32)
+        yield make_batch(batch.input_ids[begin:end], lengths, pooled=pooled), here - first, here

@@ -58,7 +58,7 @@ def feed(spec: WorkerSpec) -> tuple[Beginning, Loader | None]:
     device = None
     known = spec.loader_workers is not None or spec.token_budget is not None
     if not known:
-        device = recalled(spec.facts, spec.device, spec.precision, spec.chunking.chunk_tokens)
+        device = recalled(spec.facts, spec.device, spec.precision, spec.chunking.longest)
         known = device is not None
     loader = loader_for(spec, sample, device) if known else None
     if chunker.tokenizer.prove(texts) == sample.lane:

@@ -75,6 +75,7 @@ class JobConfig:
     chunk_overlap: int = 0
     chunk_by: ChunkBy = "tokens"
     long: Long = "split"
+    late_chunking: bool = False
     devices: str = "all"
     precision: Precision = "auto"
     force_fp8: bool = False
@@ -136,6 +137,9 @@ class JobConfig:
             raise UsageError("--force-dim has no meaning without --dim N: add that, or drop it.")
         if self.chunk_overlap and self.long == "truncate":
             raise UsageError("--chunk-overlap has no meaning with --long truncate: drop one of them.")
+        if self.late_chunking and (self.chunk_overlap or self.long == "truncate"):
+            other = "--chunk-overlap" if self.chunk_overlap else "--long truncate"
+            raise UsageError(f"--late-chunking embeds whole documents, each token once: drop it, or {other}.")
         if self.strict:
             object.__setattr__(self, "max_rejects", "0")
             object.__setattr__(self, "max_bad_files", 0)

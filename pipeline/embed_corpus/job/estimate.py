@@ -24,6 +24,7 @@ from embed_corpus.data import Block, Chunks, Rows
 from embed_corpus.feed.packing import CPU_BUDGET, Packer
 from embed_corpus.job.devices import device_kind, resolve_devices, resolve_precision
 from embed_corpus.job.fingerprint import weight_files
+from embed_corpus.job.late import resolve_pass_tokens
 from embed_corpus.job.model import model_of
 from embed_corpus.job.prepare import resolve_chunk_tokens, warn_of_bad
 from embed_corpus.job.rates import known_rate, predicted_seconds
@@ -114,7 +115,9 @@ def estimate(config: JobConfig, sample: int | None = None, seed: int = 0) -> Pla
     text_bytes, characters = (measured_total(seen.places, at, seen.measured[:, column]) for column in (2, 3))
     second = seen.features[:, 0].astype(np.int64), seen.features[:, 1:], seen.values
     documents, chunks, tokens, truncated = fitted_totals(seen.places, seen.taken, (at, features), second)
-    lengths = np.concatenate([c.n_tokens for c in seen.chunks]) if seen.chunks else np.empty(0, np.int32)
+    none = np.empty(0, np.int32)
+    lengths = np.concatenate([none, *(c.n_tokens for c in seen.chunks)])
+    packed = np.concatenate([none, *(c.lengths for c in seen.chunks)])
     seen_documents = seen.values[seen.values[:, 0] > 0]
     vector = Codec(config.vector_type, survey.facts.dim).n_bytes
     empty, other = _column_bytes(survey, seen)
@@ -143,9 +146,9 @@ def estimate(config: JobConfig, sample: int | None = None, seed: int = 0) -> Pla
         other_bytes=other,
         output_bytes=chunks.value * (vector + other) + len(survey.plan.shards) * empty,
         token_budget=budget,
-        batches=_batches(tokens, lengths, budget) if budget else None,
+        batches=_batches(tokens, packed, budget) if budget else None,
         **_speeds(survey, tokens.value),
-        bench=_bench_line(config),
+        bench=_bench_line(config, survey.chunker.pass_tokens or config.chunk_tokens),
     )
 
 
@@ -170,6 +173,7 @@ def _survey(config: JobConfig) -> _Survey:
         facts.document_prompt,
         truncate=config.long == "truncate",
         by=config.chunk_by,
+        pass_tokens=resolve_pass_tokens(config, facts, chunk_tokens),
     )
     plan = make_plan(sources, "plan", config.limit)
     rows = sum(cut.n_rows for source in sources for cut in source.cuts)
@@ -240,7 +244,7 @@ def _written(table: pa.Table) -> int:
 
 def _token_budget(survey: _Survey) -> int | None:
     """Return the token budget that a run will have, None where that is measured first."""
-    device, limit = survey.devices[0], survey.chunker.limit
+    device, limit = survey.devices[0], survey.chunker.longest
     rate = known_rate(survey.facts, survey.precision, device, limit)
     default = CPU_BUDGET if device == "cpu" else None
     budget = survey.config.batch_tokens or (rate.token_budget if rate else default)
@@ -262,7 +266,7 @@ def _batches(tokens: Estimate, lengths: NDArray[np.int32], budget: int) -> Estim
 
 def _speeds(survey: _Survey, tokens: float) -> dict[str, Any]:
     """Say how fast each kind of device is, and how long all of them will take."""
-    facts, precision, limit = survey.facts, survey.precision, survey.chunker.limit
+    facts, precision, limit = survey.facts, survey.precision, survey.chunker.longest
     kinds: dict[str, list[str]] = {}
     for device in survey.devices:
         kinds.setdefault(device_kind(device), []).append(device)
@@ -278,9 +282,9 @@ def _speeds(survey: _Survey, tokens: float) -> dict[str, Any]:
     }
 
 
-def _bench_line(config: JobConfig) -> str:
+def _bench_line(config: JobConfig, longest: int | None) -> str:
     """Return the command that measures the speed of this job's model."""
-    options = {"--model": config.model, "--revision": config.revision, "--chunk-tokens": config.chunk_tokens}
+    options = {"--model": config.model, "--revision": config.revision, "--chunk-tokens": longest}
     options["--precision"] = None if config.precision == "auto" else config.precision
     options["--devices"] = None if config.devices == "all" else config.devices
     given = [str(word) for option in options.items() if option[1] is not None for word in option]

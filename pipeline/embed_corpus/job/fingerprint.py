@@ -90,12 +90,21 @@ def _what_few_have(facts: ModelFacts) -> dict[str, Any]:
 
 
 def job_fields(
-    config: JobConfig, space: dict[str, Any], chunk_tokens: int, precision: str, keep_types: dict[str, pa.DataType]
+    config: JobConfig,
+    space: dict[str, Any],
+    sizes: tuple[int, int],
+    precision: str,
+    keep_types: dict[str, pa.DataType],
 ) -> dict[str, Any]:
-    """Return what decides a part's content: the space, and how rows become chunks and columns."""
+    """Return what decides a part's content: the space, and how rows become chunks and columns.
+
+    `sizes` are the tokens of a chunk and of a pass, 0 without late chunking.
+    """
+    late = {"late_chunking": sizes[1]} if sizes[1] else {}
     return {
         "space": space,
-        "chunk_tokens": chunk_tokens,
+        "chunk_tokens": sizes[0],
+        **late,
         "chunk_overlap": config.chunk_overlap,
         "chunk_by": config.chunk_by,
         "long": config.long,

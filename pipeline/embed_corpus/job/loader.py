@@ -58,12 +58,19 @@ class Chunking:
     truncate: bool
     by: str = "tokens"
     fast: bool = False
+    pass_tokens: int = 0
+
+    @property
+    def longest(self) -> int:
+        """Tokens that go through the model together at most."""
+        return self.pass_tokens or self.chunk_tokens
 
     def chunker(self) -> Chunker:
         """Load the tokenizer, a fast lane unproven."""
         tokenizer = WordTokenizer(self.folder, fast=self.fast)
         tokenizer.prove(())
-        return Chunker(tokenizer, self.chunk_tokens, self.overlap, self.prompt, self.truncate, self.by)
+        sizes = self.chunk_tokens, self.overlap
+        return Chunker(tokenizer, *sizes, self.prompt, self.truncate, self.by, self.pass_tokens)
 
 
 class Loader:

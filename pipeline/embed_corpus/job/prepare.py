@@ -20,6 +20,7 @@ from embed_corpus.index.check import check_indexable
 from embed_corpus.index.choose import Request
 from embed_corpus.job.devices import resolve_devices, resolve_precision
 from embed_corpus.job.fingerprint import differences, digest, job_fields, space_fields
+from embed_corpus.job.late import resolve_pass_tokens
 from embed_corpus.job.model import model_of
 from embed_corpus.job.reuse import Earlier
 from embed_corpus.sink.aside import set_aside, set_distrusted_aside
@@ -51,7 +52,7 @@ class Job:
 
     `todo` are the shards without a part, in plan order; `stale` the parts that the plan
     does not have (only with --prune); `bad` the source files left out because they cannot be read, with the reason;
-    `earlier` the parts just set aside for their rejects, by shard id.
+    `earlier` the parts just set aside for their rejects, by shard id; `pass_tokens` 0 without late chunking.
     """
 
     config: JobConfig
@@ -60,12 +61,18 @@ class Job:
     plan: Plan
     form: PartFormat
     chunk_tokens: int
+    pass_tokens: int
     precision: str
     devices: tuple[str, ...]
     todo: tuple[Shard, ...]
     stale: tuple[str, ...]
     bad: dict[str, str]
     earlier: dict[str, Earlier]
+
+    @property
+    def longest(self) -> int:
+        """Tokens that go through the model together at most."""
+        return self.pass_tokens or self.chunk_tokens
 
 
 def prepare(config: JobConfig) -> Job:
@@ -79,10 +86,11 @@ def prepare(config: JobConfig) -> Job:
     if config.index != "none":
         check_indexable(facts.similarity, Request(config.index), facts.dim, binary=config.vector_type == "ubinary")
     chunk_tokens = resolve_chunk_tokens(config.chunk_tokens, facts)
+    pass_tokens = resolve_pass_tokens(config, facts, chunk_tokens)
     precision = resolve_precision(config.precision, devices[0], facts.family)
     layout = Layout(config.output.absolute(), config.single_writer)
     log.info(
-        "model %s (%s, %d dimensions, %s pooling)%s; chunks of %d tokens, overlap %d; %s on %s",
+        "model %s (%s, %d dimensions, %s pooling)%s; chunks of %d tokens, overlap %d%s; %s on %s",
         config.model or "all-MiniLM-L6-v2, bundled, as no --model was named",
         facts.family,
         facts.dim,
@@ -90,6 +98,7 @@ def prepare(config: JobConfig) -> Job:
         f", document prompt {facts.document_prompt!r}" if facts.document_prompt else "",
         chunk_tokens,
         config.chunk_overlap,
+        f", in passes of {pass_tokens}" if pass_tokens else "",
         precision,
         ", ".join(devices),
     )
@@ -97,13 +106,15 @@ def prepare(config: JobConfig) -> Job:
     keep_types = kept_types(sources, config.columns)
     space = space_fields(facts)
     Chunker(WordTokenizer(facts.folder), chunk_tokens, config.chunk_overlap, facts.document_prompt)  # raises if unfit
-    fields = job_fields(config, space, chunk_tokens, precision, keep_types)
+    fields = job_fields(config, space, (chunk_tokens, pass_tokens), precision, keep_types)
     plan = make_plan(sources, digest(fields), config.limit)
     named = {shard.part_name: shard for shard in plan.shards}
     _check_space(layout, Codec(config.vector_type, facts.dim).n_bytes, named)
     _adopt(layout, fields, overwrite=config.overwrite)
     set_distrusted_aside(layout)
     earlier = _retry(layout, named) if config.retry_rejects else {}
+    if pass_tokens:
+        earlier = {}  # a vector hangs on its whole document: nothing is taken over
     todo, stale = _compare(layout, plan, named, prune=config.prune)
     form = PartFormat(
         facts.dim,
@@ -121,7 +132,8 @@ def prepare(config: JobConfig) -> Job:
     _note_run(layout, config, facts, plan, devices, bad)
     if known is not None:
         replace_json(layout.sources, known, layout.tmp)
-    return Job(config, facts, layout, plan, form, chunk_tokens, precision, devices, todo, stale, bad, earlier)
+    sizes = chunk_tokens, pass_tokens
+    return Job(config, facts, layout, plan, form, *sizes, precision, devices, todo, stale, bad, earlier)
 
 
 def _look(config: JobConfig, layout: Layout) -> tuple[list[Source], dict[str, str], dict[str, Any] | None]:

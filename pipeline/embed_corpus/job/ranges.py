@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from embed_corpus.errors import DataError
-from embed_corpus.feed.packing import pack_all
 from embed_corpus.sink.commit import publish_json
 from embed_corpus.sink.vectors import Ranges, codec_of, read_ranges
 from embed_corpus.source.plan import Plan
@@ -19,9 +19,7 @@ from embed_corpus.source.sample import read_places, spread
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from numpy.typing import NDArray
-
-    from embed_corpus.data import Shard
+    from embed_corpus.data import Chunks, Shard
     from embed_corpus.engine.encoder import Encoder
     from embed_corpus.job.messages import WorkerSpec
     from embed_corpus.sink.layout import Layout
@@ -72,7 +70,8 @@ def _of_a_part(layout: Layout) -> Ranges | None:
 def _measured(spec: WorkerSpec, encoder: Encoder, alive: Callable[[], None]) -> Ranges:
     """Embed a sample and return its ranges; between -1 and 1 if nothing in it has a vector."""
     vectors = [np.empty((0, spec.form.dim), np.float32)]
-    for batch in pack_all(encoder.packer(), ids) if (ids := _sample(spec)) else ():
+    packer = encoder.packer()
+    for batch in (*chain.from_iterable(map(packer.add, _sample(spec))), *packer.flush()):
         vectors.append(encoder.encode(batch))
         alive()
     found = np.concatenate(vectors)
@@ -82,17 +81,16 @@ def _measured(spec: WorkerSpec, encoder: Encoder, alive: Callable[[], None]) -> 
     return Ranges.over(found)
 
 
-def _sample(spec: WorkerSpec) -> list[NDArray[np.int32]]:
-    """Return the ids of one chunk each of some documents, spread over the calibration shards."""
+def _sample(spec: WorkerSpec) -> list[Chunks]:
+    """Return one chunk each, with those that share its pass, of some documents, spread over the calibration shards."""
     plan = Plan(spec.calibration)
     n = min(_MOST, max(_LEAST, plan.rows // _SHARE))
     dice = np.random.default_rng(int(spec.form.facts["job"]["hash"], 16))
     chunker = spec.chunking.chunker()
-    ids: list[NDArray[np.int32]] = []
+    found: list[Chunks] = []
     with contextlib.suppress(DataError):  # the run itself will say so
         for _, rows in read_places(plan, spread(plan.rows, _SHARDS, -(-n // _SHARDS), dice), spec.columns, {}):
             chunks = chunker([text[:_BEGINNING] for text in rows.table["text"].to_pylist()])
-            each = chunks.ids()
             firsts, n_chunks = np.unique(chunks.doc, return_index=True, return_counts=True)[1:]
-            ids += [each[i] for i in firsts + dice.integers(n_chunks)]
-    return ids
+            found += [chunks.around(i)[0] for i in (firsts + dice.integers(n_chunks)).tolist()]
+    return found

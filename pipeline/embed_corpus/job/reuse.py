@@ -132,15 +132,15 @@ def _as_bytes(column: pa.ChunkedArray) -> NDArray[np.uint8]:
     return flat[16 * joined.offset :][: 16 * len(joined)].reshape(-1, 16)
 
 
-def left_over(block: Block) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return what of a block is to be embedded: ids laid end to end, int32[T], and the chunks' lengths, int32[N]."""
+def left_over(block: Block) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32] | None]:
+    """Return what of a block is to be embedded, as `Packer.add_ids` takes it; with passes, that is all of it."""
     chunks = block.chunks
     if chunks is None:
-        return np.empty(0, np.int32), np.empty(0, np.int32)
+        return np.empty(0, np.int32), np.empty(0, np.int32), None
     if block.known is None:
-        return chunks.input_ids, chunks.n_tokens
+        return chunks.input_ids, chunks.n_tokens, chunks.passes
     left = np.isnan(block.known[:, 0])
-    return chunks.input_ids[np.repeat(left, chunks.n_tokens)], chunks.n_tokens[left]
+    return chunks.input_ids[np.repeat(left, chunks.n_tokens)], chunks.n_tokens[left], None
 
 
 def completed(block: Block, vectors: NDArray[np.float32]) -> NDArray[np.float32]:

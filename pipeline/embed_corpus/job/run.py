@@ -160,11 +160,11 @@ def _predict_and_note(job: Job, tally: _Tally) -> float | None:
         return None
     devices = job.devices[: len(job.todo)]
     known = (job.facts, job.precision)
-    predicted = predicted_seconds(tally.counts.tokens, *known, devices, job.chunk_tokens)
+    predicted = predicted_seconds(tally.counts.tokens, *known, devices, job.longest)
     if job.config.compile and job.config.batch_tokens is None and not tally.elsewhere:  # else it may have waited
         each = tally.counts.tokens / tally.elapsed / len(devices)
         budget = tally.numerics["token_budget"]
-        note_rate(*known, devices[0], job.chunk_tokens, each, budget, run_seconds=tally.elapsed)
+        note_rate(*known, devices[0], job.longest, each, budget, run_seconds=tally.elapsed)
     return predicted
 
 
@@ -244,6 +244,7 @@ def _spec(job: Job, device: str, cores: frozenset[int]) -> WorkerSpec:
             job.facts.document_prompt,
             truncate=config.long == "truncate",
             by=config.chunk_by,
+            pass_tokens=job.pass_tokens,
             fast=config.fast_tokenizer and not job.layout.slow_tokenizer.exists(),
         ),
         precision=job.precision,

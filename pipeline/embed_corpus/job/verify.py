@@ -17,11 +17,12 @@ import pyarrow.parquet as pq
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.errors import DataError, EmbedCorpusError, OutputError
-from embed_corpus.feed.packing import pack_all
 from embed_corpus.index.manifest import check_current, read_manifest
 from embed_corpus.index.rows import space_of
 from embed_corpus.job.devices import resolve_devices
 from embed_corpus.job.fingerprint import digest
+from embed_corpus.job.late import check_packed
+from embed_corpus.job.query import encode_chunks
 from embed_corpus.sink.documents import check_documents
 from embed_corpus.sink.readback import check_part, part_stats, vectors_of
 from embed_corpus.sink.rejects import read_rejects
@@ -204,6 +205,7 @@ class _Sample:
 
         fields, opened = self._opened.fields, self._opened
         device = _device(opened.noted.get("devices", ["cpu"]))
+        pass_tokens = fields.get("late_chunking", 0)
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         chunker = Chunker(
             WordTokenizer(facts.folder),
@@ -212,10 +214,13 @@ class _Sample:
             facts.document_prompt,
             truncate=fields["long"] == "truncate",
             by=fields["chunk_by"],
+            pass_tokens=pass_tokens,
         )
         precision = "bf16" if fields["precision"] == "fp8" and device == "cpu" else fields["precision"]
-        encoder = Encoder(facts, device, precision, fields["chunk_tokens"])
-        get_ready(encoder)
+        encoder = Encoder(facts, device, precision, pass_tokens or fields["chunk_tokens"])
+        notes = get_ready(encoder)
+        if pass_tokens:
+            check_packed(encoder, notes)
         here = digest(numerics(encoder))
         shards = {shard.part_name: shard for shard in opened.located().values()}
         worst, n_equal, n = 1.0, 0, 0
@@ -275,8 +280,6 @@ def _embed_one(encoder: Encoder, chunks: Chunks, expected: dict[str, Any], where
         }
     if found != expected:
         raise DataError(f"{where}: chunk {index} is cut otherwise now, or its source changed since the run.")
-    end = int(chunks.n_tokens[: index + 1].sum())
-    ids = chunks.input_ids[end - int(chunks.n_tokens[index]) : end]
-    (batch,) = pack_all(encoder.packer(), [ids])
-    vector: NDArray[np.float32] = encoder.encode(batch)[0]
+    text, place = chunks.around(index)
+    vector: NDArray[np.float32] = encode_chunks(encoder, text)[place]
     return vector

@@ -22,6 +22,7 @@ from embed_corpus.engine.utilization import Utilization
 from embed_corpus.errors import EmbedCorpusError, OutputError
 from embed_corpus.job.beginning import Beginning, feed, first_chunks, loader_for
 from embed_corpus.job.fingerprint import digest
+from embed_corpus.job.late import check_packed
 from embed_corpus.job.loader import one_thread
 from embed_corpus.job.messages import Alive, Broken, Ended, Next, Ready, Unwell
 from embed_corpus.job.ranges import settle_ranges
@@ -144,10 +145,12 @@ def _embed(parent: _Parent, spec: WorkerSpec) -> None:
         one_thread()
     beside = ThreadPoolExecutor(1).submit(feed, spec) if ahead else None  # while the model is loaded
     torch.set_num_threads(min(len(spec.cores), 4) if cuda else len(spec.cores))
-    encoder = Encoder(spec.facts, spec.device, spec.precision, spec.chunking.chunk_tokens, compiled=spec.compiled)
+    encoder = Encoder(spec.facts, spec.device, spec.precision, spec.chunking.longest, compiled=spec.compiled)
     sample, loader = beside.result() if beside else (Beginning([], 0.0, replace(spec.chunking, fast=False), SLOW), None)
     try:
         notes = get_ready(encoder, spec.token_budget)  # not beside other work if it is to time the device
+        if spec.chunking.pass_tokens:
+            check_packed(encoder, notes)
         if spec.precision == "fp8":
             notes.append(check_fp8(encoder, sample.chunks or first_chunks(spec), forced=spec.force_fp8))
         form = settle_ranges(spec, encoder, lambda: parent.send(Alive()))
