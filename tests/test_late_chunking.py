@@ -91,6 +91,7 @@ def test_same_bytes_after_a_resume(done: tuple[Path, RunReport], corpus: Path, m
     options = {"keep_text": True, "batch_tokens": 4096, "loader_workers": 1, "retry_rejects": True}
     report = run(config(corpus, out, model, **options))
     assert report.fresh_parts == 2
+    assert "taken over" not in "\n".join(report.lines())
     assert contents(out) == expected
     with pytest.raises(UsageError, match="late_chunking: 300 there, null now"):
         prepare(config(corpus, out, model, keep_text=True, late_chunking=False))

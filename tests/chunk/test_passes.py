@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from itertools import chain
+from itertools import chain, pairwise
+from pathlib import Path
 
 import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from embed_corpus.chunk.passes import in_passes
+from embed_corpus.chunk.tokenizer import WordTokenizer, is_long
+from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Chunks
 
 DOCUMENTS = st.lists(st.lists(st.integers(1, 9), max_size=8), max_size=6)
@@ -62,3 +65,17 @@ def test_passes(documents: list[list[int]], special: tuple[int, int], room: int)
         assert part.input_ids.tolist() == expected[number]
         assert (part.passes.tolist(), part.n_tokens.tolist()) == ([len(expected[number])], of_passes[number])
         assert (int(part.doc[place]), int(part.index[place])) == (int(after.doc[i]), int(after.index[i]))
+
+
+def test_passes_of_a_huge_document(tiny_model: Path, texts: list[str]) -> None:
+    """A document that is tokenised in slabs has full passes all the same, of its tokens in order."""
+    text, tokenizer = " ".join(texts), WordTokenizer(tiny_model)
+    assert is_long(text)
+    chunks = Chunker(tokenizer, 40, pass_tokens=3000)(["short", text])
+    inner = np.concatenate([part.ids for part in tokenizer.encode(["short", text])])
+    edges = np.cumsum([0, *chunks.passes])
+    passes = [chunks.input_ids[a:b] for a, b in pairwise(edges)]
+    assert all(ids[0] == tokenizer.prefix and ids[-1] == tokenizer.suffix for ids in passes)
+    np.testing.assert_array_equal(np.concatenate([ids[1:-1] for ids in passes]), inner)
+    assert (chunks.passes[1:-1] > 3000 - 40).all()
+    assert (chunks.passes <= 3000).all()
