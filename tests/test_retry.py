@@ -21,6 +21,7 @@ from embed_corpus.job.pipeline import Stages, embed_shards
 from embed_corpus.job.prepare import Job, prepare
 from embed_corpus.job.reuse import Reuse
 from embed_corpus.sink import parts
+from embed_corpus.sink.vectors import Ranges
 from embed_corpus.source import read
 from tiny import CORPUS, Command
 
@@ -67,12 +68,14 @@ class Bench:
         before = self.n_embedded
         chunking = Chunking(job.facts.folder, job.chunk_tokens, 0, "", truncate=False)
         loader = Loader(chunking, job.config.columns, {}, workers=0)
-        stages = Stages(loader, self.encoder, job.form, job.layout, numerics, Reuse(job.earlier, numerics))
+        ranges = Ranges(*np.float32([[-0.5] * job.form.dim, [0.5] * job.form.dim]))
+        form = replace(job.form, ranges=ranges) if self.vector_type == "int8" else job.form
+        stages = Stages(loader, self.encoder, form, job.layout, numerics, Reuse(job.earlier, numerics))
         embed_shards(job.todo, stages, lambda _: None)
         return self.n_embedded - before
 
 
-@pytest.fixture(params=["float32", "float16", "ubinary"])
+@pytest.fixture(params=["float32", "float16", "int8", "ubinary"])
 def bench(source: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Bench:
     """The job; row groups are small, so that a part has many."""
     monkeypatch.setattr(parts, "_GROUP_BYTES", 4 << 10)

@@ -159,6 +159,17 @@ def test_pool_rows_of_each_text(mode: str, left_out: int) -> None:
         torch.testing.assert_close(out.double().cpu(), torch.stack(expected), atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("mode", ["mean", "weightedmean", "max"])
+def test_pool_rows_keeps_what_is_not_finite(mode: str) -> None:
+    """A text with a token that is NaN or infinite has no finite number there, so that it is noticed; others have."""
+    x, edges = random(30, 130), torch.tensor([0, 10, 20, 30], dtype=torch.int32, device=DEVICE)
+    x[3, 7], x[15, 9] = float("nan"), float("inf")
+    finite = rows.pool_rows(x, edges, mode).isfinite()
+    assert not finite[0, 7]
+    assert not finite[1, 9]
+    assert finite.sum() == finite.numel() - 2
+
+
 def test_mean_of_an_empty_text() -> None:
     """Capacities are filled up with empty texts, whose mean is 0."""
     out = rows.pool_rows(random(9, 130), torch.tensor([0, 9, 9], dtype=torch.int32, device=DEVICE), "mean")

@@ -40,6 +40,17 @@ def folder(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return copy
 
 
+def test_no_code_of_a_type_without_a_model_of_its_own(folder: Path) -> None:
+    """A type that transformers knows, but has no embedding model for, is no way to have code run unasked."""
+    ran = folder / "ran"
+    (folder / "evil.py").write_text(f"from pathlib import Path\nPath({str(ran)!r}).touch()\nclass Evil: ...\n")
+    halves = {half: {"model_type": "bert"} for half in ("encoder", "decoder")}
+    edit(folder, "config.json", model_type="encoder-decoder", auto_map={"AutoModel": "evil.Evil"}, **halves)
+    with pytest.raises(ModelError):
+        Encoder(read_facts(folder), "cpu", "fp32")
+    assert not ran.exists()
+
+
 def test_refused(folder: Path) -> None:
     """Code is not run unasked, and the message says how to allow it."""
     (folder / "own.py").write_text("raise AssertionError('it was run')")

@@ -34,8 +34,7 @@ def apply_rules(tokenizer: Tokenizer, folder: Path) -> bool:
     """
     before = spec_of(tokenizer.normalizer)
     config = read_json(folder, "tokenizer_config.json", default={})
-    cls = str(config.get("tokenizer_class") or "").removesuffix("Fast").removesuffix("Tokenizer")
-    if cls in _BERTS and (before or {}).get("type") == "BertNormalizer":
+    if _class_of(config) in _BERTS and (before or {}).get("type") == "BertNormalizer":
         tokenizer.normalizer = normalizers.BertNormalizer(
             clean_text=True,
             handle_chinese_chars=config.get("tokenize_chinese_chars", True),
@@ -47,6 +46,10 @@ def apply_rules(tokenizer: Tokenizer, folder: Path) -> bool:
     return bool(spec_of(tokenizer.normalizer) != before)
 
 
+def _class_of(config: dict[str, Any]) -> str:
+    return str(config.get("tokenizer_class") or "").removesuffix("Fast").removesuffix("Tokenizer")
+
+
 def file_rules(folder: Path) -> dict[str, Any]:
     """Return what decides about tokens beside tokenizer.json, as the files say it.
 
@@ -56,6 +59,8 @@ def file_rules(folder: Path) -> dict[str, Any]:
     config = read_json(folder, "tokenizer_config.json", default={})
     names = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
     rules = {name: config[name] for name in names if name in config}
+    if _class_of(config) in _BERTS:
+        rules["tokenizer_class"] = _class_of(config)
     if read_json(folder, "sentence_bert_config.json", default={}).get("do_lower_case"):
         rules["lower_case_first"] = True
     return rules

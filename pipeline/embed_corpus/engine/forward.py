@@ -67,7 +67,9 @@ def tile_rows_of(config: Any, device: torch.device, longest: int) -> int | None:
         return None
     from embed_corpus.engine.kernels.attention import tile_rows
 
-    heads = config.num_attention_heads
+    heads = getattr(config, "num_attention_heads", None)
+    if not isinstance(heads, int):  # of another kind: the self-test will tell whether it can be packed
+        return None
     key_heads = getattr(config, "num_key_value_heads", None) or heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     return tile_rows(heads, key_heads, size, longest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from embed_corpus.engine.facts import ModelFacts
 
 __all__ = ["DTYPES", "is_table", "load_model", "position_offset"]
+
+log = logging.getLogger("embed_corpus")
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "fp8": torch.bfloat16}
 """Precision → type of the weights as they are loaded."""
@@ -35,7 +38,8 @@ def load_model(facts: ModelFacts, dtype: torch.dtype, device: torch.device) -> t
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     try:
-        config = transformers.AutoConfig.from_pretrained(facts.folder, trust_remote_code=_runs_code(facts))
+        runs_code = _runs_code(facts)
+        config = transformers.AutoConfig.from_pretrained(facts.folder, trust_remote_code=runs_code)
         kind = _kind_of(config)
         model, report = kind.from_pretrained(
             facts.folder,
@@ -43,9 +47,9 @@ def load_model(facts: ModelFacts, dtype: torch.dtype, device: torch.device) -> t
             dtype=dtype,
             use_safetensors=True,
             output_loading_info=True,
-            **({"trust_remote_code": True} if kind is transformers.AutoModel else _options(kind)),
+            **({"trust_remote_code": runs_code} if kind is transformers.AutoModel else _options(kind)),
         )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError, TypeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"model {facts.folder} cannot be loaded: {reason}") from error
     except Exception as error:
@@ -80,6 +84,8 @@ def _runs_code(facts: ModelFacts) -> bool:
     elsewhere = sorted({str(name) for name in (config.get("auto_map") or {}).values() if "--" in str(name)})
     known = facts.family in transformers.CONFIG_MAPPING
     if known or not config.get("auto_map"):
+        if known and config.get("auto_map") and facts.remote_code:
+            log.warning("%s: transformers knows %r itself; the model's own code is not run", facts.folder, facts.family)
         return False
     if not facts.remote_code:
         raise ModelError(
@@ -100,7 +106,8 @@ def _kind_of(config: Any) -> Any:
 
     if config.model_type in _ENCODERS:
         return getattr(transformers, _ENCODERS[config.model_type])
-    return transformers.MODEL_MAPPING.get(type(config), transformers.AutoModel)
+    kind = transformers.MODEL_MAPPING.get(type(config), transformers.AutoModel)
+    return kind[0] if isinstance(kind, tuple) else kind  # Funnel has two
 
 
 def _check_finite(model: torch.nn.Module, facts: ModelFacts) -> None:

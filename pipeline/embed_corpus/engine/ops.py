@@ -230,7 +230,8 @@ def pool_rows(x: Tensor, edges: Tensor, mode: str, left_out: int = 0) -> Tensor:
         filled, weights = filled[place >= left_out], (place[place >= left_out] + 1).float()[:, None]
         lengths = (lengths - left_out).clamp(min=0)
     if mode != "weightedmean" or weights is None:
-        return torch.segment_reduce(filled, mode, lengths=lengths, axis=0)
+        joined = torch.segment_reduce(filled, mode, lengths=lengths, axis=0)
+        return torch.where(lengths[:, None] > 0, joined, 0.0) if mode == "mean" else joined
     parts = [torch.segment_reduce(part, "sum", lengths=lengths, axis=0) for part in (filled * weights, weights)]
     return parts[0] / parts[1]
 

@@ -71,8 +71,9 @@ def build_index(
     if there and len(there["parts"]) == len(snapshot.parts):
         return there
     old = parts_of(there) if there else {}
+    named = {part.name: part for part in snapshot.parts}
     parts = [
-        *(p for n in old for p in snapshot.parts if p.name == n),
+        *(named[n] for n in old if n in named),
         *(p for p in snapshot.parts if p.name not in old),
     ]
     vectors = open_vectors(layout, parts, similarity, normalized=normalized)

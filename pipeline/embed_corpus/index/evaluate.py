@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
 from embed_corpus.errors import DataError
+from embed_corpus.index.ids import taken
 from embed_corpus.index.judged import METRICS, scores_of
 from embed_corpus.index.manifest import HAMMING, SCALED
 from embed_corpus.index.quality import exact_search
@@ -66,8 +66,8 @@ def evaluate(layout: Layout, ids: Sequence[str], queries: NDArray[np.float32], q
 
     means = []
     for find in (exactly, indexed):
-        _, rows = best_documents(find, opened.ids["doc_id"], _DEPTH, opened.index.ntotal)
-        rankings = [opened.ids["doc_id"].take(pa.array(r[r >= 0])).to_pylist() for r in rows]
+        _, rows = best_documents(find, opened.ids, _DEPTH, opened.index.ntotal)
+        rankings = [taken(opened.ids.select(["doc_id"]), r[r >= 0])["doc_id"].to_pylist() for r in rows]
         table = [scores_of(ranking, qrels[ids[i]]) for i, ranking in zip(judged, rankings, strict=True)]
         means.append(dict(zip(METRICS, np.mean(table, axis=0).tolist(), strict=True)))
     return Evaluation(opened.manifest["type"], len(judged), len(ids) - len(judged), *means)

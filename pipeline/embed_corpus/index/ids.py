@@ -13,9 +13,11 @@ from embed_corpus.errors import OutputError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from embed_corpus.index.rows import Vectors
 
-__all__ = ["map_ids", "write_ids"]
+__all__ = ["map_ids", "taken", "write_ids"]
 
 _COPIED = ["doc_id", "chunk_index", "char_start", "char_end"]
 _SCHEMA = pa.schema(
@@ -61,3 +63,22 @@ def map_ids(file: Path) -> pa.Table:
         return pa.ipc.open_file(pa.memory_map(str(file))).read_all()
     except (OSError, pa.ArrowException) as error:
         raise OutputError(f"{file} is damaged ({error}): delete it, `embed-corpus index` makes it anew.") from error
+
+
+def taken(table: pa.Table, rows: NDArray[np.int64]) -> pa.Table:
+    """Return some rows of a mapped table, in this order.
+
+    `Table.take` joins all chunks of a column first: the whole file is read, and text over 2 GB is refused.
+    """
+    batches = table.to_batches()
+    ends = np.cumsum([len(batch) for batch in batches])
+    of = ends.searchsorted(rows, "right")
+    order = np.argsort(of, kind="stable")
+    numbers, firsts = np.unique(of[order], return_index=True)
+    found = [
+        batches[n].take(pa.array(which - (ends[n] - len(batches[n]))))
+        for n, which in zip(numbers.tolist(), np.split(rows[order], firsts[1:]), strict=bool(len(rows)))
+    ]
+    back = np.empty(len(rows), np.int64)
+    back[order] = np.arange(len(rows))
+    return pa.Table.from_batches(found, table.schema).take(pa.array(back))

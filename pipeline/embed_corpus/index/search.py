@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.index.effort import Effort, effort_of
 from embed_corpus.index.files import read_index
-from embed_corpus.index.ids import map_ids
+from embed_corpus.index.ids import map_ids, taken
 from embed_corpus.index.manifest import HAMMING, SCALED, check_current, check_files, read_manifest
 from embed_corpus.index.rows import scale_rows, space_of
 from embed_corpus.index.where import rows_where
@@ -166,9 +166,9 @@ def search(
         return opened.search(queries, n, among)
 
     n_rows = opened.index.ntotal if among is None else int(among.sum())
-    scores, rows = best_documents(find, opened.ids["doc_id"], k, n_rows) if by_document else find(k)
+    scores, rows = best_documents(find, opened.ids, k, n_rows) if by_document else find(k)
     flat = rows[rows >= 0]
-    told = opened.ids.take(pa.array(flat)).to_pylist()
+    told = taken(opened.ids, flat).to_pylist()
     texts = _texts(layout, told)
     hits = iter(
         Hit(score, i["doc_id"], i["chunk_index"], i["char_start"], i["char_end"], text)
@@ -177,16 +177,17 @@ def search(
     return [[next(hits) for _ in range(n)] for n in (rows >= 0).sum(axis=1).tolist()]
 
 
-def best_documents(find: Callable[[int], Found], doc_ids: pa.ChunkedArray, k: int, n_rows: int) -> Found:
-    """Find the best chunk of each of the `k` best documents; `find` gives the n best chunks.
+def best_documents(find: Callable[[int], Found], ids: pa.Table, k: int, n_rows: int) -> Found:
+    """Find the best chunk of each of the `k` best documents; `find` gives the n best chunks, `ids` their `doc_id`.
 
     Asks for more chunks until every query has `k` documents, or all `n_rows` were looked at.
     """
     n_chunks = 4 * k
     while True:
         scores, rows = find(min(n_chunks, n_rows))
-        documents = doc_ids.take(pa.array(np.maximum(rows, 0).ravel())).combine_chunks().dictionary_encode()
-        numbers = documents.indices.to_numpy(zero_copy_only=False).reshape(rows.shape)
+        looked_up, places = np.unique(np.maximum(rows, 0), return_inverse=True)
+        documents = taken(ids.select(["doc_id"]), looked_up)["doc_id"].combine_chunks().dictionary_encode()
+        numbers = documents.indices.to_numpy(zero_copy_only=False)[places].reshape(rows.shape)
         firsts = [np.sort(np.unique(n[r >= 0], return_index=True)[1])[:k] for n, r in zip(numbers, rows, strict=True)]
         if n_chunks >= n_rows or min(map(len, firsts), default=k) == k:
             break

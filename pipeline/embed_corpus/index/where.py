@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["rows_where"]
 
-_SHAPE = re.compile(r"\s*(?P<column>.+?)\s*(?:(?P<op>!=|=|<|>)|\s(?P<among>in)\s)\s*(?P<value>.*?)\s*", re.DOTALL)
+_SHAPE = re.compile(
+    r"\s*(?P<column>.+?)\s*(?:(?P<op>!=|=|<|>)(?![=<>])|\s(?P<among>in)\s)\s*(?P<value>.*?)\s*", re.DOTALL
+)
 _COMPARE = {"=": pc.equal, "!=": pc.not_equal, "<": pc.less, ">": pc.greater}
 
 

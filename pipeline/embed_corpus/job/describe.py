@@ -11,6 +11,7 @@ from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.engine.cache import keep_kernels
 from embed_corpus.engine.facts import ModelFacts, read_facts
 from embed_corpus.engine.folder import model_folder
+from embed_corpus.engine.matryoshka import resolve_dim
 from embed_corpus.job.devices import resolve_devices, resolve_precision
 from embed_corpus.job.fingerprint import weight_files
 from embed_corpus.job.prepare import resolve_chunk_tokens
@@ -37,7 +38,8 @@ def describe(
     """
     keep_kernels()
     device = resolve_devices(devices)[0]
-    facts = read_facts(model_folder(name, revision, code=trust_remote_code), pooling, remote_code=trust_remote_code)
+    folder = model_folder(name, revision, code=trust_remote_code)
+    facts = resolve_dim(read_facts(folder, pooling, remote_code=trust_remote_code), None, forced=False)
     weight_files(facts)
     tokenizer = WordTokenizer(facts.folder)
     return {

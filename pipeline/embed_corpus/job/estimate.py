@@ -285,7 +285,9 @@ def _speeds(survey: _Survey, tokens: float) -> dict[str, Any]:
 def _bench_line(config: JobConfig, longest: int | None) -> str:
     """Return the command that measures the speed of this job's model."""
     options = {"--model": config.model, "--revision": config.revision, "--chunk-tokens": longest}
+    options["--pooling"] = config.pooling
     options["--precision"] = None if config.precision == "auto" else config.precision
     options["--devices"] = None if config.devices == "all" else config.devices
     given = [str(word) for option in options.items() if option[1] is not None for word in option]
+    given += ["--trust-remote-code"] if config.trust_remote_code else []
     return shlex.join(["embed-corpus", "bench", *given])

@@ -79,10 +79,12 @@ def _what_few_have(facts: ModelFacts) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if facts.dense:
         files = [dense.folder / name for dense in facts.dense for name in ("config.json", "model.safetensors")]
+        fields["modules"] = [[d.folder.relative_to(facts.folder).as_posix(), d.of_units] for d in facts.dense]
         fields["dense"] = {file.relative_to(facts.folder).as_posix(): _file_hash(file) for file in files}
     if rules := file_rules(facts.folder):
         fields["tokenizer_rules"] = rules
-    if facts.remote_code and (code := sorted(facts.folder.glob("*.py"))):
+    own_code = facts.remote_code and read_json(facts.folder, "config.json").get("auto_map")
+    if own_code and (code := sorted(facts.folder.glob("*.py"))):
         fields["code"] = {file.name: _file_hash(file) for file in code}
     if facts.left_out:
         fields["left_out"] = facts.left_out

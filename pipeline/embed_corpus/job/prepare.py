@@ -22,6 +22,7 @@ from embed_corpus.job.devices import resolve_devices, resolve_precision
 from embed_corpus.job.fingerprint import differences, digest, job_fields, space_fields
 from embed_corpus.job.late import resolve_pass_tokens
 from embed_corpus.job.model import model_of
+from embed_corpus.job.ranges import FEW_ROWS
 from embed_corpus.job.reuse import Earlier
 from embed_corpus.sink.aside import set_aside, set_distrusted_aside
 from embed_corpus.sink.commit import publish_json, replace_json, sweep
@@ -115,6 +116,8 @@ def prepare(config: JobConfig) -> Job:
     earlier = _retry(layout, named) if config.retry_rejects else {}
     if pass_tokens:
         earlier = {}  # a vector hangs on its whole document: nothing is taken over
+    if config.vector_type == "int8":
+        _warn_of_few(layout, plan.rows)
     todo, stale = _compare(layout, plan, named, prune=config.prune)
     form = PartFormat(
         facts.dim,
@@ -134,6 +137,16 @@ def prepare(config: JobConfig) -> Job:
         replace_json(layout.sources, known, layout.tmp)
     sizes = chunk_tokens, pass_tokens
     return Job(config, facts, layout, plan, form, *sizes, precision, devices, todo, stale, bad, earlier)
+
+
+def _warn_of_few(layout: Layout, rows: int) -> None:
+    """Tell who begins with a handful of rows that the ranges of all later ones will be theirs."""
+    if rows < FEW_ROWS and not layout.ranges.exists():
+        log.warning(
+            "int8: the ranges of this OUT, kept for good, will be those of %d rows: if more are to come, "
+            "begin with some hundred, or with another --vector-type.",
+            rows,
+        )
 
 
 def _look(config: JobConfig, layout: Layout) -> tuple[list[Source], dict[str, str], dict[str, Any] | None]:
@@ -198,6 +211,7 @@ def _adopt(layout: Layout, fields: dict[str, Any], *, overwrite: bool) -> None:
                 "Name another OUT, or run with --overwrite to delete that result first."
             )
         log.warning("--overwrite: deleting the result of another job in %s", root)
+        layout.ranges.unlink(missing_ok=True)  # of other vectors, should the rest be cut short
         # The mark of a recognised OUT goes last.
         for folder in (layout.index, layout.documents, layout.data, layout.meta):
             shutil.rmtree(folder, ignore_errors=True)

@@ -31,7 +31,11 @@ def read_queries(file: Path) -> tuple[list[str], list[str]]:
             rows = pq.read_table(file).to_pylist()
         else:
             with open_stream(file) as stream:
-                rows = [parse(line, first=i == 0) for i, (line, _) in enumerate(lines(stream)) if line != b"\n"]
+                rows = [
+                    parse(line, first=i == 0)
+                    for i, (line, _) in enumerate(lines(stream))
+                    if line is None or line.strip()
+                ]
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{file} cannot be read: {error}") from error
     except BadLineError as error:

@@ -39,6 +39,9 @@ def embed_queries(
     from embed_corpus.engine.encoder import Encoder
     from embed_corpus.engine.ready import get_ready
 
+    for i, query in enumerate(queries):
+        if not query.isprintable() and any("\ud800" <= c <= "\udfff" for c in query):
+            raise UsageError(f"query {i} is no valid UTF-8.")
     facts = with_query_prompt(opened.facts(model, remote_code=remote_code), prompts or Prompts())
     chunker = Chunker(WordTokenizer(facts.folder), facts.max_tokens, prompt=facts.document_prompt)
     chunks = chunker(queries)

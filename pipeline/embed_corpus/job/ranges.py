@@ -8,6 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embed_corpus.errors import DataError
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
     from embed_corpus.sink.layout import Layout
     from embed_corpus.sink.parts import PartFormat
 
-__all__ = ["calibration_shards", "settle_ranges"]
+__all__ = ["FEW_ROWS", "calibration_shards", "restore_ranges", "settle_ranges"]
 
 _SHARDS = 32
 """A sample comes from no more of them: a worker is told them all."""
-_LEAST, _MOST, _SHARE = 128, 1024, 20
+FEW_ROWS, _MOST, _SHARE = 128, 1024, 20
 """Documents that are sampled: a twentieth of the rows, within these bounds."""
 _BEGINNING = 16 << 10
 """Characters of a document that are looked at."""
@@ -59,11 +60,18 @@ def settle_ranges(spec: WorkerSpec, encoder: Encoder, alive: Callable[[], None])
     return replace(form, ranges=read_ranges(file, form.dim))
 
 
+def restore_ranges(layout: Layout) -> None:
+    """Publish the ranges of a part again if the file that held them is gone."""
+    if not layout.ranges.exists() and (ranges := _of_a_part(layout)) is not None:
+        publish_json(layout.ranges, ranges.to_json(), layout.tmp, alone=layout.alone)
+
+
 def _of_a_part(layout: Layout) -> Ranges | None:
     for name in layout.parts():
-        ranges = codec_of(pq.read_schema(layout.data / name)).ranges
-        if ranges is not None:
-            return ranges
+        with contextlib.suppress(OSError, ValueError, KeyError, pa.ArrowException):  # a damaged one tells nothing
+            ranges = codec_of(pq.read_schema(layout.data / name)).ranges
+            if ranges is not None:
+                return ranges
     return None
 
 
@@ -84,7 +92,7 @@ def _measured(spec: WorkerSpec, encoder: Encoder, alive: Callable[[], None]) -> 
 def _sample(spec: WorkerSpec) -> list[Chunks]:
     """Return one chunk each, with those that share its pass, of some documents, spread over the calibration shards."""
     plan = Plan(spec.calibration)
-    n = min(_MOST, max(_LEAST, plan.rows // _SHARE))
+    n = min(_MOST, max(FEW_ROWS, plan.rows // _SHARE))
     dice = np.random.default_rng(int(spec.form.facts["job"]["hash"], 16))
     chunker = spec.chunking.chunker()
     found: list[Chunks] = []

@@ -48,6 +48,10 @@ class Opened:
         Raises:
             ModelError: the model is gone. UsageError: it is another one.
         """
+        with_code = "code" in self.fields["space"]
+        if with_code and not remote_code:
+            raise UsageError("these vectors were made with --trust-remote-code: add it here, too.")
+        remote_code = remote_code and with_code
         folder = model_folder(model or self.noted["model"], self.noted["revision"], code=remote_code)
         facts = read_facts(folder, self.noted.get("pooling"), remote_code=remote_code)
         facts = at_dim(facts, self.fields["space"]["dim"])

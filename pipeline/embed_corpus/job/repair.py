@@ -8,6 +8,7 @@ from embed_corpus.errors import OutputError
 from embed_corpus.job.verify import check_rows, check_vectors_of
 from embed_corpus.sink.aside import set_aside
 from embed_corpus.sink.snapshot import entry_of, listed_parts
+from embed_corpus.sink.vectors import read_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +25,8 @@ def repair(opened: Opened) -> Iterator[str]:
     """
     layout = opened.layout
     present, listed = set(layout.parts()), listed_parts(layout)
+    if opened.fields["vector_type"] == "int8":  # else each part would seem to be of others
+        read_ranges(layout.ranges, opened.fields["space"]["dim"])
     for shard in opened.plan.shards:
         if shard.part_name not in present:
             continue

@@ -20,7 +20,7 @@ from embed_corpus.job.loader import Chunking
 from embed_corpus.job.messages import Elsewhere, Ended, Lost, Ready, WorkerSpec
 from embed_corpus.job.pipeline import Committed, Embedded, Failed
 from embed_corpus.job.prepare import Job, prepare
-from embed_corpus.job.ranges import calibration_shards
+from embed_corpus.job.ranges import calibration_shards, restore_ranges
 from embed_corpus.job.rates import note_rate, predicted_seconds
 from embed_corpus.job.signals import heeded
 from embed_corpus.job.workers import run_workers
@@ -115,6 +115,8 @@ def _run(config: JobConfig, progress: TextIO | None) -> RunReport:
             f"{error} The {n_aside} parts of this run are set aside: run the same line again, it goes on without the "
             "fast tokenizer."
         ) from error
+    if config.vector_type == "int8":
+        restore_ranges(job.layout)
     names = [shard.part_name for shard in job.plan.shards]
     present = set(job.layout.parts())
     parts = entries(job.layout, [name for name in names if name in present])

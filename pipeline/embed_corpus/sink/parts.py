@@ -164,7 +164,8 @@ class PartWriter:
         codec = self._form.codec
         if codec.quantised:  # what is stored no longer tells
             finite = _finite(vectors)
-            check_vectors(vectors[finite], normalized=self._form.normalized, where=self.shard.source)
+            unit = self._form.normalized and block.known is None  # vectors that are taken over were codes
+            check_vectors(vectors[finite], normalized=unit, where=self.shard.source)
             vectors = vectors if finite.all() else np.where(finite[:, None], vectors, np.float32(0))
         stored = codec.encode(vectors)
         finite = finite if codec.quantised else _finite(stored)

@@ -119,7 +119,8 @@ class Codec:
             return signs / np.float32(self.dim**0.5)
         if self.kind == "int8":
             ranges = self._ranges()
-            return ranges.minimum + (stored.astype(np.float32) + np.float32(128.5)) * ranges.step
+            step = (ranges.maximum - ranges.minimum) / np.float32(255)  # 0 in a dimension that never changed
+            return ranges.minimum + (stored.astype(np.float32) + np.float32(128.5)) * step
         return np.ascontiguousarray(stored, dtype=np.float32)
 
     def metadata(self) -> dict[bytes, bytes]:

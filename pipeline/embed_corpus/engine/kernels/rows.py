@@ -137,7 +137,9 @@ def _pool_rows(
         there = (j + row[:, None] < length) & (column[None, :] < n_columns)
         at = (begin + j + row)[:, None] * n_columns + column[None, :]
         if MAX:
-            total = tl.maximum(total, tl.load(x + at, mask=there, other=float("-inf")).to(tl.float32))
+            value = tl.load(x + at, mask=there, other=float("-inf")).to(tl.float32)
+            total = tl.maximum(total, value)
+            weights += tl.where(there, value * 0.0, 0.0)  # NaN where the value is not finite: a maximum drops that
         elif WEIGHTED:
             weight = tl.where(there, (j + row[:, None] + 1).to(tl.float32), 0.0)
             total += tl.load(x + at, mask=there, other=0.0).to(tl.float32) * weight
@@ -145,7 +147,7 @@ def _pool_rows(
         else:
             total += tl.load(x + at, mask=there, other=0.0).to(tl.float32)
     if MAX:
-        y = tl.max(total, 0)
+        y = tl.max(total, 0) + tl.sum(weights, 0)
     elif WEIGHTED:
         y = tl.sum(total, 0) / tl.sum(weights, 0)
     else:
