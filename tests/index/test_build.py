@@ -19,6 +19,7 @@ from embed_corpus.errors import UsageError
 from embed_corpus.index.build import build_index
 from embed_corpus.index.choose import Request, choose, parse_bytes
 from embed_corpus.index.search import open_index, search
+from embed_corpus.sink.commit import alone_on
 from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.snapshot import Snapshot, publish_snapshot
 from vector_parts import clustered, write_out, write_part
@@ -67,6 +68,30 @@ from embed_corpus.sink.snapshot import latest_snapshot
 layout = Layout(Path(sys.argv[1]))
 build_index(layout, latest_snapshot(layout), Request({TYPE!r}, {SMALL}), similarity="cosine", normalized=True)
 """
+
+
+def test_too_few_vectors_for_a_type(tmp_path: Path, vectors: np.ndarray) -> None:
+    """A type that needs more vectors to train on than there are is refused in one sentence."""
+    layout, snapshot = write_out(tmp_path / "out", vectors[:60], 1)
+    with pytest.raises(UsageError, match=r"an index of type IVF256,Flat cannot be built here .*take --type auto"):
+        build(layout, snapshot, "IVF256,Flat")
+
+
+def test_a_second_builder_waits(tmp_path: Path, vectors: np.ndarray) -> None:
+    """Of two that build one index, one waits and finds it made."""
+    layout, snapshot = write_out(tmp_path / "out", vectors[:600], 2)
+    code = f"import logging\nlogging.basicConfig(level=20)\n{BUILD}"
+    with alone_on(layout.indexing):
+        second = subprocess.Popen([sys.executable, "-c", code, str(layout.root)], stderr=subprocess.PIPE, text=True)
+        while "waiting for another process" not in (line := second.stderr.readline()):
+            assert line
+        assert second.poll() is None
+        assert not layout.index.exists()
+    with second:
+        assert second.wait(60) == 0
+    made = (layout.index / "index.faiss").stat()
+    assert build(layout, snapshot)["rows"] == 600
+    assert (layout.index / "index.faiss").stat().st_ino == made.st_ino
 
 
 def test_killed_while_training_adding_and_merging(

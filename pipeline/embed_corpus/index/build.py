@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from embed_corpus.errors import UsageError
 from embed_corpus.index.check import check_indexable, empty_index, gpus, usable
 from embed_corpus.index.choose import Choice, Request, choose
 from embed_corpus.index.effort import inverted
@@ -58,15 +59,22 @@ def build_index(
     of the parts is extended; one of parts that are gone is made anew.
 
     Raises:
-        UsageError: see `check_indexable`, or the type does not fit the memory, or another is being built.
+        UsageError: see `check_indexable`, or the type does not fit the memory, or not so few vectors.
         OutputError: the index cannot be written, or a part is damaged.
     """
     if not snapshot.counts.chunks:
         log.warning("no vectors, so no index")
         return None
-    space = space_of(layout, snapshot.parts[0].name)
-    with alone_on(layout.indexing, "index"):
+    with alone_on(layout.indexing, wait="waiting for another process that builds the index"):
         finish(layout)
+        return _built(layout, snapshot, request, similarity=similarity, normalized=normalized, stream=stream)
+
+
+def _built(
+    layout: Layout, snapshot: Snapshot, request: Request, *, similarity: str, normalized: bool, stream: TextIO | None
+) -> dict[str, Any]:
+    """Build what is not there, alone."""
+    space = space_of(layout, snapshot.parts[0].name)
     there = usable(layout, snapshot, request, space)
     if there and len(there["parts"]) == len(snapshot.parts):
         return there
@@ -83,8 +91,12 @@ def build_index(
         there["family"] != choice.family or (there["trained_for"] * _GROWN < vectors.n_rows and choice.n_lists)
     ):
         there = None
-    with alone_on(layout.indexing, "index"):
-        return _Build(layout, snapshot, vectors, choice, request, there, stream).run(space)
+    build = _Build(layout, snapshot, vectors, choice, request, there, stream)
+    try:
+        return build.run(space)
+    except RuntimeError as error:  # FAISS's own: its last line says what was wrong
+        why = str(error).strip().splitlines()[-1]
+        raise UsageError(f"an index of type {build.factory} cannot be built here ({why}): take --type auto.") from error
 
 
 @dataclass

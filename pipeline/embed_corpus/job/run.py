@@ -9,7 +9,7 @@ from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any, TextIO
 
 from embed_corpus.data import Counts
-from embed_corpus.errors import Interrupted, LaneError
+from embed_corpus.errors import EmbedCorpusError, Interrupted, LaneError
 from embed_corpus.index.build import build_index
 from embed_corpus.index.choose import Request
 from embed_corpus.job.claims import Queue
@@ -127,9 +127,10 @@ def _run(config: JobConfig, progress: TextIO | None) -> RunReport:
     snapshot = None if problem else _publish(job, parts)
     indexed = None
     if snapshot is not None and config.index != "none":
-        similarity, unit = job.facts.similarity, job.facts.normalize
-        request = Request(config.index)
-        indexed = build_index(job.layout, snapshot, request, similarity=similarity, normalized=unit, stream=progress)
+        try:
+            indexed = _index(job, snapshot, progress)
+        except EmbedCorpusError as error:
+            problem = error  # the result stands all the same
     predicted = _predict_and_note(job, tally)
     report = RunReport(
         output=config.output,
@@ -143,7 +144,7 @@ def _run(config: JobConfig, progress: TextIO | None) -> RunReport:
         workers=tuple(tally.workers),
         numerics=tally.numerics,
         snapshot=snapshot.number if snapshot else None,
-        index=indexed["rows"] if indexed else None,
+        index=indexed,
         bad_files=job.bad,
         loss=Loss(config.vector_type, tally.kept / tally.sampled, int(tally.sampled)) if tally.sampled else None,
         problems=(str(problem),) if problem else (),
@@ -154,6 +155,14 @@ def _run(config: JobConfig, progress: TextIO | None) -> RunReport:
         log.info("%s", "\n".join(report.lines()))
         raise problem
     return report
+
+
+def _index(job: Job, snapshot: Snapshot, stream: TextIO | None) -> int | None:
+    """Build or extend the index; returns its vectors, None if there are none."""
+    facts, request = job.facts, Request(job.config.index)
+    similarity, unit = facts.similarity, facts.normalize
+    made = build_index(job.layout, snapshot, request, similarity=similarity, normalized=unit, stream=stream)
+    return int(made["rows"]) if made else None
 
 
 def _predict_and_note(job: Job, tally: _Tally) -> float | None:

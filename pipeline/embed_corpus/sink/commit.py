@@ -7,6 +7,7 @@ import ctypes
 import errno
 import fcntl
 import json
+import logging
 import os
 import uuid
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +22,8 @@ __all__ = ["alone_on", "attempt", "publish", "publish_json", "replace", "replace
 
 _NO_NOREPLACE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1  # linux/fcntl.h, linux/fs.h
+log = logging.getLogger("embed_corpus")
+
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
 
 
@@ -123,19 +126,22 @@ def _rename_noreplace(made: Path, final: Path) -> None:
 
 
 @contextlib.contextmanager
-def alone_on(folder: Path, who: str = "run with --single-writer") -> Iterator[None]:
-    """Hold a folder against others (`who`) that ask for the same, as far as the file system has locks.
+def alone_on(folder: Path, *, wait: str = "") -> Iterator[None]:
+    """Hold a folder against others that ask for the same, as far as the file system has locks.
 
     Raises:
-        UsageError: another run holds it.
+        UsageError: another run holds it; unless it is to be waited for, which `wait` says.
     """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        os.close(descriptor)
-        raise UsageError(f"{folder.parent}: another {who} is at work there.") from error
+        if not wait:
+            os.close(descriptor)
+            raise UsageError(f"{folder.parent}: another run with --single-writer is at work there.") from error
+        log.info("%s", wait)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError:
         pass  # no locks there: the user's word is all there is
     try:
