@@ -103,14 +103,15 @@ def test_what_takes_longer_is_dropped_at_once(begin: Begin) -> None:
 
 def test_after_the_grace_all_is_dropped(begin: Begin) -> None:
     """A shard that turns out to take longer than predicted is dropped when the grace is over."""
-    run = begin("--grace", "6", "--loader-workers", "0")
+    # Of 15 s, because on a busy machine some 6 are predicted, and then it would be dropped at once.
+    run = begin("--grace", "15", "--loader-workers", "0")
     (worker,) = run.workers()
     worker.suspend()
     run.process.send_signal(signal.SIGTERM)
     n_parts, seconds = run.stopped()
     assert n_parts == 1
-    assert seconds < 6 + SLACK
-    assert "stopping: 1 open shards, at most 6 s" in run.stderr
+    assert seconds < 15 + SLACK
+    assert "stopping: 1 open shards, at most 15 s" in run.stderr
 
 
 def test_a_second_signal_ends_at_once(begin: Begin) -> None:
