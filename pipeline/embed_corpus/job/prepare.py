@@ -116,8 +116,7 @@ def prepare(config: JobConfig) -> Job:
     earlier = _retry(layout, named) if config.retry_rejects else {}
     if pass_tokens:
         earlier = {}  # a vector hangs on its whole document: nothing is taken over
-    if config.vector_type == "int8":
-        _warn_of_few(layout, plan.rows)
+    _warn_of_few(layout, config.vector_type, plan.rows)
     todo, stale = _compare(layout, plan, named, prune=config.prune)
     form = PartFormat(
         facts.dim,
@@ -139,9 +138,9 @@ def prepare(config: JobConfig) -> Job:
     return Job(config, facts, layout, plan, form, *sizes, precision, devices, todo, stale, bad, earlier)
 
 
-def _warn_of_few(layout: Layout, rows: int) -> None:
-    """Tell who begins with a handful of rows that the ranges of all later ones will be theirs."""
-    if rows < FEW_ROWS and not layout.ranges.exists():
+def _warn_of_few(layout: Layout, vector_type: str, rows: int) -> None:
+    """Tell who begins int8 with a handful of rows that the ranges of all later ones will be theirs."""
+    if vector_type == "int8" and rows < FEW_ROWS and not layout.ranges.exists():
         log.warning(
             "int8: the ranges of this OUT, kept for good, will be those of %d rows: if more are to come, "
             "begin with some hundred, or with another --vector-type.",
