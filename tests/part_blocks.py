@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,38 @@ def block_of(shard: Shard, first: int, stop: int, *, rejects: tuple[Reject, ...]
     hashes[:, 15] = index
     chunks = Chunks(doc, index, start, end, n_tokens, hashes, ids, truncated=n, cut_words=2 * n)
     return Block(shard, Rows(table, np.arange(first, stop), rejects), chunks)
+
+
+def huge_block(shard: Shard, number: int, n: int) -> Block:
+    """One document of n chunks, and a reject of its block."""
+    block = block_of(shard, number, number + 1, rejects=(BAD,))
+    assert block.rows is not None
+    text = "".join(f"chunk {i:03d} " for i in range(n))
+    column = block.rows.table.schema.get_field_index("text")
+    table = block.rows.table.set_column(column, "text", pa.array([text]))
+    index, start = np.arange(n, dtype=np.int32), np.arange(n, dtype=np.int64) * 10
+    hashes = np.repeat(index[:, None].astype(np.uint8), 16, axis=1)
+    ids, n_tokens = np.zeros(3 * n, np.int32), np.full(n, 3, np.int32)
+    chunks = Chunks(index * 0, index, start, start + 10, n_tokens, hashes, ids)
+    return replace(block, rows=replace(block.rows, table=table), chunks=chunks)
+
+
+def in_pieces(block: Block, vectors: np.ndarray, size: int) -> list[tuple[Block, np.ndarray]]:
+    """Cut a block of one document into pieces of so many chunks, as the loader does."""
+    assert block.rows is not None
+    assert block.chunks is not None
+    c, n, made = block.chunks, len(block.chunks), []
+    text = block.rows.table["text"][0].as_py()
+    column = block.rows.table.schema.get_field_index("text")
+    for first in range(0, n, size):
+        rows = slice(first, first + size)
+        base, end = int(c.start[rows][0]), int(c.end[rows][-1])
+        table = block.rows.table.set_column(column, "text", pa.array([text[base:end]]))
+        arrays = (c.doc[rows], c.index[rows], c.start[rows], c.end[rows], c.n_tokens[rows], c.content_hash[rows])
+        chunks = Chunks(*arrays, c.input_ids[3 * first : 3 * (first + size)])
+        piece = replace(block, rows=replace(block.rows, table=table), chunks=chunks, base=base, more=first + size < n)
+        made.append((piece, vectors[rows]))
+    return made
 
 
 def vectors_for(block: Block, *, seed: int = 0) -> np.ndarray:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 
 from tiny import CORPUS, Command
@@ -32,6 +34,34 @@ def test_ids_in_two_shards_are_reported_or_refused(embed_corpus: Command, tiny_m
     assert reported.returncode == 0
     assert "'same'" in reported.stderr
     assert embed_corpus(*line, "--on-duplicate", "error").returncode == 4
+
+
+def test_huge_document(embed_corpus: Command, tiny_model: Path, tmp_path: Path, long_texts: list[str]) -> None:
+    """A document too long to be held as one comes out whole: spans, texts and numbers, however it was loaded."""
+    pages = " ☃ ".join(long_texts)
+    huge = pages * (1_300_000 // len(pages) + 1)
+    rows = [
+        {"id": "a", "text": "first"},
+        {"id": "huge", "text": huge},
+        {"id": "b", "text": ""},
+        {"id": "c", "text": "c"},
+    ]
+    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    files = []
+    for loaders in ("0", "1"):
+        line = ("run", tmp_path / "in.jsonl", tmp_path / loaders, "--model", tiny_model, "--id-column", "id")
+        done = embed_corpus(*line, "--keep-text", "--loader-workers", loaders)
+        assert done.returncode == 0, done.stderr
+        assert "4 rows: 3 documents" in done.stdout
+        files += (tmp_path / loaders / "data").iterdir()
+    assert files[0].read_bytes() == files[1].read_bytes()
+    table = pq.read_table(files[0])
+    assert set(table["doc_id"].to_pylist()) == {"a", "huge", "c"}
+    found = table.filter(pc.equal(table["doc_id"], "huge"))
+    assert found["chunk_index"].to_pylist() == list(range(len(found)))
+    spans = zip(*(found[name].to_pylist() for name in ("char_start", "char_end")), strict=True)
+    assert [huge[start:end] for start, end in spans] == found["text"].to_pylist()
+    assert "".join(found["text"].to_pylist()) == huge
 
 
 @pytest.mark.parametrize("options", [("--loader-workers", "2"), ("--devices", "cpu,cpu", "--loader-workers", "1")])

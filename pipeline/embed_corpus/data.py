@@ -175,6 +175,9 @@ class Block:
     A block without rows ends its shard: it is complete, or, with an `error`, the source turned
     out unreadable there and nothing of the shard may be published. `known`: float32[n, dim], vectors
     that the chunks have already, NaN in the rows of those that are to be embedded; None: all are.
+
+    A huge document comes as several blocks, each with some of its chunks; but for the last they say that
+    there is `more`. Their `text` is what their chunks span, `base` characters into the document's.
     """
 
     shard: Shard
@@ -182,6 +185,8 @@ class Block:
     chunks: Chunks | None = None
     error: str = ""
     known: NDArray[np.float32] | None = None
+    more: bool = False
+    base: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from chunk_checks import Kind, ids_of, spans
 from embed_corpus.chunk import tokenizer as tokenizer_module
+from embed_corpus.chunk import windows as windows_module
 from embed_corpus.chunk.cut import windows
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.tokens import Encoded, JoinedWords, KnownWords, Tokens
@@ -188,6 +190,27 @@ def test_chunks_of_a_text_in_slabs(
     assert ids_of(slabs) == ids_of(whole)
     for field in fields(whole):
         np.testing.assert_array_equal(getattr(slabs, field.name), getattr(whole, field.name), err_msg=field.name)
+
+
+@pytest.mark.parametrize(("limit", "overlap", "by"), [(16, 0, "tokens"), (64, 20, "sentences")])
+def test_a_huge_text_comes_in_parts(
+    kind: Kind, limit: int, overlap: int, by: str, long_texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The chunks of a huge text come some at a time, and are those of the text in one; other texts come at once."""
+    chunker = Chunker(kind.words, limit, overlap, by=by)
+    text = "Ä heading, ☃: " + " ".join(long_texts[:3])
+    whole, short = chunker([text]), chunker(["short"])
+    monkeypatch.setattr(windows_module, "HUGE", 10_000)
+    monkeypatch.setattr(tokenizer_module, "_SLAB_CHARS", 1500)
+    parts = list(chunker.parts(pa.array([text])))
+    assert len(parts) > len(text) / 8000
+    assert whole.passes is None
+    for field in fields(whole)[:-1]:
+        values = [getattr(part, field.name) for part in parts]
+        joined = np.concatenate(values) if isinstance(values[0], np.ndarray) else sum(values)
+        np.testing.assert_array_equal(joined, getattr(whole, field.name), err_msg=field.name)
+    (both,) = chunker.parts(pa.array([text, "short"]))
+    assert ids_of(both) == [*ids_of(whole), *ids_of(short)]
 
 
 @given(text=DOCUMENTS, size=st.integers(1, 40))

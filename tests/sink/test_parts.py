@@ -24,6 +24,8 @@ from part_blocks import (
     DIM,
     FORM,
     block_of,
+    huge_block,
+    in_pieces,
     left_in,
     shard_of,
     six_rows,
@@ -127,6 +129,34 @@ def test_vector_that_is_not_finite(layout: Layout, value: float) -> None:
     assert (added.documents, added.chunks, added.tokens, added.rejects) == (2, 4, 12, {"not_finite": 1})
     (reject,) = read_rejects(layout, block.shard.id)
     assert (reject["row"], reject["doc_id"], reject["reason"]) == (1, "d1", "not_finite")
+
+
+@pytest.mark.parametrize("lost", [None, 0, 7, 23])
+def test_huge_document_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: int | None) -> None:
+    """A document that comes in pieces gives the part, counts and rejects of the document in one.
+
+    Also when a vector is `lost` whose predecessors were written in groups of five by then.
+    """
+    monkeypatch.setattr(parts, "_GROUP_BYTES", DIM * 4 * 5)
+    shard = shard_of(9)
+    huge = huge_block(shard, 2, 24)
+    vectors = vectors_for(huge)
+    if lost is not None:
+        vectors[lost, 1] = np.nan
+    before, after = block_of(shard, 0, 2), block_of(shard, 3, 8)
+    outs = []
+    for name, pieces in (("whole", [(huge, vectors)]), ("pieces", in_pieces(huge, vectors, 5))):
+        layout = Layout(tmp_path / name)
+        writer = PartWriter(shard, FORM, layout, "n")
+        taken = [(before, vectors_for(before)), *pieces, (after, vectors_for(after))]
+        added = [writer.append(*one) for one in taken]
+        stats = writer.commit()
+        assert sum(added, Counts()) == Counts(**stats["counts"])
+        outs.append((the_part(layout).read_bytes(), stats, read_rejects(layout, shard.id), left_in(layout.tmp)))
+    assert outs[0] == outs[1]
+    counts = Counts(**outs[1][1]["counts"])
+    assert (counts.documents, counts.chunks) == ((8, 38) if lost is None else (7, 14))
+    assert counts.rejects == {"bad_json": 1} | ({} if lost is None else {"not_finite": 1})
 
 
 def test_number_too_large_for_float16(layout: Layout) -> None:

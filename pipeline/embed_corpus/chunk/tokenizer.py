@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embed_corpus.chunk.lanes import Lane
+    from embed_corpus.chunk.utf8 import LongText
 
 __all__ = ["SLOW", "WordTokenizer", "batches", "is_long"]
 
@@ -170,7 +171,7 @@ class WordTokenizer:
 
         return Encoded(texts, ids, np.concatenate([[0], np.cumsum(lengths)]), tokens)
 
-    def slabs(self, text: str) -> Iterator[tuple[Encoded, bool]]:
+    def slabs(self, text: str | LongText) -> Iterator[tuple[Encoded, bool]]:
         """Tokenise a text piece by piece; with each piece comes whether it is the last."""
         begin = 0
         for end in _slab_ends(text) if self._slow.has_safe_cuts else [len(text)]:
@@ -222,23 +223,28 @@ def batches(texts: Sequence[str]) -> Iterator[list[str]]:
         yield waiting
 
 
-def _slab_ends(text: str, size: int | None = None) -> Iterator[int]:
+def _slab_ends(text: str | LongText, size: int | None = None) -> Iterator[int]:
     """Yield where slabs of about `size` characters end; every cut but a forced one is a safe one.
 
     Where four slabs in a row hold no safe place (no letter beside a space: no natural
     text), the cut is forced, and the ids around it may differ from those of the whole text.
     """
     size = size or _SLAB_CHARS
-    begin = 0
-    while len(text) - begin > size:
-        near = None
-        for first in (begin + size - size // 32, begin + size // 2):
-            for near in SAFE_CUT.finditer(text, first, begin + size):  # noqa: B007  # the last one
+    begin, n = 0, len(text)
+    while n - begin > size:
+        slab, found = text[begin : begin + size], None
+        for first in (size - size // 32, size // 2):
+            for found in SAFE_CUT.finditer(slab, first):  # noqa: B007  # the last one
                 pass
-            if near:
+            if found:
                 break
-        far = near or SAFE_CUT.search(text, begin + size, begin + 4 * size)
-        begin = far.start() if far else min(begin + 4 * size, len(text))
+        behind = begin + size - 1  # with the character before the place looked for
+        if found:
+            begin += found.start()
+        elif found := SAFE_CUT.search(text[behind : begin + 4 * size], 1):
+            begin = behind + found.start()
+        else:
+            begin = min(begin + 4 * size, n)
         yield begin
-    if begin < len(text) or not text:
-        yield len(text)
+    if begin < n or not n:
+        yield n

@@ -9,24 +9,30 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import pyarrow.compute as pc
 
 from embed_corpus.chunk.breaks import breaks_of
 from embed_corpus.chunk.cut import cut_long, windows
 from embed_corpus.chunk.passes import in_passes
 from embed_corpus.chunk.tokenizer import batches, is_long
 from embed_corpus.chunk.tokens import LaneDiffersError, stretches
+from embed_corpus.chunk.utf8 import LongText
 from embed_corpus.data import Chunks
-from embed_corpus.errors import UsageError
+from embed_corpus.errors import LaneError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     from embed_corpus.chunk.tokenizer import WordTokenizer
     from embed_corpus.chunk.tokens import Encoded
 
-__all__ = ["Chunker"]
+__all__ = ["HUGE", "Chunker", "is_huge"]
+
+HUGE = 1 << 20
+"""Bytes of a text above which its chunks come some at a time: more than a slab, whatever its characters."""
 
 
 class _Rows(NamedTuple):
@@ -114,6 +120,21 @@ class Chunker:
         special = len(self.tokenizer.prefix), len(self.tokenizer.suffix)
         return in_passes(chunks, self.pass_tokens, special, texts)
 
+    def parts(self, texts: pa.StringArray) -> Iterator[Chunks]:
+        """Do what a call does with the texts as they were read; the chunks of a huge one come some at a time.
+
+        Raises:
+            LaneError: a fast tokenizer turned out wrong when some of a text's chunks were out.
+        """
+        if self.prompt or self.truncate or self.pass_tokens or not is_huge(texts):
+            yield self(texts.to_pylist())
+            return
+        try:
+            yield from self._cut_long(LongText(texts[0]), 0)
+        except LaneDiffersError as error:
+            self.tokenizer.distrust(error)
+            raise LaneError(self.tokenizer.differs) from error
+
     def _cut_block(self, texts: Sequence[str]) -> Chunks:
         done: list[Chunks] = []
         n_texts = 0
@@ -127,7 +148,7 @@ class Chunker:
             n_texts += len(batch)
         return _laid_end_to_end(done)
 
-    def _cut_long(self, text: str, number: int) -> Iterator[Chunks]:
+    def _cut_long(self, text: str | LongText, number: int) -> Iterator[Chunks]:
         """Yield the chunks of a text that comes in slabs, some at a time."""
         n_before = 0
         for part in cut_long(self.tokenizer.slabs(text), self.capacity, self.overlap, self.by):
@@ -212,6 +233,11 @@ class Chunker:
             int(rows.lost.sum()),
             int(rows.inside.sum()),
         )
+
+
+def is_huge(texts: pa.StringArray) -> bool:
+    """Whether the texts are one, and that so long that its chunks should come some at a time."""
+    return len(texts) == 1 and pc.binary_length(texts)[0].as_py() > HUGE
 
 
 def _pieces(texts: Sequence[str], rows: _Rows) -> Iterator[str]:

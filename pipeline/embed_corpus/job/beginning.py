@@ -9,10 +9,13 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import pyarrow.compute as pc
+
 from embed_corpus.chunk.tokenizer import SLOW
 from embed_corpus.errors import DataError
 from embed_corpus.job.loader import Loader
 from embed_corpus.source.read import read_shard
+from embed_corpus.source.sample import BEGINNING, beginnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,8 +34,6 @@ _SAMPLE = 512
 """Chunks, about, on which fp8 and the speed of the tokenizer are judged."""
 _PROOF = 1000
 """Documents on which a fast tokenizer is proven."""
-_BEGINNING = 16 << 10
-"""Characters of a document that serve for that."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,12 @@ def _beginnings(spec: WorkerSpec) -> Iterator[str]:
     for shard in spec.samples:
         with contextlib.suppress(DataError):  # the run itself will say so
             for rows in read_shard(shard, spec.columns, spec.form.keep_types):
-                for text in rows.table["text"].to_pylist():
-                    yield text[:_BEGINNING]
-                    size += len(text)
-                    if size > _PROOF * _BEGINNING:
+                texts = rows.table["text"]
+                sizes = pc.binary_length(texts).to_pylist()
+                for text, n_bytes in zip(beginnings(texts), sizes, strict=True):
+                    yield text
+                    size += n_bytes
+                    if size > _PROOF * BEGINNING:
                         return
 
 

@@ -7,6 +7,7 @@ through pipes, so no /dev/shm is needed. The processes import neither torch nor 
 
 from __future__ import annotations
 
+import itertools
 import logging
 import multiprocessing
 import os
@@ -19,9 +20,14 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from embed_corpus.chunk.tokenizer import WordTokenizer
-from embed_corpus.chunk.windows import Chunker
-from embed_corpus.data import Block, Chunks
+from embed_corpus.chunk.utf8 import LongText
+from embed_corpus.chunk.windows import HUGE, Chunker, is_huge
+from embed_corpus.data import SHOWN_BYTES, Block, Chunks, Rows
 from embed_corpus.errors import DataError, LaneError
 from embed_corpus.feed.ahead import ahead
 from embed_corpus.job.signals import blocked, ignore
@@ -31,9 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
     from pathlib import Path
 
-    import pyarrow as pa
-
-    from embed_corpus.data import Rows, Shard
+    from embed_corpus.data import Shard
     from embed_corpus.source.inspect import Columns
 
 __all__ = ["Chunking", "Loader", "end_with_parent", "one_thread"]
@@ -96,7 +100,8 @@ class Loader:
             LaneError: a fast tokenizer turned out to differ from Hugging Face's.
         """
         if not self.workers:
-            yield from (self._here(block) for block in self._read(shards))
+            for block in self._read(shards):
+                yield from self._here(block)
             return
         limit = self.workers * _EACH * LARGE.n_bytes
         sent = ahead(((block, self._send(block)) for block in self._read(shards)), limit, _weight)
@@ -106,7 +111,7 @@ class Loader:
                 if block.shard is failed:
                     continue
                 try:
-                    yield self._received(block, future)
+                    yield from self._received(block, future)
                 except DataError as error:
                     failed = block.shard
                     yield Block(failed, error=str(error))
@@ -123,20 +128,27 @@ class Loader:
             try:
                 for rows in found:
                     self.seconds["read"] += time.perf_counter() - begin
-                    yield Block(shard, rows)
+                    yield from (Block(shard, part) for part in _huge_alone(rows))
                     begin = time.perf_counter()
             except DataError as error:
                 yield Block(shard, error=str(error))
                 continue
             yield Block(shard)
 
-    def _here(self, block: Block) -> Block:
+    def _here(self, block: Block) -> Iterator[Block]:
         if block.rows is None or self._chunker is None:
-            return block
+            yield block
+            return
+        yield from _blocks(block, self._parts(self._chunker, block.rows.table["text"]))
+
+    def _parts(self, chunker: Chunker, texts: pa.StringArray) -> Iterator[Chunks]:
         begin = time.perf_counter()
-        chunks = self._chunker(block.rows.table["text"].to_pylist())
-        self.seconds["chunk"] += time.perf_counter() - begin
-        return replace(block, chunks=chunks)
+        for chunks in chunker.parts(texts):
+            if chunker.tokenizer.differs:
+                raise LaneError(chunker.tokenizer.differs)
+            self.seconds["chunk"] += time.perf_counter() - begin
+            yield chunks
+            begin = time.perf_counter()
 
     def _send(self, block: Block) -> Future[_Done] | None:
         return None if block.rows is None else self._submit(block.rows)
@@ -150,9 +162,10 @@ class Loader:
                 self._pool = self._new_pool()
                 return self._pool.submit(_chunk, rows.table["text"])
 
-    def _received(self, block: Block, future: Future[_Done] | None) -> Block:
+    def _received(self, block: Block, future: Future[_Done] | None) -> Iterator[Block]:
         if future is None or block.rows is None:
-            return block
+            yield block
+            return
         try:
             done = future.result()
         except BrokenProcessPool:
@@ -168,7 +181,7 @@ class Loader:
         self.seconds["chunk"] += done.seconds
         if done.differs:
             raise LaneError(done.differs)
-        return replace(block, chunks=done.chunks)
+        yield from _blocks(block, iter(done.parts))
 
     def _new_pool(self) -> ProcessPoolExecutor:
         pool = ProcessPoolExecutor(self.workers, _Context(), _begin, (self._chunking,))
@@ -181,9 +194,42 @@ class Loader:
 class _Done:
     """What comes back from a loader process; `differs` says where its fast lane differed, if it did."""
 
-    chunks: Chunks
+    parts: list[Chunks]
     seconds: float
     differs: str
+
+
+def _huge_alone(rows: Rows) -> Iterator[Rows]:
+    """Yield the rows, a huge document apart from those around it."""
+    sizes = pc.binary_length(rows.table["text"]).to_numpy()
+    edges = np.unique([0, *(at + i for at in np.flatnonzero(sizes > HUGE).tolist() for i in (0, 1)), len(sizes)])
+    if len(sizes) < 2 or len(edges) == 2:
+        yield rows
+        return
+    rejects = rows.rejects
+    for first, stop in itertools.pairwise(edges.tolist()):
+        yield Rows(rows.table.slice(first, stop - first), rows.rows[first:stop], rejects)
+        rejects = ()
+
+
+def _blocks(block: Block, parts: Iterator[Chunks]) -> Iterator[Block]:
+    """Yield a block with its chunks; that of a huge document several times, with some of them each."""
+    assert block.rows is not None
+    texts = block.rows.table["text"]
+    if not is_huge(texts):
+        yield from (replace(block, chunks=chunks) for chunks in parts)
+        return
+    pa.default_memory_pool().release_unused()  # reading it took several times its size
+    text, column = LongText(texts[0]), block.rows.table.schema.get_field_index("text")
+    waiting = None
+    for chunks in parts:
+        if waiting is not None:
+            yield replace(waiting, more=True)
+        base, end = (int(chunks.start[0]), int(chunks.end[-1])) if len(chunks) else (0, SHOWN_BYTES)
+        table = block.rows.table.set_column(column, "text", pa.array([text[base:end]]))
+        waiting = replace(block, rows=replace(block.rows, table=table), chunks=chunks, base=base)
+    if waiting is not None:
+        yield waiting
 
 
 def _weight(item: tuple[Block, object]) -> int:
@@ -223,8 +269,11 @@ def _nothing() -> None: ...
 def _chunk(texts: pa.StringArray) -> _Done:
     begin = time.perf_counter()
     assert _chunker is not None
-    chunks = _chunker(texts.to_pylist())
-    return _Done(chunks, time.perf_counter() - begin, _chunker.tokenizer.differs)
+    try:
+        parts = list(_chunker.parts(texts))
+    except LaneError:
+        parts = []
+    return _Done(parts, time.perf_counter() - begin, _chunker.tokenizer.differs)
 
 
 def one_thread() -> None:

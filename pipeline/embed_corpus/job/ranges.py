@@ -15,7 +15,7 @@ from embed_corpus.errors import DataError
 from embed_corpus.sink.commit import publish_json
 from embed_corpus.sink.vectors import Ranges, codec_of, read_ranges
 from embed_corpus.source.plan import Plan
-from embed_corpus.source.sample import read_places, spread
+from embed_corpus.source.sample import beginnings, read_places, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,8 +32,6 @@ _SHARDS = 32
 """A sample comes from no more of them: a worker is told them all."""
 FEW_ROWS, _MOST, _SHARE = 128, 1024, 20
 """Documents that are sampled: a twentieth of the rows, within these bounds."""
-_BEGINNING = 16 << 10
-"""Characters of a document that are looked at."""
 
 
 def calibration_shards(shards: Sequence[Shard], seed: str) -> tuple[Shard, ...]:
@@ -98,7 +96,7 @@ def _sample(spec: WorkerSpec) -> list[Chunks]:
     found: list[Chunks] = []
     with contextlib.suppress(DataError):  # the run itself will say so
         for _, rows in read_places(plan, spread(plan.rows, _SHARDS, -(-n // _SHARDS), dice), spec.columns, {}):
-            chunks = chunker([text[:_BEGINNING] for text in rows.table["text"].to_pylist()])
+            chunks = chunker(beginnings(rows.table["text"]))
             firsts, n_chunks = np.unique(chunks.doc, return_index=True, return_counts=True)[1:]
             found += [chunks.around(i)[0] for i in (firsts + dice.integers(n_chunks)).tolist()]
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embed_corpus.data import SHOWN_BYTES, Counts, Reject
+from embed_corpus.data import Counts, Reject
 from embed_corpus.errors import OutputError
 from embed_corpus.sink.commit import attempt, publish, replace_json
 from embed_corpus.sink.documents import publish_documents
 from embed_corpus.sink.readback import check_part, check_vectors, part_stats, stats_of
-from embed_corpus.sink.rejects import publish_rejects
+from embed_corpus.sink.rejects import beginning_of, publish_rejects, without_vector
 from embed_corpus.sink.vectors import Codec
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class PartFormat:
         }
         if self.keep_text:
             texts = rows.table["text"].to_pylist()
-            spans = zip(chunks.doc, chunks.start, chunks.end, strict=True)
+            spans = zip(chunks.doc, chunks.start - block.base, chunks.end - block.base, strict=True)
             columns["text"] = [texts[doc][start:end] for doc, start, end in spans]
         for name in self.keep_types:
             columns[name] = rows.table[name].take(pa.array(chunks.doc))
@@ -129,6 +129,15 @@ def open_writer(target: Path | pa.NativeFile, schema: pa.Schema) -> pq.ParquetWr
     )
 
 
+@dataclass
+class _Huge:
+    """A document that comes in pieces: how it begins, what was counted of it, and why it is lost, if it is."""
+
+    beginning: bytes
+    counts: Counts = field(default_factory=Counts)
+    lost: list[Reject] = field(default_factory=list)
+
+
 class PartWriter:
     """Writes one shard's part aside; `commit` checks and publishes it, `close` drops it.
 
@@ -143,18 +152,24 @@ class PartWriter:
         self._layout = layout
         self._numerics = numerics
         self._stack = contextlib.ExitStack()
-        self._made = self._stack.enter_context(attempt(layout.tmp, shard.id))
-        schema = form.schema
-        facts = {b"embed_corpus.shard": json.dumps(shard.id).encode()}
         try:
-            self._writer = open_writer(self._made, schema.with_metadata((schema.metadata or {}) | facts))
+            self._open()
         except BaseException:
             self.close()  # nobody else will
             raise
         self._group_rows = max(1, _GROUP_BYTES // form.codec.n_bytes)
         self._waiting: list[pa.Table] = []
+        self._huge: _Huge | None = None
         self._rejects: list[Reject] = []
         self.counts = Counts()
+
+    def _open(self) -> None:
+        """Begin a file, aside."""
+        self._made = self._stack.enter_context(attempt(self._layout.tmp, self.shard.id))
+        schema = self._form.schema
+        facts = {b"embed_corpus.shard": json.dumps(self.shard.id).encode()}
+        self._writer = open_writer(self._made, schema.with_metadata((schema.metadata or {}) | facts))
+        self._n_written = 0
 
     def append(self, block: Block, vectors: NDArray[np.float32]) -> Counts:
         """Take a block's vectors, in order, and return what they add to the counts."""
@@ -169,32 +184,71 @@ class PartWriter:
             vectors = vectors if finite.all() else np.where(finite[:, None], vectors, np.float32(0))
         stored = codec.encode(vectors)
         finite = finite if codec.quantised else _finite(stored)
-        bad_docs, rejects = _without_vector(block, finite)
+        bad_docs, rejects = without_vector(block, finite)
         table = self._form.table(block, stored)
         keep = ~np.isin(chunks.doc, bad_docs)
         if not keep.all():
             table = table.filter(pa.array(keep))
-        self._rejects += sorted([*block.rows.rejects, *rejects], key=lambda r: r.row)
-        reasons = [r.reason for r in (*block.rows.rejects, *rejects)]
-        added = Counts(
-            rows=len(block.rows.rows) + len(block.rows.rejects),
-            documents=len(block.rows.rows) - len(rejects),
-            chunks=len(table),
-            tokens=int(chunks.n_tokens[keep].sum()),
-            truncated=chunks.truncated,
-            cut_words=chunks.cut_words,
-            rejects={reason: reasons.count(reason) for reason in sorted(set(reasons))},
-        )
+        tokens = int(chunks.n_tokens[keep].sum())
+        added = Counts(chunks=len(table), tokens=tokens, truncated=chunks.truncated, cut_words=chunks.cut_words)
+        if block.more or self._huge:
+            table, added, rejects = self._piece(block, table, added, rejects)
+        if not block.more:
+            rejects = sorted([*block.rows.rejects, *rejects], key=lambda r: r.row)
+            reasons = [r.reason for r in rejects]
+            added += Counts(
+                rows=len(block.rows.rows) + len(block.rows.rejects),
+                documents=len(block.rows.rows) + len(block.rows.rejects) - len(rejects),
+                rejects={reason: reasons.count(reason) for reason in sorted(set(reasons))},
+            )
+            self._rejects += rejects
         self.counts += added
         self._waiting.append(table)
         self._write_groups(self._group_rows)
         return added
 
+    def _piece(
+        self, block: Block, table: pa.Table, added: Counts, rejects: list[Reject]
+    ) -> tuple[pa.Table, Counts, list[Reject]]:
+        """Fit some chunks of a huge document in; once one of them has no vector, those before it are taken out again.
+
+        Returns:
+            The rows to write, what they add to the counts, and why the document is rejected, if it is.
+        """
+        huge = self._huge or _Huge(beginning_of(block, 0))
+        if huge.lost:
+            table, added = table[:0], Counts()
+        elif rejects:
+            huge.lost = [replace(rejects[0], value=huge.beginning)]
+            self._take_back(huge.counts.chunks)
+            added = -huge.counts
+        huge.counts += added
+        self._huge = huge if block.more else None
+        return table, added, huge.lost
+
+    def _take_back(self, n: int) -> None:
+        """Take the last n rows out again, from the file, too: the groups before them are written anew."""
+        n_waiting = sum(map(len, self._waiting))
+        left = max(self._n_written + n_waiting - n, 0)
+        waiting = pa.concat_tables([self._form.schema.empty_table(), *self._waiting])
+        self._waiting = [waiting[: max(n_waiting - n, 0)]]
+        if left >= self._n_written:
+            return
+        self._writer.close()
+        with pq.ParquetFile(self._made) as old:
+            self._open()
+            for number in range(-(-left // self._group_rows)):
+                group = old.read_row_group(number).cast(self._form.schema)
+                self._waiting.append(group[: left - number * self._group_rows])
+                self._write_groups(self._group_rows)
+
     def _write_groups(self, at_least: int) -> None:
         """Write full row groups; how rows fall into groups depends on the shard alone."""
         while sum(map(len, self._waiting)) >= max(at_least, 1):
             table = pa.concat_tables(self._waiting)
-            self._writer.write_table(table[: self._group_rows].combine_chunks())
+            group = table[: self._group_rows].combine_chunks()
+            self._writer.write_table(group)
+            self._n_written += len(group)
             self._waiting = [table[self._group_rows :]] if len(table) > self._group_rows else []
 
     def commit(self) -> dict[str, Any]:
@@ -232,28 +286,3 @@ class PartWriter:
 def _finite(vectors: NDArray[Any]) -> NDArray[np.bool_]:
     finite: NDArray[np.bool_] = np.isfinite(vectors).all(axis=1)
     return finite
-
-
-def _without_vector(block: Block, finite: NDArray[np.bool_]) -> tuple[NDArray[np.int32], list[Reject]]:
-    """Find the documents that gave no token, or a vector that is not `finite`, bool[chunks]."""
-    assert block.rows is not None
-    assert block.chunks is not None
-    broken = np.unique(block.chunks.doc[~finite])
-    silent = np.setdiff1d(np.arange(len(block.rows.rows), dtype=np.int32), block.chunks.doc)
-    table = block.rows.table
-    rejects = [
-        Reject(
-            block.shard.source,
-            int(block.rows.rows[doc]),
-            reason,
-            detail,
-            table["doc_id"][doc].as_py(),
-            table["text"][doc].as_py()[:SHOWN_BYTES].encode()[:SHOWN_BYTES],
-        )
-        for docs, reason, detail in (
-            (broken, "not_finite", "the model gave NaN or infinity, or a number too large for float16"),
-            (silent, "no_tokens", "the tokenizer gives no token for this text"),
-        )
-        for doc in docs.tolist()
-    ]
-    return broken, rejects

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
+from embed_corpus.data import SHOWN_BYTES, Reject
 from embed_corpus.errors import OutputError
 from embed_corpus.sink.commit import attempt, publish, replace
 
@@ -14,10 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from embed_corpus.data import Reject
+    from numpy.typing import NDArray
+
+    from embed_corpus.data import Block
     from embed_corpus.sink.layout import Layout
 
-__all__ = ["publish_rejects", "read_rejects", "rejects_file"]
+__all__ = ["beginning_of", "publish_rejects", "read_rejects", "rejects_file", "without_vector"]
 
 
 def rejects_file(layout: Layout, shard_id: str) -> Path:
@@ -62,3 +66,35 @@ def read_rejects(layout: Layout, shard_id: str) -> list[dict[str, Any]]:
             return [json.loads(line) for line in stream.read().splitlines()]
     except (OSError, ValueError) as error:
         raise OutputError(f"{file} is damaged: {error}") from error
+
+
+def without_vector(block: Block, finite: NDArray[np.bool_]) -> tuple[NDArray[np.int32], list[Reject]]:
+    """Find the documents that gave no token, or a vector that is not `finite`, bool[chunks]."""
+    assert block.rows is not None
+    assert block.chunks is not None
+    broken = np.unique(block.chunks.doc[~finite])
+    silent = np.setdiff1d(np.arange(len(block.rows.rows), dtype=np.int32), block.chunks.doc)
+    table = block.rows.table
+    rejects = [
+        Reject(
+            block.shard.source,
+            int(block.rows.rows[doc]),
+            reason,
+            detail,
+            table["doc_id"][doc].as_py(),
+            beginning_of(block, doc),
+        )
+        for docs, reason, detail in (
+            (broken, "not_finite", "the model gave NaN or infinity, or a number too large for float16"),
+            (silent, "no_tokens", "the tokenizer gives no token for this text"),
+        )
+        for doc in docs.tolist()
+    ]
+    return broken, rejects
+
+
+def beginning_of(block: Block, doc: int) -> bytes:
+    """Return the first bytes of a document's text."""
+    assert block.rows is not None
+    text: str = block.rows.table["text"][doc].as_py()
+    return text[:SHOWN_BYTES].encode()[:SHOWN_BYTES]

@@ -101,7 +101,10 @@ def _parquet_rows(
             if n_rows * group.total_byte_size > _BATCH_BYTES:
                 n_rows = min(n_rows, _BATCH_BYTES // _longest(shard.path, file.metadata, number, columns))
             n_rows = max(1, n_rows)
-            for batch in file.iter_batches(n_rows, row_groups=[number], columns=columns.all, use_threads=False):
+            batches = file.iter_batches(n_rows, row_groups=[number], columns=columns.all, use_threads=False)
+            for batch in batches:
+                if row + len(batch) == group_first:
+                    next(batches, None)  # at its end it lets go of its pages: of a huge text, three times the text
                 begin, end = max(row, shard.first_row), min(row + len(batch), stop)
                 if begin < end:
                     part = batch.slice(begin - row, end - begin)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from embed_corpus.data import Rows
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
     from embed_corpus.source.inspect import Columns
     from embed_corpus.source.plan import Plan
 
-__all__ = ["Places", "every_nth", "read_places", "spread"]
+__all__ = ["BEGINNING", "Places", "beginnings", "every_nth", "read_places", "spread"]
+
+BEGINNING = 16 << 10
+"""Characters of a document that serve as a sample of it."""
 
 _Part = tuple["Shard", int, "NDArray[np.int64]"]
 """A shard, its first row counted over the plan, and the rows wanted of it, counted from its first."""
@@ -151,3 +155,9 @@ def _read_lines(
         shard = replace(parts[0][0], first_row=0, n_rows=len(rows_of), offset=0, path=str(copy), mtime_ns=0)
         for rows in read_shard(shard, columns, keep_types):
             yield rows_of[rows.rows], rows
+
+
+def beginnings(texts: pa.StringArray) -> list[str]:
+    """Return how each text begins, without a Python string of all of it."""
+    found: list[str] = pc.utf8_slice_codeunits(texts, 0, BEGINNING).to_pylist()
+    return found
