@@ -42,9 +42,9 @@ def test_huge_document(embed_corpus: Command, tiny_model: Path, tmp_path: Path, 
     huge = pages * (1_300_000 // len(pages) + 1)
     rows = [
         {"id": "a", "text": "first"},
-        {"id": "huge", "text": huge},
         {"id": "b", "text": ""},
-        {"id": "c", "text": "c"},
+        {"id": "huge", "text": huge},
+        {"id": "c", "text": "last"},
     ]
     (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, rows)))
     files = []

@@ -147,7 +147,7 @@ def test_huge_document_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     outs = []
     for name, pieces in (("whole", [(huge, vectors)]), ("pieces", in_pieces(huge, vectors, 5))):
         layout = Layout(tmp_path / name)
-        writer = PartWriter(shard, FORM, layout, "n")
+        writer = PartWriter(shard, replace(FORM, reject_bytes=20), layout, "n")
         taken = [(before, vectors_for(before)), *pieces, (after, vectors_for(after))]
         added = [writer.append(*one) for one in taken]
         stats = writer.commit()
