@@ -17,10 +17,12 @@ _BLOCK = 64 << 10
 
 
 class LongText:
-    """A text of which slices are asked for, as of a `str`; valid UTF-8, one value of an Arrow array."""
+    """The first text of an Arrow array, of which slices are asked for as of a `str`; valid UTF-8."""
 
-    def __init__(self, value: pa.StringScalar) -> None:
-        self._utf8 = np.frombuffer(value.as_buffer(), np.uint8)
+    def __init__(self, texts: pa.StringArray) -> None:
+        _, offsets, utf8 = texts.buffers()  # not `texts[0]`, which would be a copy
+        begin, end = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + 2].tolist()
+        self._utf8 = np.frombuffer(utf8 or b"", np.uint8)[begin:end]
         counts = [np.count_nonzero(self._begins(at)) for at in range(0, len(self._utf8), _BLOCK)]
         self._known = np.cumsum([0, *counts])
 

@@ -130,7 +130,7 @@ class Chunker:
             yield self(texts.to_pylist())
             return
         try:
-            yield from self._cut_long(LongText(texts[0]), 0)
+            yield from self._cut_long(LongText(texts), 0)
         except LaneDiffersError as error:
             self.tokenizer.distrust(error)
             raise LaneError(self.tokenizer.differs) from error

@@ -62,7 +62,7 @@ def gpus() -> int:
     """Return how many GPUs FAISS sees; none with faiss-cpu."""
     import faiss
 
-    return int(faiss.get_numgpus()) if hasattr(faiss, "StandardGpuResources") else 0
+    return int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0
 
 
 def empty_index(factory: str, dim: int, *, binary: bool) -> Any:

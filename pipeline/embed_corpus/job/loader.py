@@ -220,7 +220,7 @@ def _blocks(block: Block, parts: Iterator[Chunks]) -> Iterator[Block]:
         yield from (replace(block, chunks=chunks) for chunks in parts)
         return
     pa.default_memory_pool().release_unused()  # reading it took several times its size
-    text, column = LongText(texts[0]), block.rows.table.schema.get_field_index("text")
+    text, column = LongText(texts), block.rows.table.schema.get_field_index("text")
     waiting = None
     for chunks in parts:
         if waiting is not None:

@@ -19,6 +19,8 @@ LINE_LIMIT = 512 << 20
 
 _MOST_VALUES = 10_000_000
 """Commas and brackets of a line at most: parsed, each may take a hundred bytes (`[[],[],…` 24 times its size)."""
+_TAIL = 64
+"""Bytes of a line that may be white space before its end."""
 _BOMB_BYTES = 1 << 30
 """A packed file that unpacks to more, and to more than `_BOMB_RATIO` times its size, is not read on."""
 _BOMB_RATIO = 1100
@@ -82,16 +84,19 @@ def open_stream(path: Path, offset: int = 0) -> io.BufferedReader:
 
 def lines(stream: io.BufferedReader, limit: int = LINE_LIMIT) -> Iterator[tuple[bytes | None, int]]:
     """Yield each line and its size in bytes; a line over `limit` is passed over and comes as None."""
-    while line := stream.readline(limit):
-        size = len(line)
-        if size < limit or line.endswith(b"\n"):
-            yield line, size
-            continue
-        while rest := stream.readline(1 << 20):
-            size += len(rest)
-            if rest.endswith(b"\n"):
-                break
-        yield None, size
+    while True:
+        held = [stream.readline(limit)]  # in a list, so that it can be given away: a line may have 100 MB
+        size = len(held[0])
+        if not size:
+            return
+        if size == limit and not held[0].endswith(b"\n"):
+            while rest := stream.readline(1 << 20):
+                size += len(rest)
+                if rest.endswith(b"\n"):
+                    break
+            yield None, size
+        else:
+            yield held.pop(), size
 
 
 def parse(line: bytes | None, *, first: bool) -> dict[str, Any]:
@@ -106,8 +111,10 @@ def parse(line: bytes | None, *, first: bool) -> dict[str, Any]:
         raise BadLineError("too_large", f"line of over {_MOST_VALUES:,} values")
     if first:
         line = line.removeprefix(b"\xef\xbb\xbf")
+    blank = not line or line.isspace()
+    end = len(line) - len(line[-_TAIL:]) + len(line[-_TAIL:].rstrip())  # no copy of a line of 100 MB
     try:
-        value = json.loads(line.rstrip().decode(), object_pairs_hook=_unique) if line.strip() else {}
+        value = {} if blank else json.loads(str(memoryview(line)[:end], "utf8"), object_pairs_hook=_unique)
     except UnicodeDecodeError as error:
         raise BadLineError("invalid_utf8", f"byte {error.start} of the line") from None
     except ValueError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,9 +146,9 @@ def _jsonl_rows(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataTyp
         return _Raw(pa.RecordBatch.from_arrays(arrays, names=names), np.array(rows, np.int64), rejects)
 
     with open_stream(Path(shard.path), shard.offset) as stream:
-        for row, (line, n_bytes) in zip(
-            range(shard.first_row, shard.first_row + shard.n_rows), lines(stream), strict=False
-        ):
+        row = shard.first_row - 1
+        for line, n_bytes in islice(lines(stream), shard.n_rows):
+            row += 1  # by hand: `enumerate` would hold the line
             try:
                 fields = parse(line, first=row == 0)
                 fitted = [fit(fields.get(n), n, t) for fit, n, t in zip(fits, names, types, strict=True)]
@@ -160,8 +161,11 @@ def _jsonl_rows(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataTyp
             rows.append(row)
             size += n_bytes
             if len(values) == limit.n_rows or size >= limit.n_bytes:
-                yield raw()
+                full = raw()
                 values, rows, rejects, size = [], [], [], 0
+                del line, fields, fitted  # not held beside the block that they are in
+                yield full
+                del full
     if rows or rejects:
         yield raw()
 
