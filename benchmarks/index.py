@@ -46,7 +46,7 @@ NOISE = 0.35
 """Length of the noise beside the mixture's. (Mixtures of two, one outweighing, are clusters of a list each: easy.)"""
 STAGES = {"training on": "training", "merging": "merging", "searching": "measuring", "recall@10": "writing"}
 """How a line of our builder's log begins, and what begins there; `adding` begins when the trained index is there."""
-PEER_STAGES = {"-> Train": "training", "-> Add": "adding", "Computing": "tuning", "Compute fast": "measuring"}
+PEER_STAGES = {"-> Training": "training", "-> Adding": "adding", "Computing": "tuning", "Compute fast": "measuring"}
 
 
 def mixed(real: NDArray[np.float32], n: int, seed: int) -> NDArray[np.float32]:
