@@ -188,7 +188,7 @@ class _Build:
             ):
                 import faiss
 
-                ivf.clustering_index = faiss.index_cpu_to_allgpus(faiss.IndexFlatIP(ivf.d))
+                ivf.clustering_index = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(ivf.d))
             index.train(sample)
         with attempt(self.work, "trained.faiss") as made:
             write_index(index, made)
@@ -224,7 +224,7 @@ class _Build:
 
         quantizer, n_rows = ivf.quantizer, self.vectors.n_rows
         if self.request.gpu != "off" and gpus():
-            quantizer = faiss.index_cpu_to_allgpus(quantizer)
+            quantizer = faiss.index_cpu_to_all_gpus(quantizer)
         firsts = range(self.begin, n_rows, RUN_ROWS)
         runs = [Run(self.work / f"run-{a:012d}", min(RUN_ROWS, n_rows - a), int(ivf.code_size)) for a in firsts]
         todo = list(zip(firsts, runs, strict=True))
