@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -60,13 +61,17 @@ def check_current(layout: Layout, manifest: dict[str, Any], snapshot: Snapshot |
         raise UsageError(f"the index in {layout.root} is of vectors of another model than the parts: {again}")
 
 
-def check_files(layout: Layout, manifest: dict[str, Any]) -> None:
-    """Check that the files of an index are there, of the size they were written with.
+def check_files(layout: Layout, manifest: dict[str, Any], *, whole: bool = False) -> None:
+    """Check that the files of an index are there, of the size they were written with; `whole`: of the sha256, too.
 
     Raises:
         OutputError: one is not.
     """
     for name, facts in manifest["files"].items():
         file = layout.index / name
-        if not file.exists() or file.stat().st_size != facts["bytes"]:
+        sound = file.exists() and file.stat().st_size == facts["bytes"]
+        if sound and whole:
+            with file.open("rb") as stream:
+                sound = hashlib.file_digest(stream, "sha256").hexdigest() == facts["sha256"]
+        if not sound:
             raise OutputError(f"{file} is missing or damaged: {_AGAIN.format(root=layout.root)}")
