@@ -91,12 +91,12 @@ def command(
         assert output is not None
         _write_parquet(output, ids, found)
         return
-    lines = _json(ids, found) if form == "json" else _table(texts, found)
+    lines = [f"{line}\n" for line in (_json(ids, found) if form == "json" else _table(texts, found))]
     if output is None:
-        click.echo("\n".join(lines))
+        click.echo("".join(lines), nl=False)
         return
     try:
-        output.write_text("\n".join(lines) + "\n", encoding="utf8")
+        output.write_text("".join(lines), encoding="utf8")
     except OSError as error:
         raise UsageError(f"--output {output}: {error.strerror}.") from error
 

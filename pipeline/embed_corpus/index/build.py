@@ -17,10 +17,10 @@ from embed_corpus.errors import UsageError
 from embed_corpus.index.check import check_indexable, empty_index, gpus, usable
 from embed_corpus.index.choose import Choice, Request, choose
 from embed_corpus.index.effort import inverted
-from embed_corpus.index.files import IVF_DATA, finish, read_index, settle, write_index
+from embed_corpus.index.files import IVF_DATA, finish, read_index, settle, told, write_index
 from embed_corpus.index.ids import write_ids
 from embed_corpus.index.lists import RUN_ROWS, OldLists, Run, Source, code_run, into_file, into_memory
-from embed_corpus.index.manifest import parts_of
+from embed_corpus.index.manifest import check_parts, parts_of
 from embed_corpus.index.quality import measure, truth_of
 from embed_corpus.index.rows import Vectors, open_vectors, space_of
 from embed_corpus.index.sample import HELD_OUT, Draw, draw
@@ -59,7 +59,7 @@ def build_index(
     of the parts is extended; one of parts that are gone is made anew.
 
     Raises:
-        UsageError: see `check_indexable`, or the type does not fit the memory, or not so few vectors.
+        UsageError: see `check_indexable` and `check_parts`, or the type does not fit the memory, or not so few vectors.
         OutputError: the index cannot be written, or a part is damaged.
     """
     if not snapshot.counts.chunks:
@@ -84,6 +84,7 @@ def _built(
         *(named[n] for n in old if n in named),
         *(p for p in snapshot.parts if p.name not in old),
     ]
+    check_parts(layout, parts)
     vectors = open_vectors(layout, parts, similarity, normalized=normalized)
     check_indexable(similarity, request, vectors.codec.dim, binary=vectors.binary)
     choice = choose(vectors.n_rows, vectors.codec.dim, request, binary=vectors.binary)
@@ -94,9 +95,10 @@ def _built(
     build = _Build(layout, snapshot, vectors, choice, request, there, stream)
     try:
         return build.run(space)
-    except RuntimeError as error:  # FAISS's own: its last line says what was wrong
-        why = str(error).strip().splitlines()[-1]
-        raise UsageError(f"an index of type {build.factory} cannot be built here ({why}): take --type auto.") from error
+    except RuntimeError as error:
+        raise UsageError(
+            f"an index of type {build.factory} cannot be built here ({told(error)}): take --type auto."
+        ) from error
 
 
 @dataclass

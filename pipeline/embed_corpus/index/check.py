@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.errors import OutputError, UsageError
+from embed_corpus.index.files import told
 from embed_corpus.index.manifest import check_files, parts_of, read_manifest
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def check_indexable(similarity: str, request: Request, dim: int, *, binary: bool
         except (RuntimeError, UsageError) as error:
             raise UsageError(
                 f"--index {request.type}: neither {', '.join(sorted(_NAMES))} nor a FAISS factory string for "
-                f"{dim} dimensions: {str(error).rsplit('Error: ', 1)[-1].strip()}"
+                f"{dim} dimensions: {told(error)}"
             ) from error
 
 
@@ -90,4 +91,7 @@ def empty_index(factory: str, dim: int, *, binary: bool) -> Any:
         raise UsageError(f"the vectors are {'ubinary' if binary else 'floats'}, {factory} is not for them.")
     if binary:
         return faiss.index_binary_factory(dim, factory)
-    return faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+    index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+    if isinstance(index, faiss.IndexLattice | faiss.IndexIDMap):
+        raise UsageError(f"{type(index).__name__} cannot be used: ids are row numbers here, and all is read back.")
+    return index

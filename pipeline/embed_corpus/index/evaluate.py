@@ -10,12 +10,8 @@ import numpy as np
 from embed_corpus.errors import DataError
 from embed_corpus.index.ids import taken
 from embed_corpus.index.judged import METRICS, scores_of
-from embed_corpus.index.manifest import HAMMING, SCALED
 from embed_corpus.index.quality import exact_search
-from embed_corpus.index.rows import Vectors
 from embed_corpus.index.search import best_documents, open_index
-from embed_corpus.sink.snapshot import latest_snapshot
-from embed_corpus.sink.vectors import codec_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embed_corpus.index.judged import Qrels
-    from embed_corpus.index.search import Found, OpenIndex
+    from embed_corpus.index.search import Found
     from embed_corpus.sink.layout import Layout
 
 __all__ = ["Evaluation", "evaluate"]
@@ -54,12 +50,11 @@ def evaluate(layout: Layout, ids: Sequence[str], queries: NDArray[np.float32], q
         raise DataError(
             f"no query (the first is {ids[0]!r}) has a relevant document in the judgements: do the ids match?"
         )
-    vectors = _vectors(opened)
     wanted = queries[judged]
     ready = opened.prepared(wanted)
 
     def exactly(n: int) -> Found:
-        return exact_search(vectors.blocks(), ready, n)
+        return exact_search(opened.vectors.blocks(), ready, n)
 
     def indexed(n: int) -> Found:
         return opened.search(wanted, n)
@@ -71,16 +66,3 @@ def evaluate(layout: Layout, ids: Sequence[str], queries: NDArray[np.float32], q
         table = [scores_of(ranking, qrels[ids[i]]) for i, ranking in zip(judged, rankings, strict=True)]
         means.append(dict(zip(METRICS, np.mean(table, axis=0).tolist(), strict=True)))
     return Evaluation(opened.manifest["type"], len(judged), len(ids) - len(judged), *means)
-
-
-def _vectors(opened: OpenIndex) -> Vectors:
-    """The vectors that an index was made of, in its order."""
-    import pyarrow.parquet as pq
-
-    manifest = opened.manifest
-    snapshot = latest_snapshot(opened.layout)
-    entries = {part.name: part for part in snapshot.parts} if snapshot else {}
-    parts = tuple(entries[part["name"]] for part in manifest["parts"])
-    codec = codec_of(pq.read_schema(opened.layout.data / parts[0].name))
-    assert (codec.kind == "ubinary") == (manifest["metric"] == HAMMING)
-    return Vectors(opened.layout, parts, codec, manifest["metric"] == SCALED)

@@ -7,12 +7,24 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.errors import OutputError, UsageError
+from embed_corpus.sink.readback import cached_stats
 
 if TYPE_CHECKING:
-    from embed_corpus.sink.layout import Layout
-    from embed_corpus.sink.snapshot import Snapshot
+    from collections.abc import Iterable
 
-__all__ = ["HAMMING", "INNER_PRODUCT", "SCALED", "check_current", "check_files", "parts_of", "read_manifest"]
+    from embed_corpus.sink.layout import Layout
+    from embed_corpus.sink.snapshot import PartEntry, Snapshot
+
+__all__ = [
+    "HAMMING",
+    "INNER_PRODUCT",
+    "SCALED",
+    "check_current",
+    "check_files",
+    "check_parts",
+    "parts_of",
+    "read_manifest",
+]
 
 HAMMING = "hamming"
 INNER_PRODUCT = "inner product"
@@ -75,3 +87,21 @@ def check_files(layout: Layout, manifest: dict[str, Any], *, whole: bool = False
                 sound = hashlib.file_digest(stream, "sha256").hexdigest() == facts["sha256"]
         if not sound:
             raise OutputError(f"{file} is missing or damaged: {_AGAIN.format(root=layout.root)}")
+
+
+def check_parts(layout: Layout, parts: Iterable[PartEntry]) -> None:
+    """Check that parts still are what a snapshot lists, by size and by the sha256 noted when they were committed.
+
+    A run that tries rejects again redoes parts under their old names, long before its end. That one is gone
+    is told by who reads it.
+
+    Raises:
+        UsageError: one is not, and what to do.
+    """
+    for part in parts:
+        file, noted = layout.data / part.name, cached_stats(layout, part.name)
+        if file.exists() and (file.stat().st_size != part.bytes or (noted and noted["sha256"] != part.sha256)):
+            raise UsageError(
+                f"{file} was made again since the snapshot: let the run come to its end (the same line again), then "
+                f"run `embed-corpus index {layout.root}` again. If it was damaged: `embed-corpus verify --repair`."
+            )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from embed_corpus.sink.layout import Layout
     from embed_corpus.sink.snapshot import PartEntry
 
-__all__ = ["Group", "Vectors", "open_vectors", "scale_rows", "space_of"]
+__all__ = ["Group", "Vectors", "open_vectors", "scale_rows", "schema_of", "space_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def open_vectors(layout: Layout, parts: Sequence[PartEntry], similarity: str, *,
 
     Vectors are scaled when they are to be compared by cosine and are not of unit length as they are stored.
     """
-    codec = codec_of(_schema(layout, parts[0].name))
+    codec = codec_of(schema_of(layout, parts[0].name))
     return Vectors(layout, tuple(parts), codec, similarity == "cosine" and not (normalized and not codec.quantised))
 
 
@@ -138,11 +138,16 @@ def space_of(layout: Layout, part: str) -> str:
     Raises:
         OutputError: the part is damaged.
     """
-    metadata = _schema(layout, part).metadata or {}
+    metadata = schema_of(layout, part).metadata or {}
     return str(json.loads(metadata.get(b"embed_corpus.space", b'{"hash": ""}'))["hash"])
 
 
-def _schema(layout: Layout, part: str) -> pa.Schema:
+def schema_of(layout: Layout, part: str) -> pa.Schema:
+    """Read a part's schema.
+
+    Raises:
+        OutputError: the part is damaged.
+    """
     try:
         return pq.read_schema(layout.data / part)
     except (OSError, pa.ArrowException) as error:
