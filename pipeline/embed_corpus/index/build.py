@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from embed_corpus.errors import UsageError
-from embed_corpus.index.check import check_indexable, empty_index, gpus, usable
+from embed_corpus.index.check import check_indexable, check_room, empty_index, gpus, usable
 from embed_corpus.index.choose import Choice, Request, choose
 from embed_corpus.index.effort import inverted
 from embed_corpus.index.files import IVF_DATA, finish, read_index, settle, told, write_index
@@ -92,6 +92,9 @@ def _built(
         there["family"] != choice.family or (there["trained_for"] * _GROWN < vectors.n_rows and choice.n_lists)
     ):
         there = None
+    if there:
+        held = int(there["files"]["index.faiss"]["bytes"])
+        choice = choose(vectors.n_rows, vectors.codec.dim, request, binary=vectors.binary, held=held)
     build = _Build(layout, snapshot, vectors, choice, request, there, stream)
     try:
         return build.run(space)
@@ -135,6 +138,7 @@ class _Build:
         self.work.mkdir(parents=True, exist_ok=True)
         for killed in self.work.glob(f"*.{'[0-9a-f]' * 32}"):
             killed.unlink()
+        check_room(self.work, self.choice, self.vectors.n_rows, self.begin)
         index = self._old() if self.there else self._trained()
         with attempt(self.work, IVF_DATA) as lists, attempt(self.work, "index.faiss") as file:
             on_disk = self._filled(index, lists)
@@ -205,7 +209,7 @@ class _Build:
             for _, block in steps(blocks, self.vectors.n_rows - self.begin, lambda b: len(b[1]), "adding", self.stream):
                 index.add(block)
             return None
-        sources: list[Source] = [OldLists(self._old_ivf())] if self.there else []
+        sources: list[Source] = [OldLists(ivf)] if self.there else []
         sources += self._runs(index, ivf)
         log.info("merging %d runs%s", len(sources), " on disk" if self.choice.on_disk else "")
         budget = self.request.max_memory // 16
@@ -216,10 +220,6 @@ class _Build:
             return faiss.downcast_InvertedLists(ivf.invlists)
         index.ntotal = into_memory(ivf, sources, budget)
         return None
-
-    def _old_ivf(self) -> Any:
-        self._kept = self._old()  # FAISS frees it with the last reference
-        return inverted(self._kept)
 
     def _runs(self, index: Any, ivf: Any) -> list[Run]:
         import faiss

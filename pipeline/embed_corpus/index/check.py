@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import shutil
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.errors import OutputError, UsageError
@@ -11,11 +12,13 @@ from embed_corpus.index.files import told
 from embed_corpus.index.manifest import check_files, parts_of, read_manifest
 
 if TYPE_CHECKING:
-    from embed_corpus.index.choose import Request
+    from pathlib import Path
+
+    from embed_corpus.index.choose import Choice, Request
     from embed_corpus.sink.layout import Layout
     from embed_corpus.sink.snapshot import Snapshot
 
-__all__ = ["check_indexable", "empty_index", "gpus", "usable"]
+__all__ = ["check_indexable", "check_room", "empty_index", "gpus", "usable"]
 
 log = logging.getLogger("embed_corpus")
 
@@ -45,6 +48,25 @@ def check_indexable(similarity: str, request: Request, dim: int, *, binary: bool
                 f"--index {request.type}: neither {', '.join(sorted(_NAMES))} nor a FAISS factory string for "
                 f"{dim} dimensions: {told(error)}"
             ) from error
+
+
+def check_room(folder: Path, choice: Choice, rows: int, begin: int) -> None:
+    """Check that the disk holds what a build writes into `folder` for all `rows`, of which `begin` are coded.
+
+    That is the index itself, beside the one in use, 64 bytes of ids a row or so, and the runs until they are merged.
+
+    Raises:
+        OutputError: it does not, and how much it takes.
+    """
+    there = sum(file.stat().st_size for file in folder.glob("run-*"))
+    runs = (rows - begin) * (choice.n_bytes // rows + 4) if choice.in_runs else 0
+    need = choice.n_bytes + 64 * rows + max(runs - there, 0)
+    total, _, free = shutil.disk_usage(folder)
+    if total and need > free:
+        raise OutputError(
+            f"{folder} has {free >> 20:,} MiB free, building {choice.factory} there needs about {need >> 20:,} MiB: "
+            "make room, or take codes that are smaller, e.g. --type ivfpq."
+        )
 
 
 def usable(layout: Layout, snapshot: Snapshot, request: Request, space: str) -> dict[str, Any] | None:
