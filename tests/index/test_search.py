@@ -82,7 +82,15 @@ def test_by_document(out: Layout) -> None:
 
 @pytest.mark.parametrize(
     ("condition", "n"),
-    [("lang = de", 1000), ("lang != de", 2000), ("year<1910", 300), ("year = 1950", 30), ("lang in en,fr", 2000)],
+    [
+        ("lang = de", 1000),
+        ("lang = 'de'", 1000),
+        ("lang in ('de', \"en\")", 2000),
+        ("lang != de", 2000),
+        ("year<1910", 300),
+        ("year = 1950", 30),
+        ("lang in en,fr", 2000),
+    ],
 )
 def test_conditions(out: Layout, condition: str, n: int) -> None:
     """Each operator does what it says."""
@@ -95,13 +103,48 @@ def test_conditions(out: Layout, condition: str, n: int) -> None:
     [
         ("lang", "give COLUMN OP VALUE"),
         ("size = 5", "--where size: no such column; there are .*lang.*year"),
-        ("year = x", "the column holds int32"),
+        ("year = x", "--where year = x: the column holds int32"),
+        *((f"lang {op} de", "OP one of =, !=, <, >, in") for op in ("==", ">=", "<>", "=<")),
     ],
 )
 def test_conditions_that_are_none(out: Layout, condition: str, message: str) -> None:
     """A condition that cannot be met says why."""
     with pytest.raises(UsageError, match=message):
         search(out, clustered(1, DIM), 1, where=[condition])
+
+
+def test_columns_of_many_types(tmp_path: Path) -> None:
+    """Booleans, times, numbers, dictionaries, names with spaces: each as what it is; null meets nothing."""
+    layout = Layout(tmp_path)
+    layout.data.mkdir()
+    when = pa.array(["2020-01-01", "2020-01-02", None]).cast(pa.timestamp("us"))
+    kind = pa.array(["a", "b", None]).dictionary_encode()
+    columns = {
+        "when": when,
+        "kind": kind,
+        "is ok": [True, False, None],
+        "n": [1.5, -2, None],
+        "it": ["it's", "'", None],
+    }
+    pq.write_table(pa.table(columns), layout.data / "p.parquet")
+    meets = {
+        "when < 2020-01-02": [0],
+        "kind in b, c": [1],
+        "kind != b": [0],
+        "is ok = true": [0],
+        "is ok in false": [1],
+    }
+    meets |= {
+        "n > -3": [0, 1],
+        "n in 1.5": [0],
+        "it = it's": [0],
+        "it = '": [1],
+        'it = "it\'s"': [0],
+        "it != null": [0, 1],
+    }
+    for condition, rows in meets.items():
+        met = rows_where(layout, {"parts": [{"name": "p.parquet"}]}, [condition])
+        assert np.flatnonzero(met).tolist() == rows, condition
 
 
 def test_nothing_meets_it(out: Layout) -> None:
@@ -234,19 +277,29 @@ def test_scores_of_a_ranking() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["q1 0 d1 2\nq1 0 d2 0\n", "q1\td1\t2\nq1\td2\t0\n", "query\tdoc\trel\nq1\td1\t2\nq1\td2\t0\n"]
+    "text",
+    [
+        "q1 0 d1 0.5\nq1 0 d2 0\n",
+        "\ufeffq1\td1\t.5\nq1\td2\t0\n",
+        "query\tdoc\trel\nq1\td1\t0.5\nq1\td2\t0\n",
+    ],
 )
 def test_judgements(tmp_path: Path, text: str) -> None:
-    """TREC's form, and TSV with and without a head, are the same judgements."""
+    """TREC's form, and TSV with and without a head or a byte order mark, are the same judgements."""
     (tmp_path / "qrels").write_text(text)
-    assert read_qrels(tmp_path / "qrels") == {"q1": {"d1": 2, "d2": 0}}
+    assert read_qrels(tmp_path / "qrels") == {"q1": {"d1": 0.5, "d2": 0}}
 
 
 def test_bad_files(tmp_path: Path) -> None:
     """A line that is no judgement, a row that is no query: told with file and line."""
-    (tmp_path / "x").write_text("q d 1\nq 0\n")
-    with pytest.raises(DataError, match="x, line 2: neither"):
-        read_qrels(tmp_path / "x")
+    for text, line in {"q d 1\nq 0\n": 2, "q 0 d x\n": 1, "q 0 d 1\nq 0 e inf\n": 2}.items():
+        (tmp_path / "x").write_text(text)
+        with pytest.raises(DataError, match=f"x, line {line}: neither"):
+            read_qrels(tmp_path / "x")
+    for name in ('{"a": 1}', '"\\ud800"', "null"):
+        (tmp_path / "x").write_text(f'{{"id": {name}, "text": "a"}}\n')
+        with pytest.raises(DataError, match="x, row 0: no text or number in 'id'"):
+            read_queries(tmp_path / "x")
     (tmp_path / "x").write_text('{"id": 1, "text": "a"}\n{"id": 2, "text": " "}\n')
     with pytest.raises(DataError, match="x, row 1: no query in 'text'"):
         read_queries(tmp_path / "x")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embed_corpus.errors import UsageError
+from embed_corpus.errors import DataError, UsageError
 from embed_corpus.index import quality
 from embed_corpus.index.build import build_index
 from embed_corpus.index.choose import Request
@@ -53,7 +53,9 @@ def test_it_does_all(tmp_path: Path, kind: str) -> None:
         np.testing.assert_allclose([[hit.score for hit in hits] for hits in found], best, atol=1e-5)
     assert search(layout, queries, 4, where=["year < 1910"], by_document=True)[0][0].doc_id == "p00-0"
     judged = evaluate(layout, ["a"], queries[:1], {"a": {"p00-0": 1, "unknown": 2}})
-    assert judged.exact["MRR@10"] == 1
+    assert (judged.exact["MRR@10"], judged.n_unknown) == (1, 1)
+    with pytest.raises(DataError, match=r"none of the 1 relevant documents, e\.g\. 'unknown', is in .*out"):
+        evaluate(layout, ["a"], queries[:1], {"a": {"p00-0": 0, "unknown": 2}})
 
 
 @pytest.mark.parametrize("kind", ["NSG8", "LSH", "IDMap,Flat", "Flat,IDMap", "ZnLattice2x4_4", "IVF4,PQ4+4", "BFlat"])

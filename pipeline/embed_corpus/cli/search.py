@@ -135,6 +135,7 @@ def _table(texts: list[str], found: list[list[Hit]]) -> list[str]:
         if len(texts) > 1:
             lines += ["", " ".join(text.split())] if lines else [" ".join(text.split())]
         width = max((len(hit.doc_id) for hit in hits), default=0)
+        lines += [] if hits else ["nothing found"]
         for hit in hits:
             line = f"{hit.score:.4f}  {hit.doc_id:<{width}}  [{hit.char_start}:{hit.char_end}]"
             snippet = " ".join((hit.text or "")[:400].split())

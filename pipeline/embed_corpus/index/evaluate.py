@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from embed_corpus.errors import DataError
 from embed_corpus.index.ids import taken
@@ -29,11 +31,15 @@ _DEPTH = 100
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Means over the queries that have a relevant document: by exact search, and through the index."""
+    """Means over the queries that have a relevant document: by exact search, and through the index.
+
+    `n_unknown` relevant documents are not in OUT: no search finds them.
+    """
 
     index: str
     n_queries: int
     n_unjudged: int
+    n_unknown: int
     exact: dict[str, float]
     through_index: dict[str, float]
 
@@ -42,13 +48,20 @@ def evaluate(layout: Layout, ids: Sequence[str], queries: NDArray[np.float32], q
     """Rank documents for queries [n, dim] by their best chunk, both ways, and judge the rankings.
 
     Raises:
-        UsageError: OUT has no index of the current parts. DataError: no query is judged. OutputError: damage.
+        UsageError: OUT has no index of the current parts. OutputError: damage.
+        DataError: no query is judged, or no relevant document is in OUT.
     """
     opened = open_index(layout)
     judged = [i for i, name in enumerate(ids) if any(r > 0 for r in qrels.get(name, {}).values())]
     if not judged:
         raise DataError(
             f"no query (the first is {ids[0]!r}) has a relevant document in the judgements: do the ids match?"
+        )
+    relevant = {doc for i in judged for doc, r in qrels[ids[i]].items() if r > 0}
+    n_known = _known(opened.ids, relevant)
+    if not n_known:
+        raise DataError(
+            f"none of the {len(relevant):,} relevant documents, e.g. {min(relevant)!r}, is in {layout.root}."
         )
     wanted = queries[judged]
     ready = opened.prepared(wanted)
@@ -65,4 +78,11 @@ def evaluate(layout: Layout, ids: Sequence[str], queries: NDArray[np.float32], q
         rankings = [taken(opened.ids.select(["doc_id"]), r[r >= 0])["doc_id"].to_pylist() for r in rows]
         table = [scores_of(ranking, qrels[ids[i]]) for i, ranking in zip(judged, rankings, strict=True)]
         means.append(dict(zip(METRICS, np.mean(table, axis=0).tolist(), strict=True)))
-    return Evaluation(opened.manifest["type"], len(judged), len(ids) - len(judged), *means)
+    return Evaluation(opened.manifest["type"], len(judged), len(ids) - len(judged), len(relevant) - n_known, *means)
+
+
+def _known(ids: pa.Table, documents: set[str]) -> int:
+    """Count those that are in the index."""
+    wanted = pa.array(sorted(documents), pa.string())
+    found = [batch["doc_id"].filter(pc.is_in(batch["doc_id"], value_set=wanted)) for batch in ids.to_batches()]
+    return int(pc.count_distinct(pa.chunked_array(found, pa.string())).as_py())
