@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -75,6 +76,19 @@ def test_a_damaged_index_is_refused_and_made_anew(indexed: Layout, name: str) ->
     n = rebuild(indexed)
     assert read_manifest(indexed)["rows"] == n
     assert search(indexed, np.ones((1, 32), np.float32), 1)
+
+
+def test_a_changed_index_json_is_refused_and_made_anew(indexed: Layout) -> None:
+    """What index.json says, whatever its types, is believed only as it was written; nobody is sent round in circles."""
+    n = rebuild(indexed)
+    file = indexed.index / "index.json"
+    for changed in ({"rows": 7}, {"files": 5}, {"parts": "x"}, {"target_recall": None}):
+        file.write_text(json.dumps(json.loads(file.read_text()) | changed))
+        with pytest.raises(OutputError, match=r"index.json is damaged, .* `embed-corpus index .*` makes it anew"):
+            search(indexed, np.ones((1, 32), np.float32), 1)
+        assert not {check.name: check for check in verify(open_output(indexed.root), sample=0)}["index"].ok
+        assert rebuild(indexed) == n
+        assert search(indexed, np.ones((1, 32), np.float32), 1)
 
 
 def test_an_index_that_is_there_is_not_built_again(indexed: Layout) -> None:

@@ -20,6 +20,7 @@ from embed_corpus.index.choose import Request
 from embed_corpus.index.evaluate import evaluate
 from embed_corpus.index.ids import taken
 from embed_corpus.index.judged import read_qrels, scores_of
+from embed_corpus.index.manifest import digest_of
 from embed_corpus.index.rows import open_vectors
 from embed_corpus.index.search import Found, best_documents, open_index, search
 from embed_corpus.index.where import rows_where
@@ -215,7 +216,8 @@ def test_vectors_of_another_model_are_refused(out: Layout) -> None:
     """An index of another space than the parts' is refused."""
     file = out.index / "index.json"
     kept = file.read_text()
-    file.write_text(kept.replace('"a space"', '"another"'))
+    manifest = json.loads(kept) | {"space": "another"}
+    file.write_text(json.dumps(manifest | {"sha256": digest_of(manifest)}))
     with pytest.raises(UsageError, match="vectors of another model than the parts"):
         search(out, clustered(1, DIM), 1)
     file.write_text(kept)

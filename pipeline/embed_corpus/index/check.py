@@ -87,8 +87,6 @@ def usable(layout: Layout, snapshot: Snapshot, request: Request, space: str) -> 
         check_files(layout, manifest, whole=True)
     except OutputError as error:
         log.warning("%s That is done now.", error)
-    except (OSError, KeyError, TypeError, AttributeError):
-        log.warning("the index in %s cannot be read: it is made anew", layout.root)
     else:
         return manifest
     return None

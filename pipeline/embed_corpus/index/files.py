@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from embed_corpus.errors import OutputError
 from embed_corpus.index.effort import inner
+from embed_corpus.index.manifest import digest_of
 from embed_corpus.sink.commit import replace, replace_json
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def settle(made: dict[str, Path], manifest: dict[str, Any], work: Path) -> None:
         manifest["files"][name] = {"bytes": file.stat().st_size, "sha256": digest}
     for name, file in made.items():
         replace(file, work / name)
+    manifest["sha256"] = digest_of(manifest)
     replace_json(work / _SETTLED, manifest, work, durable=True)
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "check_current",
     "check_files",
     "check_parts",
+    "digest_of",
     "parts_of",
     "read_manifest",
 ]
@@ -29,7 +30,7 @@ __all__ = [
 HAMMING = "hamming"
 INNER_PRODUCT = "inner product"
 SCALED = "inner product of scaled vectors"
-_KEYS = {"type", "metric", "rows", "dim", "snapshot", "space", "parts", "files", "effort"}
+_KEYS = {"type", "metric", "rows", "dim", "snapshot", "space", "parts", "files", "effort", "sha256"}
 _AGAIN = "`embed-corpus index {root}` makes it anew."
 
 
@@ -50,7 +51,15 @@ def read_manifest(layout: Layout) -> dict[str, Any] | None:
         raise OutputError(f"{file} is damaged ({error}): {again}") from error
     if missing:
         raise OutputError(f"{file} is damaged (no {min(missing)}): {again}")
+    if manifest["sha256"] != digest_of(manifest):
+        raise OutputError(f"{file} is damaged, it has not the sha256 that it tells of itself: {again}")
     return manifest
+
+
+def digest_of(manifest: dict[str, Any]) -> str:
+    """Return the sha256 of all that index.json tells, but for this."""
+    told = {key: value for key, value in manifest.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def parts_of(manifest: dict[str, Any]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from embed_corpus.index.files import read_index, told
 from embed_corpus.index.ids import map_ids, taken
 from embed_corpus.index.manifest import HAMMING, SCALED, check_current, check_files, check_parts, read_manifest
 from embed_corpus.index.quality import exact_search
-from embed_corpus.index.rows import Vectors, scale_rows, schema_of, space_of
+from embed_corpus.index.rows import Vectors, damaged, scale_rows, schema_of, space_of
 from embed_corpus.index.where import rows_where
 from embed_corpus.sink.snapshot import latest_snapshot
 from embed_corpus.sink.vectors import Codec, codec_of
@@ -275,5 +275,5 @@ def _texts(opened: OpenIndex, chunks: list[dict[str, Any]]) -> list[str | None]:
                     for i in (i for i, g in groups.items() if g == group):
                         texts[i] = column[wanted[i] - int(ends[group] - sizes[group])].as_py()
         except (OSError, IndexError, pa.ArrowException) as error:
-            raise OutputError(f"{part} is gone or damaged ({error}): run the same line again.") from error
+            raise damaged(opened.layout, entry.name, error) from error
     return texts

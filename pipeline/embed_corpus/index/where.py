@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from embed_corpus.errors import OutputError, UsageError
+from embed_corpus.errors import UsageError
+from embed_corpus.index.rows import damaged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +51,7 @@ def rows_where(layout: Layout, manifest: dict[str, Any], conditions: Sequence[st
                 )
             table = pq.read_table(file, columns=columns)
         except (OSError, pa.ArrowException) as error:
-            raise OutputError(f"{file} is gone or damaged ({error}): run the same line again.") from error
+            raise damaged(layout, part["name"], error) from error
         mask = np.ones(len(table), np.bool_)
         for column, op, value in parsed:
             mask &= _met(table[column], column, op, value)

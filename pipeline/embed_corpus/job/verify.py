@@ -74,7 +74,7 @@ def verify(opened: Opened, sample: int, model: str | None = None, *, remote_code
     yield _guarded("parts", lambda: _parts(opened, snapshot))
     if opened.noted.get("doc_vectors", "none") != "none":
         yield _guarded("documents", lambda: _documents(opened, snapshot))
-    if read_manifest(opened.layout) is not None:
+    if (opened.layout.index / "index.json").exists():
         yield _guarded("index", lambda: _index(opened, snapshot))
     if sample and snapshot.counts.chunks:
         facts = opened.facts(model, remote_code=remote_code)
