@@ -261,6 +261,7 @@ def test_a_whole_list_of_types_is_chosen_from() -> None:
     assert (hundred.on_disk, hundred.peak < 14 << 30) == (True, True)
     assert choose(10_000_000, 1024, Request(max_memory=1 << 30, target_recall=0.6)).factory.endswith(",PQ256x8")
     assert choose(1_000_000, 384, small, binary=True).factory == "BHNSW32"
+    assert choose(700_000, 256, Request("IVF256,Flat"), held=413 << 20).peak >> 20 in range(1900, 2100)  # 2,044 seen
     halves = [choose(1_000_000, 384, Request(f"PCAR192,IVF64,{code}")).n_bytes for code in ("SQ8", "SQ4")]
     assert halves == [1_000_000 * (192 + 8) + 64 * 192 * 4, 1_000_000 * (96 + 8) + 64 * 192 * 4]
 

@@ -212,13 +212,12 @@ class _Build:
         sources: list[Source] = [OldLists(ivf)] if self.there else []
         sources += self._runs(index, ivf)
         log.info("merging %d runs%s", len(sources), " on disk" if self.choice.on_disk else "")
-        budget = self.request.max_memory // 16
         if self.choice.on_disk:
-            index.ntotal = into_file(ivf, sources, budget, lists)
+            index.ntotal = into_file(ivf, sources, self.request.at_once, lists)
             import faiss
 
             return faiss.downcast_InvertedLists(ivf.invlists)
-        index.ntotal = into_memory(ivf, sources, budget)
+        index.ntotal = into_memory(ivf, sources, self.request.at_once)
         return None
 
     def _runs(self, index: Any, ivf: Any) -> list[Run]:

@@ -49,6 +49,11 @@ class Request:
         if self.max_memory < 256 << 20:
             raise UsageError(f"--max-memory {self.max_memory >> 20}MB: at least 256MB are needed.")
 
+    @property
+    def at_once(self) -> int:
+        """Bytes of runs that are merged at a time."""
+        return self.max_memory // 16
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -175,7 +180,8 @@ def _own(factory: str, why: str, rows: int, dim: int, request: Request, held: in
     building = _BASE + int(1.1 * sample) + 3 * n_lists * dim * 4
     if _IN_RUNS.fullmatch(factory):
         on_disk = size + held + _BASE > 0.8 * request.max_memory
-        peak = max(building, _BASE + held + (0 if on_disk else size))
+        merging = min(size, 2 * request.at_once)  # what was read, and the same sorted
+        peak = max(building, _BASE + held + merging + (0 if on_disk else size))
         return Choice(factory, why, n_lists, n_train, size, peak, on_disk)
     return Choice(factory, why, n_lists, n_train, size, building + int(1.3 * size))
 
