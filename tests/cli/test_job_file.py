@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from embed_corpus.index.choose import Request
 from embed_corpus.job.config import JobConfig
 from ended import Call
 
@@ -22,6 +23,7 @@ def test_job_file(call: Call, asked: list[JobConfig], tmp_path: Path, monkeypatc
         tmp_path,
         'input = ["corpus", "/abs/*.jsonl"]\noutput = "out"\nmodel = "./model"\ntext-column = ["title", "body"]\n'
         'keep-text = true\nchunk-tokens = 32\nlate-chunking = true\nmax-rejects = "1%"\nindex = "flat"\n'
+        'max-memory = "4GB"\ntarget-recall = 0.9\n'
         'precision = "fp8"\nforce-fp8 = true\nbatch-tokens = 4096\ncompile = false\n',
     )
     monkeypatch.chdir("/")
@@ -37,12 +39,15 @@ def test_job_file(call: Call, asked: list[JobConfig], tmp_path: Path, monkeypatc
             late_chunking=True,
             max_rejects="1%",
             index="flat",
+            max_memory="4GB",
+            target_recall=0.9,
             precision="fp8",
             force_fp8=True,
             batch_tokens=4096,
             compile=False,
         )
     ]
+    assert asked[0].index_request == Request("flat", 4 << 30, 0.9)
 
 
 def test_flags_win(call: Call, asked: list[JobConfig], tmp_path: Path) -> None:
@@ -85,6 +90,8 @@ def test_flags_make_the_same_job_as_python(call: Call, asked: list[JobConfig]) -
         ("input = ['a']\noutput = 'b'\nchunk-tokens = 'x'", "'x' is not a valid integer"),
         ("input = ['a']\noutput = 'b'\nlimit = 1.5", "limit"),
         ("input = ['a']\noutput = 'b'\ntext-column = 'body'", "--text-column"),
+        ("input = ['a']\noutput = 'b'\nmax-memory = 'much'", "--max-memory 'much': give a size such as 8GB"),
+        ("input = ['a']\noutput = 'b'\ntarget-recall = 2", "--target-recall"),
         ("input = ['a']\noutput = 'b'\nlong = 'x'", "'x' is not one of 'split', 'truncate'"),
     ],
 )

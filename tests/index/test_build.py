@@ -15,7 +15,7 @@ import faiss
 import numpy as np
 import pytest
 
-from embed_corpus.errors import UsageError
+from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.index.build import build_index
 from embed_corpus.index.choose import Request, choose, parse_bytes
 from embed_corpus.index.search import open_index, search
@@ -209,6 +209,35 @@ def test_new_parts_extend_the_index(tmp_path: Path, kind: str) -> None:
     assert build(layout, shrunk, kind)["trained_for"] == shrunk.counts.chunks
 
 
+def test_an_index_that_is_extended_counts(tmp_path: Path, vectors: np.ndarray) -> None:
+    """Old and new lists that pass the memory only together are merged on disk, and answer like one that is not."""
+    layout, snapshot = write_out(tmp_path / "out", vectors[:7000], 2)
+    assert set(build(layout, snapshot, max_memory=SMALL)["files"]) == {"index.faiss", "ids.arrow"}
+    grown = publish_snapshot(layout, [*snapshot.parts, write_part(layout, "x", vectors[7000:11_000])])
+    alone = choose(11_000, DIM, Request(TYPE, max_memory=SMALL))
+    assert not alone.on_disk
+    made = build(layout, grown, max_memory=SMALL)
+    assert (set(made["files"]) - {"index.faiss", "ids.arrow"}, made["trained_for"]) == ({"index.ivfdata"}, 7000)
+    index = open_index(layout).index
+    assert faiss.downcast_InvertedLists(index.invlists).compute_ntotal() == index.ntotal == 11_000
+    assert [hits[0].doc_id for hits in search(layout, vectors[10_000:10_100:50], 1)] == ["x-1500", "x-1525"]
+
+
+def test_a_disk_without_room(tmp_path: Path, vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs and lists take is told before anything is trained; with a little more room it is built."""
+    layout, snapshot = write_out(tmp_path / "out", vectors, 2)
+    runs, lists = 14_000 * (DIM + 12), 14_000 * (DIM + 8) + 32 * DIM * 4
+    need = runs + lists + 14_000 * 64
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.disk_usage", lambda _: (1 << 40, 0, need - 100_000))
+        with pytest.raises(OutputError, match=r"indexing.* has 11 MiB free, building IVF32,SQ8 there needs about 11"):
+            build(layout, snapshot, max_memory=SMALL)
+        assert not list(layout.indexing.glob("*/*"))
+        patched.setattr("shutil.disk_usage", lambda _: (1 << 40, 0, need + 100_000))
+        made = build(layout, snapshot, max_memory=SMALL)
+    assert sum(file["bytes"] for file in made["files"].values()) < need - runs
+
+
 @pytest.mark.parametrize("kind", ["int8", "ubinary"])
 def test_other_vector_types(tmp_path: Path, kind: str) -> None:
     """Quantised vectors have lists, too: of scaled floats, or of bits, in FAISS' IndexBinary."""
@@ -232,12 +261,16 @@ def test_a_whole_list_of_types_is_chosen_from() -> None:
     assert (hundred.on_disk, hundred.peak < 14 << 30) == (True, True)
     assert choose(10_000_000, 1024, Request(max_memory=1 << 30, target_recall=0.6)).factory.endswith(",PQ256x8")
     assert choose(1_000_000, 384, small, binary=True).factory == "BHNSW32"
+    assert choose(700_000, 256, Request("IVF256,Flat"), held=413 << 20).peak >> 20 in range(1900, 2100)  # 2,044 seen
+    halves = [choose(1_000_000, 384, Request(f"PCAR192,IVF64,{code}")).n_bytes for code in ("SQ8", "SQ4")]
+    assert halves == [1_000_000 * (192 + 8) + 64 * 192 * 4, 1_000_000 * (96 + 8) + 64 * 192 * 4]
 
 
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
         ({"type": "flat", "max_memory": 1 << 30}, "--type Flat --max-memory 4GB` if there is as much, else --type ivf"),
+        ({"type": "IVF64,Flat,RFlat", "max_memory": 1 << 30}, "an index IVF64,Flat,RFlat of .* takes about 2.1 GiB"),
         ({"target_recall": 1.5}, "--target-recall 1.5: give a share"),
         ({"max_memory": 1 << 20}, "--max-memory 1MB: at least 256MB"),
     ],

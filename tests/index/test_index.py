@@ -78,6 +78,19 @@ def test_a_damaged_index_is_refused_and_made_anew(indexed: Layout, name: str) ->
     assert search(indexed, np.ones((1, 32), np.float32), 1)
 
 
+def test_a_changed_index_json_is_refused_and_made_anew(indexed: Layout) -> None:
+    """What index.json says, whatever its types, is believed only as it was written; nobody is sent round in circles."""
+    n = rebuild(indexed)
+    file = indexed.index / "index.json"
+    for changed in ({"rows": 7}, {"files": 5}, {"parts": "x"}, {"target_recall": None}):
+        file.write_text(json.dumps(json.loads(file.read_text()) | changed))
+        with pytest.raises(OutputError, match=r"index.json is damaged, .* `embed-corpus index .*` makes it anew"):
+            search(indexed, np.ones((1, 32), np.float32), 1)
+        assert not {check.name: check for check in verify(open_output(indexed.root), sample=0)}["index"].ok
+        assert rebuild(indexed) == n
+        assert search(indexed, np.ones((1, 32), np.float32), 1)
+
+
 def test_an_index_that_is_there_is_not_built_again(indexed: Layout) -> None:
     """Building for the same snapshot leaves the files alone."""
     before = (indexed.index / "index.faiss").stat().st_ino
@@ -93,9 +106,20 @@ def test_verify_sees_a_flipped_bit(indexed: Layout) -> None:
     file.write_bytes(content)
     checks = {check.name: check for check in verify(open_output(indexed.root), sample=0)}
     assert not checks["index"].ok
-    assert "index.faiss is damaged" in checks["index"].detail
-    (indexed.index / "index.json").write_text(json.dumps({}))
+    assert "index.faiss is missing or damaged" in checks["index"].detail
     rebuild(indexed)
+
+
+@pytest.mark.parametrize("name", ["index.faiss", "ids.arrow"])
+def test_damage_of_the_same_size_is_mended(indexed: Layout, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Building for the same snapshot finds a flipped bit, says so, and makes the index anew, to the same bytes."""
+    file = indexed.index / name
+    sound = file.read_bytes()
+    file.write_bytes(sound[:-1000] + bytes([sound[-1000] ^ 1]) + sound[-999:])
+    caplog.clear()
+    rebuild(indexed)
+    assert f"{name} is missing or damaged" in caplog.text
+    assert file.read_bytes() == sound
 
 
 def test_an_index_of_older_parts_is_refused(indexed: Layout, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import faiss
@@ -16,15 +17,20 @@ from embed_corpus.errors import DataError, OutputError, UsageError
 from embed_corpus.index.advise import advise
 from embed_corpus.index.build import build_index
 from embed_corpus.index.choose import Request
+from embed_corpus.index.evaluate import evaluate
+from embed_corpus.index.ids import taken
 from embed_corpus.index.judged import read_qrels, scores_of
+from embed_corpus.index.manifest import digest_of
 from embed_corpus.index.rows import open_vectors
-from embed_corpus.index.search import search
+from embed_corpus.index.search import Found, best_documents, open_index, search
 from embed_corpus.index.where import rows_where
 from embed_corpus.job.queries import read_queries
+from embed_corpus.sink.commit import replace_json
 from embed_corpus.sink.layout import Layout
-from embed_corpus.sink.snapshot import latest_snapshot
+from embed_corpus.sink.readback import note_file
+from embed_corpus.sink.snapshot import latest_snapshot, publish_snapshot
 from tiny import CORPUS, Command
-from vector_parts import clustered, write_out
+from vector_parts import clustered, write_out, write_part
 
 DIM = 16
 
@@ -77,7 +83,15 @@ def test_by_document(out: Layout) -> None:
 
 @pytest.mark.parametrize(
     ("condition", "n"),
-    [("lang = de", 1000), ("lang != de", 2000), ("year<1910", 300), ("year = 1950", 30), ("lang in en,fr", 2000)],
+    [
+        ("lang = de", 1000),
+        ("lang = 'de'", 1000),
+        ("lang in ('de', \"en\")", 2000),
+        ("lang != de", 2000),
+        ("year<1910", 300),
+        ("year = 1950", 30),
+        ("lang in en,fr", 2000),
+    ],
 )
 def test_conditions(out: Layout, condition: str, n: int) -> None:
     """Each operator does what it says."""
@@ -90,7 +104,8 @@ def test_conditions(out: Layout, condition: str, n: int) -> None:
     [
         ("lang", "give COLUMN OP VALUE"),
         ("size = 5", "--where size: no such column; there are .*lang.*year"),
-        ("year = x", "the column holds int32"),
+        ("year = x", "--where year = x: the column holds int32"),
+        *((f"lang {op} de", "OP one of =, !=, <, >, in") for op in ("==", ">=", "<>", "=<")),
     ],
 )
 def test_conditions_that_are_none(out: Layout, condition: str, message: str) -> None:
@@ -99,16 +114,110 @@ def test_conditions_that_are_none(out: Layout, condition: str, message: str) -> 
         search(out, clustered(1, DIM), 1, where=[condition])
 
 
+def test_columns_of_many_types(tmp_path: Path) -> None:
+    """Booleans, times, numbers, dictionaries, names with spaces: each as what it is; null meets nothing."""
+    layout = Layout(tmp_path)
+    layout.data.mkdir()
+    when = pa.array(["2020-01-01", "2020-01-02", None]).cast(pa.timestamp("us"))
+    kind = pa.array(["a", "b", None]).dictionary_encode()
+    columns = {
+        "when": when,
+        "kind": kind,
+        "is ok": [True, False, None],
+        "n": [1.5, -2, None],
+        "it": ["it's", "'", None],
+    }
+    pq.write_table(pa.table(columns), layout.data / "p.parquet")
+    meets = {
+        "when < 2020-01-02": [0],
+        "kind in b, c": [1],
+        "kind != b": [0],
+        "is ok = true": [0],
+        "is ok in false": [1],
+    }
+    meets |= {
+        "n > -3": [0, 1],
+        "n in 1.5": [0],
+        "it = it's": [0],
+        "it = '": [1],
+        'it = "it\'s"': [0],
+        "it != null": [0, 1],
+    }
+    for condition, rows in meets.items():
+        met = rows_where(layout, {"parts": [{"name": "p.parquet"}]}, [condition])
+        assert np.flatnonzero(met).tolist() == rows, condition
+
+
 def test_nothing_meets_it(out: Layout) -> None:
     """A search among nothing finds nothing."""
     assert search(out, clustered(2, DIM), 3, where=["lang = xx"]) == [[], []]
+
+
+@pytest.mark.parametrize("size", ["same", "other"])
+def test_a_part_made_again_since_is_refused(tmp_path: Path, size: str) -> None:
+    """Rows of a part that a run has redone are not those of the index: no filter, judgement or build takes them."""
+    vectors = clustered(400, DIM)
+    layout, snapshot = write_out(tmp_path / "out", vectors, 2)
+    build_index(layout, snapshot, Request("flat"), similarity="cosine", normalized=True)
+    again = write_part(layout, "p01", vectors[200 if size == "same" else 190 :][::-1])
+    if size == "same":
+        assert again.bytes == snapshot.parts[1].bytes
+        stats = {"counts": asdict(again.counts), "bytes": again.bytes, "sha256": again.sha256}
+        replace_json(note_file(layout, "p01.parquet"), stats, layout.tmp)
+    message = r"p01.parquet was made again since the snapshot: let the run .* then run `embed-corpus index .*out` again"
+    with pytest.raises(UsageError, match=message):
+        search(layout, vectors[:1], 3, where=["lang = de"])
+    with pytest.raises(UsageError, match=message):
+        evaluate(layout, ["a"], vectors[:1], {"a": {"p00-0": 1}})
+    with pytest.raises(UsageError, match=message):
+        build_index(layout, snapshot, Request("hnsw"), similarity="cosine", normalized=True)
+    assert search(layout, vectors[:1], 1)[0][0].doc_id == "p00-0"  # ids.arrow tells all of it
+
+
+def test_texts_of_a_part_made_again_are_refused(tmp_path: Path) -> None:
+    """Nor is the text of another chunk told."""
+    layout, snapshot = write_out(tmp_path / "out", clustered(4, DIM), 1)
+    file = layout.data / snapshot.parts[0].name
+    for text in ("before", "after all"):
+        pq.write_table(
+            pq.read_table(file, columns=ds.dataset(file).schema.names[:9]).append_column("text", [[text] * 4]), file
+        )
+        if text == "before":
+            entry = replace(snapshot.parts[0], bytes=file.stat().st_size)
+            build_index(
+                layout, publish_snapshot(layout, [entry]), Request("flat"), similarity="cosine", normalized=True
+            )
+            assert search(layout, clustered(4, DIM), 1)[0][0].text == text
+    with pytest.raises(UsageError, match="was made again since the snapshot"):
+        search(layout, clustered(4, DIM), 1)
+
+
+def test_documents_are_looked_for_no_longer_than_there_are_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where lists hold fewer documents than are asked for, one search does; no row's id is looked up twice."""
+    layout, snapshot = write_out(tmp_path / "out", clustered(3000, DIM), 1)
+    build_index(layout, snapshot, Request("IVF64,Flat", target_recall=0.1), similarity="cosine", normalized=True)
+    opened, asked, looked_up = open_index(layout), [], []
+    monkeypatch.setattr("embed_corpus.index.search.taken", lambda t, rows: looked_up.append(rows) or taken(t, rows))
+
+    def find(n: int) -> Found:
+        asked.append(n)
+        return opened.search(clustered(3, DIM), n)
+
+    _, rows = best_documents(find, opened.ids, 200, 3000)
+    assert (asked, (rows >= 0).any(axis=1).all(), (rows < 0).any(axis=1).all()) == ([800], True, True)
+    looked_up.clear()
+    ids = pa.table({"doc_id": [f"{i // 50}" for i in range(3000)]})
+    _, rows = best_documents(lambda n: (np.zeros((1, n), np.float32), np.arange(n)[None]), ids, 10, 3000)
+    assert rows.tolist() == [list(range(0, 500, 50))]
+    assert sorted(np.concatenate(looked_up)) == list(range(640))
 
 
 def test_vectors_of_another_model_are_refused(out: Layout) -> None:
     """An index of another space than the parts' is refused."""
     file = out.index / "index.json"
     kept = file.read_text()
-    file.write_text(kept.replace('"a space"', '"another"'))
+    manifest = json.loads(kept) | {"space": "another"}
+    file.write_text(json.dumps(manifest | {"sha256": digest_of(manifest)}))
     with pytest.raises(UsageError, match="vectors of another model than the parts"):
         search(out, clustered(1, DIM), 1)
     file.write_text(kept)
@@ -143,6 +252,8 @@ def test_the_command(embed_corpus: Command, tiny_model: Path, tmp_path: Path) ->
     judged = json.loads(embed_corpus("evaluate", out, "--queries", queries, "--qrels", qrels, "--json").stdout)
     assert judged["n_queries"] == 3
     assert judged["exact"].keys() == judged["through_index"].keys() == {"nDCG@10", "recall@100", "MRR@10"}
+    none = embed_corpus("search", out, "heat", "--where", "doc_id = xx", "--format", "json")
+    assert (none.returncode, none.stdout) == (0, "")
     refused = embed_corpus("search", out)
     assert (refused.returncode, "give a QUERY, several, or --queries FILE." in refused.stderr) == (2, True)
 
@@ -168,19 +279,29 @@ def test_scores_of_a_ranking() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["q1 0 d1 2\nq1 0 d2 0\n", "q1\td1\t2\nq1\td2\t0\n", "query\tdoc\trel\nq1\td1\t2\nq1\td2\t0\n"]
+    "text",
+    [
+        "q1 0 d1 0.5\nq1 0 d2 0\n",
+        "\ufeffq1\td1\t.5\nq1\td2\t0\n",
+        "query\tdoc\trel\nq1\td1\t0.5\nq1\td2\t0\n",
+    ],
 )
 def test_judgements(tmp_path: Path, text: str) -> None:
-    """TREC's form, and TSV with and without a head, are the same judgements."""
+    """TREC's form, and TSV with and without a head or a byte order mark, are the same judgements."""
     (tmp_path / "qrels").write_text(text)
-    assert read_qrels(tmp_path / "qrels") == {"q1": {"d1": 2, "d2": 0}}
+    assert read_qrels(tmp_path / "qrels") == {"q1": {"d1": 0.5, "d2": 0}}
 
 
 def test_bad_files(tmp_path: Path) -> None:
     """A line that is no judgement, a row that is no query: told with file and line."""
-    (tmp_path / "x").write_text("q d 1\nq 0\n")
-    with pytest.raises(DataError, match="x, line 2: neither"):
-        read_qrels(tmp_path / "x")
+    for text, line in {"q d 1\nq 0\n": 2, "q 0 d x\n": 1, "q 0 d 1\nq 0 e inf\n": 2}.items():
+        (tmp_path / "x").write_text(text)
+        with pytest.raises(DataError, match=f"x, line {line}: neither"):
+            read_qrels(tmp_path / "x")
+    for name in ('{"a": 1}', '"\\ud800"', "null"):
+        (tmp_path / "x").write_text(f'{{"id": {name}, "text": "a"}}\n')
+        with pytest.raises(DataError, match="x, row 0: no text or number in 'id'"):
+            read_queries(tmp_path / "x")
     (tmp_path / "x").write_text('{"id": 1, "text": "a"}\n{"id": 2, "text": " "}\n')
     with pytest.raises(DataError, match="x, row 1: no query in 'text'"):
         read_queries(tmp_path / "x")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-import click
+from embed_corpus.cli._options import shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,18 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["embedded", "query_options"]
 
-_OPTIONS = (
-    click.option("--model", metavar="NAME", help="Where the job's model lies now, if it has moved."),
-    click.option("--prompt-name", metavar="NAME", help="The model's prompt of this name instead of the recorded one."),
-    click.option("--prompt", metavar="TEXT", help="Put this before a query instead of the recorded prompt."),
-    click.option("--instruction", metavar="TEXT", help="Tell the model the task: `Instruct: TEXT`, `Query:`."),
-    click.option("--trust-remote-code", is_flag=True, help="Run the model's own Python code, as `run` was allowed to."),
-)
-
 
 def query_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that say how its queries are embedded."""
-    return reduce(lambda made, option: option(made), reversed(_OPTIONS), command)
+    return shared("model", "prompt-name", "prompt", "instruction", "trust-remote-code")(command)
 
 
 def embedded(opened: Opened, texts: Sequence[str], asked: dict[str, Any]) -> NDArray[np.float32]:

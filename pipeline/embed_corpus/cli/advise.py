@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from embed_corpus.cli._options import shared
+
 __all__ = ["command"]
 
 
@@ -14,15 +16,7 @@ __all__ = ["command"]
 @click.option(
     "--sample", type=click.IntRange(1000), default=5000, show_default=True, metavar="N", help="Vectors to try it on."
 )
-@click.option(
-    "--target-recall",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=0.95,
-    show_default=True,
-    metavar="SHARE",
-    help="What indexes are tuned to, where they can.",
-)
-@click.option("--model", metavar="NAME", help="Where the job's model lies now, if it has moved.")
+@shared("target-recall", "model")
 def command(out: Path, sample: int, target_recall: float, model: str | None) -> None:
     """Try dimensions, vector types and indexes on a sample of the vectors in OUT, and print what each finds of the
     10 nearest now, what it takes for all rows, and how many queries/s one thread answers (on the sample).

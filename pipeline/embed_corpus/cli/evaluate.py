@@ -53,6 +53,7 @@ def command(out: Path, queries: Path, qrels: Path, *, as_json: bool, **asked: An
         click.echo(json.dumps(asdict(result)))
         return
     left = f"; {result.n_unjudged:,} without a relevant document are left out" if result.n_unjudged else ""
+    left += f"; {result.n_unknown:,} relevant documents are not in {out}" if result.n_unknown else ""
     click.echo(f"{result.n_queries:,} queries{left}\n{'':<12}{'exact':>8}  {result.index:>12}")
     for name, exact in result.exact.items():
         click.echo(f"{name:<12}{exact:>8.4f}  {result.through_index[name]:>12.4f}")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from embed_corpus.cli._options import shared
+
 __all__ = ["command"]
 
 
@@ -20,17 +22,7 @@ __all__ = ["command"]
     metavar="TYPE",
     help="auto, flat (exact), hnsw, ivf, ivfpq, or a FAISS factory string such as IVF4096,SQ8.",
 )
-@click.option(
-    "--max-memory", default="8GB", show_default=True, metavar="SIZE", help="What building may take; lists go to disk."
-)
-@click.option(
-    "--target-recall",
-    type=float,
-    default=0.95,
-    show_default=True,
-    metavar="SHARE",
-    help="Share of the 10 nearest that the index shall find; it is tuned to that, and measured.",
-)
+@shared("max-memory", "target-recall")
 @click.option(
     "--gpu",
     type=click.Choice(["auto", "on", "off"]),
@@ -38,7 +30,7 @@ __all__ = ["command"]
     show_default=True,
     help="Train and add on GPUs, where faiss-gpu is installed.",
 )
-@click.option("--model", metavar="NAME", help="Where the job's model lies now, if it has moved.")
+@shared("model")
 def command(out: Path, kind: str, max_memory: str, target_recall: float, gpu: str, model: str | None) -> None:
     """Build the index of the result in OUT, or extend it by the parts that are new; measure it on vectors that it
     was not trained on, tune it to the recall asked for, and write all that to OUT/index/index.json.

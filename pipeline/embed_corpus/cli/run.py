@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from embed_corpus.cli._job_file import input_and_output, load_job_file
+from embed_corpus.cli._options import shared
 from embed_corpus.engine.facts import POOLINGS
 from embed_corpus.errors import Interrupted
 
@@ -221,6 +222,7 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
     metavar="TYPE",
     help="Build an index at the end: none, or what `embed-corpus index --type` takes: auto, flat, hnsw, ivf, ….",
 )
+@shared("max-memory", "target-recall")
 @click.option(
     "--grace",
     type=float,

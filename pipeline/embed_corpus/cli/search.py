@@ -91,12 +91,12 @@ def command(
         assert output is not None
         _write_parquet(output, ids, found)
         return
-    lines = _json(ids, found) if form == "json" else _table(texts, found)
+    lines = [f"{line}\n" for line in (_json(ids, found) if form == "json" else _table(texts, found))]
     if output is None:
-        click.echo("\n".join(lines))
+        click.echo("".join(lines), nl=False)
         return
     try:
-        output.write_text("\n".join(lines) + "\n", encoding="utf8")
+        output.write_text("".join(lines), encoding="utf8")
     except OSError as error:
         raise UsageError(f"--output {output}: {error.strerror}.") from error
 
@@ -135,6 +135,7 @@ def _table(texts: list[str], found: list[list[Hit]]) -> list[str]:
         if len(texts) > 1:
             lines += ["", " ".join(text.split())] if lines else [" ".join(text.split())]
         width = max((len(hit.doc_id) for hit in hits), default=0)
+        lines += [] if hits else ["nothing found"]
         for hit in hits:
             line = f"{hit.score:.4f}  {hit.doc_id:<{width}}  [{hit.char_start}:{hit.char_end}]"
             snippet = " ".join((hit.text or "")[:400].split())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from embed_corpus.cli._options import shared
 from embed_corpus.errors import Interrupted, OutputError
 
 __all__ = ["command"]
@@ -21,8 +22,7 @@ __all__ = ["command"]
     metavar="N",
     help="Chunks to embed again from their sources; 0: none.",
 )
-@click.option("--model", metavar="NAME", help="Where the job's model lies now, if it has moved.")
-@click.option("--trust-remote-code", is_flag=True, help="Run the model's own Python code, as `run` was allowed to.")
+@shared("model", "trust-remote-code")
 @click.option(
     "--repair", is_flag=True, help="Move damaged parts to OUT/_embed/quarantine; the run's line again redoes them."
 )

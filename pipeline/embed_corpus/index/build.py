@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from embed_corpus.errors import UsageError
-from embed_corpus.index.check import check_indexable, empty_index, gpus, usable
+from embed_corpus.index.check import check_indexable, check_room, empty_index, gpus, usable
 from embed_corpus.index.choose import Choice, Request, choose
 from embed_corpus.index.effort import inverted
-from embed_corpus.index.files import IVF_DATA, finish, read_index, settle, write_index
+from embed_corpus.index.files import IVF_DATA, finish, read_index, settle, told, write_index
 from embed_corpus.index.ids import write_ids
 from embed_corpus.index.lists import RUN_ROWS, OldLists, Run, Source, code_run, into_file, into_memory
-from embed_corpus.index.manifest import parts_of
+from embed_corpus.index.manifest import check_parts, parts_of
 from embed_corpus.index.quality import measure, truth_of
 from embed_corpus.index.rows import Vectors, open_vectors, space_of
 from embed_corpus.index.sample import HELD_OUT, Draw, draw
@@ -59,7 +59,7 @@ def build_index(
     of the parts is extended; one of parts that are gone is made anew.
 
     Raises:
-        UsageError: see `check_indexable`, or the type does not fit the memory, or not so few vectors.
+        UsageError: see `check_indexable` and `check_parts`, or the type does not fit the memory, or not so few vectors.
         OutputError: the index cannot be written, or a part is damaged.
     """
     if not snapshot.counts.chunks:
@@ -84,6 +84,7 @@ def _built(
         *(named[n] for n in old if n in named),
         *(p for p in snapshot.parts if p.name not in old),
     ]
+    check_parts(layout, parts)
     vectors = open_vectors(layout, parts, similarity, normalized=normalized)
     check_indexable(similarity, request, vectors.codec.dim, binary=vectors.binary)
     choice = choose(vectors.n_rows, vectors.codec.dim, request, binary=vectors.binary)
@@ -91,12 +92,16 @@ def _built(
         there["family"] != choice.family or (there["trained_for"] * _GROWN < vectors.n_rows and choice.n_lists)
     ):
         there = None
+    if there:
+        held = int(there["files"]["index.faiss"]["bytes"])
+        choice = choose(vectors.n_rows, vectors.codec.dim, request, binary=vectors.binary, held=held)
     build = _Build(layout, snapshot, vectors, choice, request, there, stream)
     try:
         return build.run(space)
-    except RuntimeError as error:  # FAISS's own: its last line says what was wrong
-        why = str(error).strip().splitlines()[-1]
-        raise UsageError(f"an index of type {build.factory} cannot be built here ({why}): take --type auto.") from error
+    except RuntimeError as error:
+        raise UsageError(
+            f"an index of type {build.factory} cannot be built here ({told(error)}): take --type auto."
+        ) from error
 
 
 @dataclass
@@ -133,6 +138,7 @@ class _Build:
         self.work.mkdir(parents=True, exist_ok=True)
         for killed in self.work.glob(f"*.{'[0-9a-f]' * 32}"):
             killed.unlink()
+        check_room(self.work, self.choice, self.vectors.n_rows, self.begin)
         index = self._old() if self.there else self._trained()
         with attempt(self.work, IVF_DATA) as lists, attempt(self.work, "index.faiss") as file:
             on_disk = self._filled(index, lists)
@@ -203,21 +209,16 @@ class _Build:
             for _, block in steps(blocks, self.vectors.n_rows - self.begin, lambda b: len(b[1]), "adding", self.stream):
                 index.add(block)
             return None
-        sources: list[Source] = [OldLists(self._old_ivf())] if self.there else []
+        sources: list[Source] = [OldLists(ivf)] if self.there else []
         sources += self._runs(index, ivf)
         log.info("merging %d runs%s", len(sources), " on disk" if self.choice.on_disk else "")
-        budget = self.request.max_memory // 16
         if self.choice.on_disk:
-            index.ntotal = into_file(ivf, sources, budget, lists)
+            index.ntotal = into_file(ivf, sources, self.request.at_once, lists)
             import faiss
 
             return faiss.downcast_InvertedLists(ivf.invlists)
-        index.ntotal = into_memory(ivf, sources, budget)
+        index.ntotal = into_memory(ivf, sources, self.request.at_once)
         return None
-
-    def _old_ivf(self) -> Any:
-        self._kept = self._old()  # FAISS frees it with the last reference
-        return inverted(self._kept)
 
     def _runs(self, index: Any, ivf: Any) -> list[Run]:
         import faiss

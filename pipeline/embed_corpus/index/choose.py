@@ -22,6 +22,8 @@ POINTS_A_LIST = 50
 _EXACT_ROWS, _GRAPH_ROWS = 20_000, 200_000
 _EXACT_BITS, _GRAPH_BITS = 200_000, 2_000_000
 _LINKS = 32
+_IN_RUNS = re.compile(r"(?:[^,]+,)*IVF\d+[^,]*,(?:Flat|SQ\w+|PQ\d+(?:x\d+)?(?:np)?)")
+"""Inverted lists of plain codes: those of `effort.inverted`."""
 _SQ8_REACHES, _PQ_REACHES = 0.98, 0.7
 """Recall@10 that these codes reach on text embeddings when every list is searched, about."""
 _BASE = 200 << 20
@@ -47,10 +49,15 @@ class Request:
         if self.max_memory < 256 << 20:
             raise UsageError(f"--max-memory {self.max_memory >> 20}MB: at least 256MB are needed.")
 
+    @property
+    def at_once(self) -> int:
+        """Bytes of runs that are merged at a time."""
+        return self.max_memory // 16
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An index to build.
+    """An index to build, or to extend.
 
     Attributes:
         factory: FAISS factory string.
@@ -71,6 +78,11 @@ class Choice:
     on_disk: bool = False
 
     @property
+    def in_runs(self) -> bool:
+        """Whether it is built run by run, and its lists can be merged on disk; all else is built in memory."""
+        return _IN_RUNS.fullmatch(self.factory) is not None
+
+    @property
     def family(self) -> str:
         """flat, hnsw, ivf or other."""
         names = (("ivf", "IVF"), ("hnsw", "HNSW"), ("flat", "Flat"))
@@ -89,8 +101,10 @@ def parse_bytes(text: str) -> int:
     return int(float(match[1]) * 1024 ** (" KMGT".index(match[2].upper())))
 
 
-def choose(rows: int, dim: int, request: Request, *, binary: bool = False) -> Choice:
+def choose(rows: int, dim: int, request: Request, *, binary: bool = False, held: int = 0) -> Choice:
     """Choose the index for `rows` vectors; a factory string is taken as it is.
+
+    `held` are the bytes in memory of an index that it shall extend: its lists stay until the merged ones are there.
 
     Raises:
         UsageError: what was asked for does not fit the memory allowed, and what would.
@@ -100,8 +114,8 @@ def choose(rows: int, dim: int, request: Request, *, binary: bool = False) -> Ch
         kind, why = _auto(rows, dim, request, binary=binary)
     else:
         why = "as asked for"
-    choice = (_binary if binary else _floats)(kind, why, rows, dim, request)
-    if choice.peak > request.max_memory and not (choice.family == "ivf" and not binary):
+    choice = _binary(kind, why, rows, dim, request) if binary else _floats(kind, why, rows, dim, request, held)
+    if choice.peak > request.max_memory and not choice.in_runs:
         raise UsageError(
             f"an index {choice.factory} of {rows:,} vectors takes about {choice.peak / (1 << 30):.1f} GiB of memory to "
             f"build: `embed-corpus index OUT --type {choice.factory} --max-memory "
@@ -133,7 +147,7 @@ def _lists(rows: int, dim: int, request: Request) -> tuple[int, str]:
     return wanted, "_HNSW32" if wanted >= 65_536 else ""
 
 
-def _floats(kind: str, why: str, rows: int, dim: int, request: Request) -> Choice:
+def _floats(kind: str, why: str, rows: int, dim: int, request: Request, held: int) -> Choice:
     if kind == "flat":
         size = rows * dim * 4
         return Choice("Flat", why, 0, 0, size, 2 * size + _BASE)
@@ -147,23 +161,29 @@ def _floats(kind: str, why: str, rows: int, dim: int, request: Request) -> Choic
     elif kind == "ivfpq":
         m = next(m for m in (dim // 4, dim // 8, dim // 16, 1) if m and dim % m == 0)
         kind = f"IVF{n_lists}{over},PQ{m}x8"
-    return _own(kind, why, rows, dim, request)
+    return _own(kind, why, rows, dim, request, held)
 
 
-def _own(factory: str, why: str, rows: int, dim: int, request: Request) -> Choice:
+def _own(factory: str, why: str, rows: int, dim: int, request: Request, held: int) -> Choice:
     """Reckon with a factory string of the user's own as far as it tells."""
+    sample_dim = dim
+    if transformed := re.match(r"(?:PCAW?R?|RR|OPQ\d+_)(\d+),", factory):
+        dim = int(transformed[1])
     found = re.search(r"IVF(\d+)", factory)
     n_lists = int(found[1]) if found else 0
-    pq = re.search(r"PQ(\d+)(x4fs)?", factory.rsplit("IVF", 1)[-1])
-    code = int(pq[1]) if pq else dim if "SQ8" in factory else dim * 4
+    pq = re.search(r",PQ(\d+)(?:x(\d+))?", f",{factory.rsplit('IVF', 1)[-1]}")
+    sq = re.search(r"SQ(?:fp|bf)?(\d+)", factory)
+    code = math.ceil(int(pq[1]) * int(pq[2] or 8) / 8) if pq else dim * int(sq[1] if sq else 32) // 8
     n_train = min(rows, max(POINTS_A_LIST * n_lists, 20_000))
-    sample = n_train * dim * 4
+    sample = n_train * sample_dim * 4
     size = rows * (code + 8 + (8 * _LINKS if "HNSW" in factory and not n_lists else 0)) + n_lists * dim * 4
     building = _BASE + int(1.1 * sample) + 3 * n_lists * dim * 4
-    if n_lists:
-        on_disk = size + _BASE > 0.8 * request.max_memory
-        return Choice(factory, why, n_lists, n_train, size, max(building, _BASE + (0 if on_disk else size)), on_disk)
-    return Choice(factory, why, 0, n_train, size, building + int(1.3 * size))
+    if _IN_RUNS.fullmatch(factory):
+        on_disk = size + held + _BASE > 0.8 * request.max_memory
+        merging = min(size, 2 * request.at_once)  # what was read, and the same sorted
+        peak = max(building, _BASE + held + merging + (0 if on_disk else size))
+        return Choice(factory, why, n_lists, n_train, size, peak, on_disk)
+    return Choice(factory, why, n_lists, n_train, size, building + int(1.3 * size))
 
 
 def _binary(kind: str, why: str, rows: int, dim: int, request: Request) -> Choice:

@@ -47,7 +47,7 @@ def inverted(index: Any) -> Any:
     found = inner(index)
     plain = (faiss.IndexIVFFlat, faiss.IndexIVFScalarQuantizer, faiss.IndexIVFPQ)
     refined = isinstance(index, faiss.IndexRefine)
-    return found if isinstance(found, plain) and not isinstance(found, faiss.IndexIVFPQR) and not refined else None
+    return found if type(found) in plain and not refined else None  # subclasses keep more than codes
 
 
 def effort_of(index: Any) -> Effort | None:

@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from embed_corpus.errors import DataError
 from embed_corpus.index.ids import taken
 from embed_corpus.index.judged import METRICS, scores_of
-from embed_corpus.index.manifest import HAMMING, SCALED
 from embed_corpus.index.quality import exact_search
-from embed_corpus.index.rows import Vectors
 from embed_corpus.index.search import best_documents, open_index
-from embed_corpus.sink.snapshot import latest_snapshot
-from embed_corpus.sink.vectors import codec_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embed_corpus.index.judged import Qrels
-    from embed_corpus.index.search import Found, OpenIndex
+    from embed_corpus.index.search import Found
     from embed_corpus.sink.layout import Layout
 
 __all__ = ["Evaluation", "evaluate"]
@@ -33,11 +31,15 @@ _DEPTH = 100
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Means over the queries that have a relevant document: by exact search, and through the index."""
+    """Means over the queries that have a relevant document: by exact search, and through the index.
+
+    `n_unknown` relevant documents are not in OUT: no search finds them.
+    """
 
     index: str
     n_queries: int
     n_unjudged: int
+    n_unknown: int
     exact: dict[str, float]
     through_index: dict[str, float]
 
@@ -46,7 +48,8 @@ def evaluate(layout: Layout, ids: Sequence[str], queries: NDArray[np.float32], q
     """Rank documents for queries [n, dim] by their best chunk, both ways, and judge the rankings.
 
     Raises:
-        UsageError: OUT has no index of the current parts. DataError: no query is judged. OutputError: damage.
+        UsageError: OUT has no index of the current parts. OutputError: damage.
+        DataError: no query is judged, or no relevant document is in OUT.
     """
     opened = open_index(layout)
     judged = [i for i, name in enumerate(ids) if any(r > 0 for r in qrels.get(name, {}).values())]
@@ -54,12 +57,17 @@ def evaluate(layout: Layout, ids: Sequence[str], queries: NDArray[np.float32], q
         raise DataError(
             f"no query (the first is {ids[0]!r}) has a relevant document in the judgements: do the ids match?"
         )
-    vectors = _vectors(opened)
+    relevant = {doc for i in judged for doc, r in qrels[ids[i]].items() if r > 0}
+    n_known = _known(opened.ids, relevant)
+    if not n_known:
+        raise DataError(
+            f"none of the {len(relevant):,} relevant documents, e.g. {min(relevant)!r}, is in {layout.root}."
+        )
     wanted = queries[judged]
     ready = opened.prepared(wanted)
 
     def exactly(n: int) -> Found:
-        return exact_search(vectors.blocks(), ready, n)
+        return exact_search(opened.vectors.blocks(), ready, n)
 
     def indexed(n: int) -> Found:
         return opened.search(wanted, n)
@@ -70,17 +78,11 @@ def evaluate(layout: Layout, ids: Sequence[str], queries: NDArray[np.float32], q
         rankings = [taken(opened.ids.select(["doc_id"]), r[r >= 0])["doc_id"].to_pylist() for r in rows]
         table = [scores_of(ranking, qrels[ids[i]]) for i, ranking in zip(judged, rankings, strict=True)]
         means.append(dict(zip(METRICS, np.mean(table, axis=0).tolist(), strict=True)))
-    return Evaluation(opened.manifest["type"], len(judged), len(ids) - len(judged), *means)
+    return Evaluation(opened.manifest["type"], len(judged), len(ids) - len(judged), len(relevant) - n_known, *means)
 
 
-def _vectors(opened: OpenIndex) -> Vectors:
-    """The vectors that an index was made of, in its order."""
-    import pyarrow.parquet as pq
-
-    manifest = opened.manifest
-    snapshot = latest_snapshot(opened.layout)
-    entries = {part.name: part for part in snapshot.parts} if snapshot else {}
-    parts = tuple(entries[part["name"]] for part in manifest["parts"])
-    codec = codec_of(pq.read_schema(opened.layout.data / parts[0].name))
-    assert (codec.kind == "ubinary") == (manifest["metric"] == HAMMING)
-    return Vectors(opened.layout, parts, codec, manifest["metric"] == SCALED)
+def _known(ids: pa.Table, documents: set[str]) -> int:
+    """Count those that are in the index."""
+    wanted = pa.array(sorted(documents), pa.string())
+    found = [batch["doc_id"].filter(pc.is_in(batch["doc_id"], value_set=wanted)) for batch in ids.to_batches()]
+    return int(pc.count_distinct(pa.chunked_array(found, pa.string())).as_py())

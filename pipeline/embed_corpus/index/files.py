@@ -7,11 +7,13 @@ import ctypes
 import hashlib
 import json
 import os
+import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.errors import OutputError
 from embed_corpus.index.effort import inner
+from embed_corpus.index.manifest import digest_of
 from embed_corpus.sink.commit import replace, replace_json
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from embed_corpus.sink.layout import Layout
 
-__all__ = ["IVF_DATA", "finish", "read_index", "settle", "write_index"]
+__all__ = ["IVF_DATA", "finish", "read_index", "settle", "told", "write_index"]
 
 IVF_DATA = "index.ivfdata"
 _SETTLED = "index.json"
@@ -41,7 +43,7 @@ def read_index(file: Path, *, binary: bool) -> Any:
         with _silent():
             index = faiss.read_index(str(file), faiss.IO_FLAG_ONDISK_SAME_DIR)
     except RuntimeError as error:
-        raise OutputError(f"{file} is damaged ({_last(error)}): `embed-corpus index` makes it anew.") from error
+        raise OutputError(f"{file} is damaged ({told(error)}): `embed-corpus index` makes it anew.") from error
     below = inner(index)
     if isinstance(below, faiss.IndexIVF):
         lists = faiss.downcast_InvertedLists(below.invlists)
@@ -61,7 +63,7 @@ def write_index(index: Any, file: Path) -> None:
     try:
         (faiss.write_index_binary if isinstance(index, faiss.IndexBinary) else faiss.write_index)(index, str(file))
     except RuntimeError as error:
-        raise OutputError(f"{file}: the index cannot be written: {_last(error)}") from error
+        raise OutputError(f"{file}: the index cannot be written: {told(error)}") from error
 
 
 def settle(made: dict[str, Path], manifest: dict[str, Any], work: Path) -> None:
@@ -73,6 +75,7 @@ def settle(made: dict[str, Path], manifest: dict[str, Any], work: Path) -> None:
         manifest["files"][name] = {"bytes": file.stat().st_size, "sha256": digest}
     for name, file in made.items():
         replace(file, work / name)
+    manifest["sha256"] = digest_of(manifest)
     replace_json(work / _SETTLED, manifest, work, durable=True)
 
 
@@ -94,8 +97,9 @@ def finish(layout: Layout) -> None:
         shutil.rmtree(settled.parent)
 
 
-def _last(error: RuntimeError) -> str:
-    return str(error).rsplit("Error: ", 1)[-1].strip()
+def told(error: Exception) -> str:
+    """Return what FAISS says is wrong, without where in its source that is."""
+    return " ".join(re.split(r"\.\w+:\d+: (?:Error: )?", str(error))[-1].split())
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["METRICS", "Qrels", "read_qrels", "scores_of"]
 
-Qrels = dict[str, dict[str, int]]
+Qrels = dict[str, dict[str, float]]
 """Relevance by query and document; above 0 is relevant."""
 METRICS = ("nDCG@10", "recall@100", "MRR@10")
 
@@ -27,20 +27,23 @@ def read_qrels(file: Path) -> Qrels:
     """
     qrels: Qrels = {}
     try:
-        lines = file.read_text(encoding="utf8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read: {error}") from error
     for number, line in enumerate(lines):
         fields = line.split("\t") if "\t" in line else line.split()
         if not fields:
             continue
+        head = number == 0 and len(fields) == 3
         if len(fields) == 4:
             del fields[1]
         try:
             query, document, relevance = fields
-            qrels.setdefault(query, {})[document] = int(float(relevance))
-        except ValueError as error:
-            if number == 0 and len(fields) == 3:
+            value = float(relevance)
+            int(value)  # raises, if it is infinite or no number
+            qrels.setdefault(query, {})[document] = value
+        except (ValueError, OverflowError) as error:
+            if head:
                 continue
             raise DataError(
                 f"{file}, line {number + 1}: neither `query 0 document relevance` (TREC) nor "
@@ -49,7 +52,7 @@ def read_qrels(file: Path) -> Qrels:
     return qrels
 
 
-def scores_of(ranking: Sequence[str], judged: Mapping[str, int]) -> tuple[float, float, float]:
+def scores_of(ranking: Sequence[str], judged: Mapping[str, float]) -> tuple[float, float, float]:
     """Return nDCG@10 (gain = relevance, discount = log2 of the rank + 1, as trec_eval), recall@100 and MRR@10.
 
     `ranking` are document ids, best first; at least one of `judged` is relevant.

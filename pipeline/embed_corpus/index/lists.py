@@ -70,7 +70,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class OldLists:
-    """The lists of an index that is extended; `ivf` is that index, kept alive."""
+    """The lists of an index that is extended, until the merged ones take their place."""
 
     ivf: Any
 
@@ -150,7 +150,7 @@ def _merged(
 
 
 def into_memory(ivf: Any, sources: Sequence[Source], budget: int) -> int:
-    """Give an empty trained index the merged lists, in memory; returns how many rows they hold."""
+    """Give a trained index the merged lists, in memory, in place of its own; returns how many rows they hold."""
     import faiss
 
     sizes = np.sum([source.sizes(ivf.nlist) for source in sources], axis=0)

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.errors import OutputError, UsageError
+from embed_corpus.sink.readback import cached_stats
 
 if TYPE_CHECKING:
-    from embed_corpus.sink.layout import Layout
-    from embed_corpus.sink.snapshot import Snapshot
+    from collections.abc import Iterable
 
-__all__ = ["HAMMING", "INNER_PRODUCT", "SCALED", "check_current", "check_files", "parts_of", "read_manifest"]
+    from embed_corpus.sink.layout import Layout
+    from embed_corpus.sink.snapshot import PartEntry, Snapshot
+
+__all__ = [
+    "HAMMING",
+    "INNER_PRODUCT",
+    "SCALED",
+    "check_current",
+    "check_files",
+    "check_parts",
+    "digest_of",
+    "parts_of",
+    "read_manifest",
+]
 
 HAMMING = "hamming"
 INNER_PRODUCT = "inner product"
 SCALED = "inner product of scaled vectors"
-_KEYS = {"type", "metric", "rows", "dim", "snapshot", "space", "parts", "files", "effort"}
+_KEYS = {"type", "metric", "rows", "dim", "snapshot", "space", "parts", "files", "effort", "sha256"}
 _AGAIN = "`embed-corpus index {root}` makes it anew."
 
 
@@ -37,7 +51,15 @@ def read_manifest(layout: Layout) -> dict[str, Any] | None:
         raise OutputError(f"{file} is damaged ({error}): {again}") from error
     if missing:
         raise OutputError(f"{file} is damaged (no {min(missing)}): {again}")
+    if manifest["sha256"] != digest_of(manifest):
+        raise OutputError(f"{file} is damaged, it has not the sha256 that it tells of itself: {again}")
     return manifest
+
+
+def digest_of(manifest: dict[str, Any]) -> str:
+    """Return the sha256 of all that index.json tells, but for this."""
+    told = {key: value for key, value in manifest.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def parts_of(manifest: dict[str, Any]) -> dict[str, str]:
@@ -60,13 +82,35 @@ def check_current(layout: Layout, manifest: dict[str, Any], snapshot: Snapshot |
         raise UsageError(f"the index in {layout.root} is of vectors of another model than the parts: {again}")
 
 
-def check_files(layout: Layout, manifest: dict[str, Any]) -> None:
-    """Check that the files of an index are there, of the size they were written with.
+def check_files(layout: Layout, manifest: dict[str, Any], *, whole: bool = False) -> None:
+    """Check that the files of an index are there, of the size they were written with; `whole`: of the sha256, too.
 
     Raises:
         OutputError: one is not.
     """
     for name, facts in manifest["files"].items():
         file = layout.index / name
-        if not file.exists() or file.stat().st_size != facts["bytes"]:
+        sound = file.exists() and file.stat().st_size == facts["bytes"]
+        if sound and whole:
+            with file.open("rb") as stream:
+                sound = hashlib.file_digest(stream, "sha256").hexdigest() == facts["sha256"]
+        if not sound:
             raise OutputError(f"{file} is missing or damaged: {_AGAIN.format(root=layout.root)}")
+
+
+def check_parts(layout: Layout, parts: Iterable[PartEntry]) -> None:
+    """Check that parts still are what a snapshot lists, by size and by the sha256 noted when they were committed.
+
+    A run that tries rejects again redoes parts under their old names, long before its end. That one is gone
+    is told by who reads it.
+
+    Raises:
+        UsageError: one is not, and what to do.
+    """
+    for part in parts:
+        file, noted = layout.data / part.name, cached_stats(layout, part.name)
+        if file.exists() and (file.stat().st_size != part.bytes or (noted and noted["sha256"] != part.sha256)):
+            raise UsageError(
+                f"{file} was made again since the snapshot: let the run come to its end (the same line again), then "
+                f"run `embed-corpus index {layout.root}` again. If it was damaged: `embed-corpus verify --repair`."
+            )

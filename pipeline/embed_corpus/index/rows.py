@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from embed_corpus.sink.layout import Layout
     from embed_corpus.sink.snapshot import PartEntry
 
-__all__ = ["Group", "Vectors", "open_vectors", "scale_rows", "space_of"]
+__all__ = ["Group", "Vectors", "damaged", "open_vectors", "scale_rows", "schema_of", "space_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Vectors:
             try:
                 footer = pq.read_metadata(self.layout.data / part.name)
             except (OSError, pa.ArrowException) as error:
-                raise _damaged(self.layout, part.name, error) from error
+                raise damaged(self.layout, part.name, error) from error
             for i in range(footer.num_row_groups):
                 groups.append(Group(part.name, i, first, footer.row_group(i).num_rows))
                 first += groups[-1].n_rows
@@ -90,7 +90,7 @@ class Vectors:
             with pq.ParquetFile(self.layout.data / group.part, page_checksum_verification=True) as file:
                 return vectors_of(file.read_row_group(group.number, columns=["embedding"])["embedding"])
         except (OSError, pa.ArrowException) as error:
-            raise _damaged(self.layout, group.part, error) from error
+            raise damaged(self.layout, group.part, error) from error
 
     def prepared(self, stored: NDArray[Any]) -> NDArray[Any]:
         """Make stored vectors what the index takes: float32 [n, dim], bits uint8 [n, dim / 8]."""
@@ -122,7 +122,7 @@ def open_vectors(layout: Layout, parts: Sequence[PartEntry], similarity: str, *,
 
     Vectors are scaled when they are to be compared by cosine and are not of unit length as they are stored.
     """
-    codec = codec_of(_schema(layout, parts[0].name))
+    codec = codec_of(schema_of(layout, parts[0].name))
     return Vectors(layout, tuple(parts), codec, similarity == "cosine" and not (normalized and not codec.quantised))
 
 
@@ -138,16 +138,25 @@ def space_of(layout: Layout, part: str) -> str:
     Raises:
         OutputError: the part is damaged.
     """
-    metadata = _schema(layout, part).metadata or {}
+    metadata = schema_of(layout, part).metadata or {}
     return str(json.loads(metadata.get(b"embed_corpus.space", b'{"hash": ""}'))["hash"])
 
 
-def _schema(layout: Layout, part: str) -> pa.Schema:
+def schema_of(layout: Layout, part: str) -> pa.Schema:
+    """Read a part's schema.
+
+    Raises:
+        OutputError: the part is damaged.
+    """
     try:
         return pq.read_schema(layout.data / part)
     except (OSError, pa.ArrowException) as error:
-        raise _damaged(layout, part, error) from error
+        raise damaged(layout, part, error) from error
 
 
-def _damaged(layout: Layout, part: str, error: Exception) -> OutputError:
-    return OutputError(f"{layout.data / part} is gone or damaged ({error}): run the same line again.")
+def damaged(layout: Layout, part: str, error: Exception) -> OutputError:
+    """Return the error of a part that is gone or cannot be read."""
+    return OutputError(
+        f"{layout.data / part} is gone or damaged ({error}): `embed-corpus verify {layout.root} --repair`, then the "
+        "line of the run again."
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,22 +13,26 @@ import pyarrow.parquet as pq
 
 from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.index.effort import Effort, effort_of
-from embed_corpus.index.files import read_index
+from embed_corpus.index.files import read_index, told
 from embed_corpus.index.ids import map_ids, taken
-from embed_corpus.index.manifest import HAMMING, SCALED, check_current, check_files, read_manifest
-from embed_corpus.index.rows import scale_rows, space_of
+from embed_corpus.index.manifest import HAMMING, SCALED, check_current, check_files, check_parts, read_manifest
+from embed_corpus.index.quality import exact_search
+from embed_corpus.index.rows import Vectors, damaged, scale_rows, schema_of, space_of
 from embed_corpus.index.where import rows_where
 from embed_corpus.sink.snapshot import latest_snapshot
-from embed_corpus.sink.vectors import Codec
+from embed_corpus.sink.vectors import Codec, codec_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from embed_corpus.sink.layout import Layout
+    from embed_corpus.sink.snapshot import PartEntry
 
 __all__ = ["Found", "Hit", "OpenIndex", "best_documents", "open_index", "search"]
+
+log = logging.getLogger("embed_corpus")
 
 Found = tuple["NDArray[np.float32]", "NDArray[np.int64]"]
 """Scores and row numbers of what was found, [n, k] each, best first; row -1 where there is nothing more."""
@@ -47,16 +52,28 @@ class Hit:
 
 @dataclass(frozen=True)
 class OpenIndex:
-    """An index that is of the current parts, open for search."""
+    """An index that is of the current `parts`, in the order of its rows, open for search."""
 
     layout: Layout
     manifest: dict[str, Any]
     index: Any
+    parts: tuple[PartEntry, ...]
 
     @cached_property
     def ids(self) -> pa.Table:
         """Row i tells the chunk of vector i; mapped."""
         return map_ids(self.layout.index / "ids.arrow")
+
+    @cached_property
+    def vectors(self) -> Vectors:
+        """The vectors that the index was made of, in the order of its rows.
+
+        Raises:
+            UsageError: a part was made again since.
+        """
+        check_parts(self.layout, self.parts)
+        codec = codec_of(schema_of(self.layout, self.parts[0].name))
+        return Vectors(self.layout, self.parts, codec, self.manifest["metric"] == SCALED)
 
     def prepared(self, queries: NDArray[np.float32]) -> NDArray[Any]:
         """Make queries [n, dim] what the index takes.
@@ -81,26 +98,44 @@ class OpenIndex:
     def search(self, queries: NDArray[np.float32], k: int, among: NDArray[np.bool_] | None = None) -> Found:
         """Return the `k` best rows for each query [n, dim], of those that are `among`, bool[rows].
 
+        Where FAISS cannot search an index among some rows, those that are among them are searched exactly.
+
         Raises:
-            UsageError: queries of another dimension, or an index that cannot search among some.
+            UsageError: queries of another dimension, or an index that FAISS cannot search.
         """
         ready = self.prepared(queries)
         k = min(k, self.index.ntotal if among is None else int(among.sum()))
         if not k:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-        raw, rows = self.index.search(ready, k, params=None if among is None else self._among(among))
+        try:
+            raw, rows = self.index.search(ready, k, params=None if among is None else self._parameters(among))
+        except RuntimeError as error:
+            if among is None:
+                raise UsageError(f"FAISS cannot search {self.layout.index} ({told(error)}): see --type.") from error
+            log.info("FAISS cannot search %s among some rows: these are searched exactly", self.manifest["type"])
+            raw, rows = self._exactly(ready, k, among)
         return self.scores(raw), rows
 
-    def _among(self, among: NDArray[np.bool_]) -> Any:
+    def _exactly(self, ready: NDArray[Any], k: int, among: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        def blocks() -> Iterator[tuple[int, NDArray[Any]]]:
+            n = 0
+            for group in self.vectors.groups:
+                if (here := among[group.first : group.first + group.n_rows]).any():
+                    yield n, self.vectors.prepared(self.vectors.stored(group)[here])
+                    n += int(here.sum())
+
+        scores, places = exact_search(blocks(), ready, k)
+        rows = np.where(places < 0, -1, np.flatnonzero(among)[places])
+        return -scores if self.manifest["metric"] == HAMMING else scores, rows
+
+    def _parameters(self, among: NDArray[np.bool_]) -> Any:
         """Return FAISS' parameters for a search among some rows; it looks the harder, the fewer there are."""
         import faiss
 
         bits = np.packbits(among, bitorder="little")
         selector = faiss.IDSelectorBitmap(bits)
         selector.bits = bits  # FAISS keeps a pointer
-        below, effort = self.index, effort_of(self.index)
-        if isinstance(below, faiss.IndexBinaryIVF | faiss.IndexRefine):
-            raise UsageError(f"--where: FAISS cannot filter in {type(below).__name__}: index OUT with --type flat.")
+        effort = effort_of(self.index)
         wider = _wider(effort, among) if effort else 0
         if effort is None:
             parameters = faiss.SearchParameters(sel=selector)
@@ -108,9 +143,20 @@ class OpenIndex:
             parameters = faiss.SearchParametersIVF(sel=selector, nprobe=wider)
         else:
             parameters = faiss.SearchParametersHNSW(sel=selector, efSearch=wider)
-        if isinstance(below, faiss.IndexPreTransform):
-            parameters = faiss.SearchParametersPreTransform(index_params=parameters)
-        return parameters
+        return _handed_down(self.index, parameters)
+
+
+def _handed_down(index: Any, parameters: Any) -> Any:
+    """Wrap parameters for what lies below transforms and refinements."""
+    import faiss
+
+    if isinstance(index, faiss.IndexPreTransform):
+        below = _handed_down(faiss.downcast_index(index.index), parameters)
+        return faiss.SearchParametersPreTransform(index_params=below)
+    if isinstance(index, faiss.IndexRefine):
+        below = _handed_down(faiss.downcast_index(index.base_index), parameters)
+        return faiss.IndexRefineSearchParameters(k_factor=index.k_factor, base_index_params=below)
+    return parameters
 
 
 def _wider(effort: Effort, among: NDArray[np.bool_]) -> int:
@@ -139,7 +185,9 @@ def open_index(layout: Layout) -> OpenIndex:
             f"{layout.index} holds {index.ntotal} vectors of dimension {index.d}, not what index.json says: "
             f"`embed-corpus index {layout.root}` makes it anew."
         )
-    return OpenIndex(layout, manifest, index)
+    assert snapshot is not None
+    named = {part.name: part for part in snapshot.parts}
+    return OpenIndex(layout, manifest, index, tuple(named[part["name"]] for part in manifest["parts"]))
 
 
 def search(
@@ -160,6 +208,8 @@ def search(
         OutputError: the index is damaged.
     """
     opened = open_index(layout)
+    if where:
+        check_parts(layout, opened.parts)
     among = rows_where(layout, opened.manifest, where) if where else None
 
     def find(n: int) -> Found:
@@ -168,11 +218,11 @@ def search(
     n_rows = opened.index.ntotal if among is None else int(among.sum())
     scores, rows = best_documents(find, opened.ids, k, n_rows) if by_document else find(k)
     flat = rows[rows >= 0]
-    told = taken(opened.ids, flat).to_pylist()
-    texts = _texts(layout, told)
+    chunks = taken(opened.ids, flat).to_pylist()
+    texts = _texts(opened, chunks)
     hits = iter(
         Hit(score, i["doc_id"], i["chunk_index"], i["char_start"], i["char_end"], text)
-        for score, i, text in zip(scores[rows >= 0].tolist(), told, texts, strict=True)
+        for score, i, text in zip(scores[rows >= 0].tolist(), chunks, texts, strict=True)
     )
     return [[next(hits) for _ in range(n)] for n in (rows >= 0).sum(axis=1).tolist()]
 
@@ -180,16 +230,23 @@ def search(
 def best_documents(find: Callable[[int], Found], ids: pa.Table, k: int, n_rows: int) -> Found:
     """Find the best chunk of each of the `k` best documents; `find` gives the n best chunks, `ids` their `doc_id`.
 
-    Asks for more chunks until every query has `k` documents, or all `n_rows` were looked at.
+    Asks for more chunks until every query has `k` documents or all that is found for it, or all `n_rows` were
+    looked at.
     """
-    n_chunks = 4 * k
+    n_chunks, known, documents = 4 * k, np.empty(0, np.int64), []
     while True:
         scores, rows = find(min(n_chunks, n_rows))
-        looked_up, places = np.unique(np.maximum(rows, 0), return_inverse=True)
-        documents = taken(ids.select(["doc_id"]), looked_up)["doc_id"].combine_chunks().dictionary_encode()
-        numbers = documents.indices.to_numpy(zero_copy_only=False)[places].reshape(rows.shape)
-        firsts = [np.sort(np.unique(n[r >= 0], return_index=True)[1])[:k] for n, r in zip(numbers, rows, strict=True)]
-        if n_chunks >= n_rows or min(map(len, firsts), default=k) == k:
+        new = np.setdiff1d(rows[rows >= 0], known)
+        known = np.concatenate([known, new])
+        documents += taken(ids.select(["doc_id"]), new)["doc_id"].chunks
+        of = pa.chunked_array(documents, pa.string()).combine_chunks().dictionary_encode().indices.to_numpy()
+        order = np.argsort(known)
+        firsts = []
+        for row in rows:
+            places = order[known.searchsorted(row[row >= 0], sorter=order)]
+            firsts.append(np.sort(np.unique(of[places], return_index=True)[1])[:k])
+        whole = all(len(first) == k or -1 in row[-1:] for first, row in zip(firsts, rows, strict=True))
+        if whole or n_chunks >= n_rows:
             break
         n_chunks *= 4
     best = np.full((len(rows), k), -np.inf, np.float32), np.full((len(rows), k), -1, np.int64)
@@ -198,15 +255,18 @@ def best_documents(find: Callable[[int], Found], ids: pa.Table, k: int, n_rows: 
     return best
 
 
-def _texts(layout: Layout, told: list[dict[str, Any]]) -> list[str | None]:
+def _texts(opened: OpenIndex, chunks: list[dict[str, Any]]) -> list[str | None]:
     """Fetch chunks' kept texts: each row group that holds some is read once."""
-    texts: list[str | None] = [None] * len(told)
-    for part in sorted({ids["part"] for ids in told}):
-        wanted = {i: ids["row"] for i, ids in enumerate(told) if ids["part"] == part}
+    texts: list[str | None] = [None] * len(chunks)
+    found_in = {ids["part"] for ids in chunks}
+    for entry in (part for part in opened.parts if part.name in found_in):
+        part = opened.layout.data / entry.name
+        wanted = {i: ids["row"] for i, ids in enumerate(chunks) if ids["part"] == entry.name}
         try:
-            with pq.ParquetFile(layout.data / part) as file:
+            with pq.ParquetFile(part) as file:
                 if "text" not in file.schema_arrow.names:
                     continue
+                check_parts(opened.layout, [entry])
                 sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
                 ends = np.cumsum(sizes)
                 groups = {i: int(np.searchsorted(ends, row, side="right")) for i, row in wanted.items()}
@@ -215,5 +275,5 @@ def _texts(layout: Layout, told: list[dict[str, Any]]) -> list[str | None]:
                     for i in (i for i, g in groups.items() if g == group):
                         texts[i] = column[wanted[i] - int(ends[group] - sizes[group])].as_py()
         except (OSError, IndexError, pa.ArrowException) as error:
-            raise OutputError(f"{layout.data / part} is gone or damaged ({error}): run the same line again.") from error
+            raise damaged(opened.layout, entry.name, error) from error
     return texts

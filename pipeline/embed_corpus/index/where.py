@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from embed_corpus.errors import OutputError, UsageError
+from embed_corpus.errors import UsageError
+from embed_corpus.index.rows import damaged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["rows_where"]
 
 _SHAPE = re.compile(
-    r"\s*(?P<column>.+?)\s*(?:(?P<op>!=|=|<|>)(?![=<>])|\s(?P<among>in)\s)\s*(?P<value>.*?)\s*", re.DOTALL
+    r"\s*(?P<column>.+?)(?<![=<>])\s*(?:(?P<op>!=|=|<|>)(?![=<>])|\s(?P<among>in)\s)\s*(?P<value>.*?)\s*", re.DOTALL
 )
 _COMPARE = {"=": pc.equal, "!=": pc.not_equal, "<": pc.less, ">": pc.greater}
 
@@ -30,7 +31,8 @@ _COMPARE = {"=": pc.equal, "!=": pc.not_equal, "<": pc.less, ">": pc.greater}
 def rows_where(layout: Layout, manifest: dict[str, Any], conditions: Sequence[str]) -> NDArray[np.bool_]:
     """Tell which rows of the index meet all conditions, bool[rows]: `lang = de`, `year > 1990`, `lang in de, fr`.
 
-    A value is read as what its column holds. A row without a value meets no condition.
+    A value is read as what its column holds; quotes around it, and brackets around a list, may stand or not.
+    A row without a value meets no condition.
 
     Raises:
         UsageError: a condition is none, or names a column that was not kept, or a value that cannot be there.
@@ -49,10 +51,10 @@ def rows_where(layout: Layout, manifest: dict[str, Any], conditions: Sequence[st
                 )
             table = pq.read_table(file, columns=columns)
         except (OSError, pa.ArrowException) as error:
-            raise OutputError(f"{file} is gone or damaged ({error}): run the same line again.") from error
+            raise damaged(layout, part["name"], error) from error
         mask = np.ones(len(table), np.bool_)
         for column, op, value in parsed:
-            mask &= _met(table[column], op, value)
+            mask &= _met(table[column], column, op, value)
         masks.append(mask)
     return np.concatenate(masks)
 
@@ -64,14 +66,21 @@ def _parse(text: str) -> tuple[str, str, str]:
     return match["column"], match["op"] or "in", match["value"]
 
 
-def _met(column: pa.ChunkedArray, op: str, value: str) -> NDArray[np.bool_]:
+def _met(column: pa.ChunkedArray, name: str, op: str, value: str) -> NDArray[np.bool_]:
     try:
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
         if op == "in":
-            values = pa.array([item.strip() for item in value.split(",")]).cast(column.type)
+            items = value[1:-1] if value[:1] + value[-1:] == "()" else value
+            values = pa.array([_unquoted(item.strip()) for item in items.split(",")]).cast(column.type)
             met = pc.and_(pc.is_in(column, value_set=values), pc.is_valid(column))
         else:
-            met = pc.fill_null(_COMPARE[op](column, pa.scalar(value).cast(column.type)), fill_value=False)
+            met = pc.fill_null(_COMPARE[op](column, pa.scalar(_unquoted(value)).cast(column.type)), fill_value=False)
     except pa.ArrowException as error:
-        raise UsageError(f"--where … {op} {value}: the column holds {column.type}: {error}") from error
+        raise UsageError(f"--where {name} {op} {value}: the column holds {column.type}: {error}") from error
     mask: NDArray[np.bool_] = met.to_numpy().astype(np.bool_)
     return mask
+
+
+def _unquoted(value: str) -> str:
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from embed_corpus.data import SHOWN_BYTES
 from embed_corpus.engine.facts import POOLINGS
 from embed_corpus.errors import UsageError
+from embed_corpus.index.choose import Request, parse_bytes
 from embed_corpus.sink.parts import RESERVED
 from embed_corpus.source.inspect import Columns
 
@@ -92,6 +93,8 @@ class JobConfig:
     max_bad_files: int = 0
     on_duplicate: OnDuplicate = "report"
     index: str = "none"
+    max_memory: str = "8GB"
+    target_recall: float = 0.95
     grace: float = 25.0
     overwrite: bool = False
     prune: bool = False
@@ -147,11 +150,17 @@ class JobConfig:
         if self.reject_bytes > SHOWN_BYTES:
             raise UsageError(f"--reject-bytes {self.reject_bytes}: at most {SHOWN_BYTES}.")
         parse_share(self.max_rejects)
+        self.index_request  # noqa: B018  # raises
 
     @property
     def columns(self) -> Columns:
         """The input columns that are read."""
         return Columns(tuple(self.text_column), self.id_column, tuple(self.keep))
+
+    @property
+    def index_request(self) -> Request:
+        """The index asked for."""
+        return Request(self.index, parse_bytes(self.max_memory), self.target_recall)
 
     def rejects_allowed(self, rows: int) -> int:
         """Rows that may be rejected: the share asked for, and 10 at least (unless the share is 0)."""

@@ -17,7 +17,6 @@ from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Counts
 from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.index.check import check_indexable
-from embed_corpus.index.choose import Request
 from embed_corpus.job.devices import resolve_devices, resolve_precision
 from embed_corpus.job.fingerprint import differences, digest, job_fields, space_fields
 from embed_corpus.job.late import resolve_pass_tokens
@@ -85,7 +84,7 @@ def prepare(config: JobConfig) -> Job:
     devices = resolve_devices(config.devices)
     facts = model_of(config)
     if config.index != "none":
-        check_indexable(facts.similarity, Request(config.index), facts.dim, binary=config.vector_type == "ubinary")
+        check_indexable(facts.similarity, config.index_request, facts.dim, binary=config.vector_type == "ubinary")
     chunk_tokens = resolve_chunk_tokens(config.chunk_tokens, facts)
     pass_tokens = resolve_pass_tokens(config, facts, chunk_tokens)
     precision = resolve_precision(config.precision, devices[0], facts.family)

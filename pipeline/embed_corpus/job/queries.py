@@ -49,6 +49,11 @@ def read_queries(file: Path) -> tuple[list[str], list[str]]:
     for i, row in enumerate(rows):
         if not isinstance(row.get(text), str) or not row[text].strip():
             raise DataError(f"{file}, row {i}: no query in {text!r}.")
-        if name is not None and row.get(name) is None:
-            raise DataError(f"{file}, row {i}: no {name!r}.")
+        if name is not None and not _tells(row.get(name)):
+            raise DataError(f"{file}, row {i}: no text or number in {name!r}.")
     return [str(row[name]) if name else str(i) for i, row in enumerate(rows)], [row[text] for row in rows]
+
+
+def _tells(name: object) -> bool:
+    """Whether an id can be written: half a surrogate pair cannot."""
+    return isinstance(name, int | float) or (isinstance(name, str) and name == name.encode(errors="ignore").decode())

@@ -45,8 +45,10 @@ def embed_queries(
     facts = with_query_prompt(opened.facts(model, remote_code=remote_code), prompts or Prompts())
     chunker = Chunker(WordTokenizer(facts.folder), facts.max_tokens, prompt=facts.document_prompt)
     chunks = chunker(queries)
-    if chunks.doc.tolist() != list(range(len(queries))):
-        raise UsageError(f"a query gives no token, or more than the {facts.max_tokens} that the model takes.")
+    each = np.bincount(chunks.doc, minlength=len(queries))
+    if len(bad := np.flatnonzero(each != 1)):
+        wrong = f"more than the {facts.max_tokens} tokens that the model takes" if each[bad[0]] else "no token"
+        raise UsageError(f"query {bad[0]} ({queries[bad[0]][:40]!r}) gives {wrong}.")
     encoder = Encoder(facts, "cpu", "fp32")
     get_ready(encoder)
     return encode_chunks(encoder, chunks)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 from embed_corpus.data import Counts
 from embed_corpus.errors import EmbedCorpusError, Interrupted, LaneError
 from embed_corpus.index.build import build_index
-from embed_corpus.index.choose import Request
 from embed_corpus.job.claims import Queue
 from embed_corpus.job.complete import problem_with, stop_if_hopeless
 from embed_corpus.job.devices import cores_of
@@ -159,7 +158,7 @@ def _run(config: JobConfig, progress: TextIO | None) -> RunReport:
 
 def _index(job: Job, snapshot: Snapshot, stream: TextIO | None) -> int | None:
     """Build or extend the index; returns its vectors, None if there are none."""
-    facts, request = job.facts, Request(job.config.index)
+    facts, request = job.facts, job.config.index_request
     similarity, unit = facts.similarity, facts.normalize
     made = build_index(job.layout, snapshot, request, similarity=similarity, normalized=unit, stream=stream)
     return int(made["rows"]) if made else None

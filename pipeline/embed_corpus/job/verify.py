@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.errors import DataError, EmbedCorpusError, OutputError
-from embed_corpus.index.manifest import check_current, read_manifest
+from embed_corpus.index.manifest import check_current, check_files, read_manifest
 from embed_corpus.index.rows import space_of
 from embed_corpus.job.devices import resolve_devices
 from embed_corpus.job.fingerprint import digest
@@ -74,7 +74,7 @@ def verify(opened: Opened, sample: int, model: str | None = None, *, remote_code
     yield _guarded("parts", lambda: _parts(opened, snapshot))
     if opened.noted.get("doc_vectors", "none") != "none":
         yield _guarded("documents", lambda: _documents(opened, snapshot))
-    if read_manifest(opened.layout) is not None:
+    if (opened.layout.index / "index.json").exists():
         yield _guarded("index", lambda: _index(opened, snapshot))
     if sample and snapshot.counts.chunks:
         facts = opened.facts(model, remote_code=remote_code)
@@ -165,11 +165,7 @@ def _documents(opened: Opened, snapshot: Snapshot) -> str:
 def _index(opened: Opened, snapshot: Snapshot) -> str:
     manifest = read_manifest(opened.layout) or {}
     check_current(opened.layout, manifest, snapshot, space_of(opened.layout, snapshot.parts[0].name))
-    for name, facts in manifest["files"].items():
-        if _sha256(opened.layout.index / name) != facts["sha256"]:
-            raise OutputError(
-                f"{opened.layout.index / name} is damaged: `embed-corpus index` makes it anew, once it is deleted."
-            )
+    check_files(opened.layout, manifest, whole=True)
     return f"{manifest['rows']:,} vectors, sha256 holds"
 
 

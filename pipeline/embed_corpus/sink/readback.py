@@ -127,7 +127,7 @@ def part_stats(layout: Layout, name: str) -> dict[str, Any]:
 
 def shard_id_of(name: str) -> str:
     """Return the id of the shard whose part has this name."""
-    return name.rsplit("-", 1)[1].removesuffix(".parquet")
+    return name.rpartition("-")[2].removesuffix(".parquet")
 
 
 def note_file(layout: Layout, name: str) -> Path:
