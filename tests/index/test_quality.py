@@ -44,6 +44,19 @@ def test_equal_ones_will_do(vectors: np.ndarray) -> None:
     assert recall_at(truth, np.arange(159, 149, -1)[None], 10) == 1
 
 
+def test_a_hundred_results_are_as_good_as_ten() -> None:
+    """A graph that is tuned for 10 results looks further for 100, and as far as before for the next 10."""
+    vectors = clustered(8000, 32)
+    own = np.arange(0, 8000, 40)
+    truth = truth_of(blocks(vectors), vectors[own], own)
+    index = faiss.index_factory(32, "HNSW16", faiss.METRIC_INNER_PRODUCT)
+    index.add(vectors)
+    found = measure(index, truth, 0.9)
+    assert found["effort"]["efSearch"] < 50
+    assert found["recall"]["100"] > 0.93
+    assert index.hnsw.efSearch == found["effort"]["efSearch"]
+
+
 def test_it_is_tuned_to_the_target(vectors: np.ndarray) -> None:
     """More recall asked for costs more lists, and is there among questions that it was not tuned on."""
     own = np.arange(0, 2000, 5)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-__all__ = ["Effort", "effort_of", "inner", "inverted", "tune"]
+__all__ = ["TUNED_FOR", "Effort", "deep_enough", "effort_of", "inner", "inverted", "tune"]
+
+TUNED_FOR = 10
+"""Results of a search whose recall is what an index is tuned to."""
 
 _MOST_EF = 4096
 
@@ -60,6 +65,25 @@ def effort_of(index: Any) -> Effort | None:
     if isinstance(found, faiss.IndexHNSW | faiss.IndexBinaryHNSW):
         return Effort(found.hnsw, "efSearch", _MOST_EF)
     return None
+
+
+@contextmanager
+def deep_enough(index: Any, k: int) -> Iterator[None]:
+    """Let an index look hard enough for `k` results: a walk over HNSW's graph ends by efSearch alone, whatever k.
+
+    Raised in proportion, and to half as much again as k at least: recall@100 was 0.93 at 100 and 0.96 at 150, over
+    graphs that had recall@10 of 0.95 at 4 (20,000 and 50,000 vectors of 48 numbers).
+    """
+    effort = effort_of(index)
+    if effort is None or effort.name != "efSearch" or k <= TUNED_FOR:
+        yield
+        return
+    tuned = effort.value
+    effort.set(math.ceil(max(tuned * k / TUNED_FOR, 1.5 * k)))
+    try:
+        yield
+    finally:
+        setattr(effort.owner, effort.name, tuned)
 
 
 def tune(effort: Effort, recall: Callable[[], float], target: float) -> None:

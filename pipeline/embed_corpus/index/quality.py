@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embed_corpus.index.effort import effort_of, tune
+from embed_corpus.index.effort import TUNED_FOR, deep_enough, effort_of, tune
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,7 +69,8 @@ def truth_of(blocks: Iterable[tuple[int, NDArray[Any]]], queries: NDArray[Any], 
 
 def searched_others(index: Any, truth: Truth, k: int) -> NDArray[np.int64]:
     """Search an index for the questions; row numbers of the `k` best others, [n, k]."""
-    scores, rows = index.search(truth.queries, min(k + 1, index.ntotal))
+    with deep_enough(index, k):
+        scores, rows = index.search(truth.queries, min(k + 1, index.ntotal))
     return _without_own(scores, rows, truth.own)[1][:, :k]
 
 
@@ -103,7 +104,8 @@ def measure(index: Any, truth: Truth, target: float) -> dict[str, Any]:
     effort = effort_of(index)
     ours, theirs = truth.half(0), truth.half(1)
     if effort is not None:
-        tune(effort, lambda: recall_at(ours, searched_others(index, ours, 10), 10), min(target + _MARGIN, 1.0))
+        k = TUNED_FOR
+        tune(effort, lambda: recall_at(ours, searched_others(index, ours, k), k), min(target + _MARGIN, 1.0))
     found = searched_others(index, theirs, 100)
     threads = faiss.omp_get_max_threads()
     try:

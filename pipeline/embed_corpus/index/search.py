@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embed_corpus.errors import OutputError, UsageError
-from embed_corpus.index.effort import Effort, effort_of
+from embed_corpus.index.effort import Effort, deep_enough, effort_of
 from embed_corpus.index.files import read_index, told
 from embed_corpus.index.ids import map_ids, taken
 from embed_corpus.index.manifest import HAMMING, SCALED, check_current, check_files, check_parts, read_manifest
@@ -108,7 +108,8 @@ class OpenIndex:
         if not k:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
         try:
-            raw, rows = self.index.search(ready, k, params=None if among is None else self._parameters(among))
+            with deep_enough(self.index, k):
+                raw, rows = self.index.search(ready, k, params=None if among is None else self._parameters(among))
         except RuntimeError as error:
             if among is None:
                 raise UsageError(f"FAISS cannot search {self.layout.index} ({told(error)}): see --type.") from error
