@@ -112,10 +112,12 @@ def test_verify_sees_a_flipped_bit(indexed: Layout) -> None:
 
 @pytest.mark.parametrize("name", ["index.faiss", "ids.arrow"])
 def test_damage_of_the_same_size_is_mended(indexed: Layout, name: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Building for the same snapshot finds a flipped bit, says so, and makes the index anew, to the same bytes."""
+    """A flipped bit is refused by search; building finds it, says so, and makes the index anew, to the same bytes."""
     file = indexed.index / name
     sound = file.read_bytes()
     file.write_bytes(sound[:-1000] + bytes([sound[-1000] ^ 1]) + sound[-999:])
+    with pytest.raises(OutputError, match=f"{name} is missing or damaged"):
+        search(indexed, np.ones((1, 32), np.float32), 1)
     caplog.clear()
     rebuild(indexed)
     assert f"{name} is missing or damaged" in caplog.text
