@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from embed_corpus.errors import UsageError
-from embed_corpus.index.check import check_indexable, check_room, empty_index, gpus, usable
+from embed_corpus.index.check import check_indexable, check_room, empty_index, gpus, on_gpus, usable
 from embed_corpus.index.choose import Choice, Request, choose
 from embed_corpus.index.effort import inverted
 from embed_corpus.index.files import IVF_DATA, finish, read_index, settle, told, write_index
@@ -194,7 +194,8 @@ class _Build:
             ):
                 import faiss
 
-                ivf.clustering_index = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(ivf.d))
+                nearest = on_gpus(faiss.IndexFlatIP(ivf.d))
+                ivf.clustering_index = nearest  # FAISS keeps a pointer: it has to live as long
             index.train(sample)
         with attempt(self.work, "trained.faiss") as made:
             write_index(index, made)
@@ -221,11 +222,9 @@ class _Build:
         return None
 
     def _runs(self, index: Any, ivf: Any) -> list[Run]:
-        import faiss
-
         quantizer, n_rows = ivf.quantizer, self.vectors.n_rows
         if self.request.gpu != "off" and gpus():
-            quantizer = faiss.index_cpu_to_all_gpus(quantizer)
+            quantizer = on_gpus(quantizer)
         firsts = range(self.begin, n_rows, RUN_ROWS)
         runs = [Run(self.work / f"run-{a:012d}", min(RUN_ROWS, n_rows - a), int(ivf.code_size)) for a in firsts]
         todo = list(zip(firsts, runs, strict=True))
