@@ -15,7 +15,7 @@ from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine.encoder import Encoder
 from embed_corpus.engine.facts import read_facts
 from embed_corpus.engine.padded import PaddedLayers
-from embed_corpus.engine.ready import _overlap, check_fp8, fp8_loss, get_ready
+from embed_corpus.engine.ready import check_fp8, fp8_loss, get_ready
 from embed_corpus.errors import ModelError
 from faulty import Bent
 
@@ -79,38 +79,6 @@ def test_model_is_let_go(request: pytest.FixtureRequest, name: str) -> None:
     encoder.release()
     assert encoder.model is None
     assert encode(encoder, ids).tobytes() == before.tobytes()
-
-
-# --- fp8 ---------------------------------------------------------------------------------------
-
-
-def unit_rows(n: int, dim: int, seed: int) -> np.ndarray:
-    """Random unit vectors."""
-    rows = np.random.default_rng(seed).standard_normal((n, dim))
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-def test_overlap_of_neighbours() -> None:
-    """Two spaces share all neighbours if they are one, turned or not, and few if they have nothing in common."""
-    a = unit_rows(400, 32, 0)
-    turn = np.linalg.qr(np.random.default_rng(2).standard_normal((32, 32)))[0]
-    assert _overlap(a, a) == _overlap(a, a @ turn) == 1.0
-    assert _overlap(a, unit_rows(400, 32, 1)) < 0.1
-
-
-def test_overlap_counts() -> None:
-    """The overlap is the mean share of common neighbours, a text not being its own."""
-    line, swapped = (np.array([[np.cos(t), np.sin(t)] for t in ts]) for ts in ([0, 0.1, 1, 1.1], [0, 1, 0.1, 1.1]))
-    assert _overlap(line, line, k=1) == 1.0
-    assert _overlap(line, swapped, k=1) == 0.0
-    assert _overlap(line, swapped, k=2) == 0.75
-    assert _overlap(line, swapped) == 1.0  # of four texts, each has all three others as neighbours
-
-
-@pytest.mark.parametrize("n", [0, 1])
-def test_overlap_of_nothing(n: int) -> None:
-    """Where there are no neighbours, none are lost."""
-    assert _overlap(unit_rows(n, 4, 0), unit_rows(n, 4, 1)) == 1.0
 
 
 def test_loss_of_fp8(tiny_decoder: Path, sample: Ids) -> None:

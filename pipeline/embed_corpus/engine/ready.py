@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -77,12 +77,7 @@ def fp8_loss(encoder: Encoder, chunks: Sequence[NDArray[np.int32]]) -> tuple[flo
     theirs = np.concatenate([encoder.run(batch, plain).cpu().numpy() for batch in batches])
     a, b = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (ours, theirs))
     cosine = (a * b).sum(1)
-    return float(cosine.mean()), float(cosine.min()), _overlap(a, b)
-
-
-def _overlap(a: NDArray[Any], b: NDArray[Any], k: int = 10) -> float:
-    """Return the share of the k nearest neighbours, by cosine among the sample, that two spaces have in common."""
-    return neighbours_kept(a @ a.T, b @ b.T, k)
+    return float(cosine.mean()), float(cosine.min()), neighbours_kept(a @ a.T, b @ b.T)
 
 
 def check_fp8(encoder: Encoder, chunks: Sequence[NDArray[np.int32]], *, forced: bool) -> str:
