@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import faiss
 import numpy as np
 import pytest
 
-from embed_corpus.index.effort import Effort, effort_of, tune
+from embed_corpus.index.check import empty_index
+from embed_corpus.index.effort import Effort, deep_enough, effort_of, full_search, tune
 from embed_corpus.index.quality import measure, recall_at, searched_others, truth_of
 from embed_corpus.index.rows import Vectors
 from embed_corpus.index.sample import draw
@@ -96,3 +99,49 @@ def test_held_out_are_never_trained_on(tmp_path, vectors: np.ndarray) -> None:
     assert set(drawn.train // 500) == set(drawn.held_out // 500) == {0, 1, 2, 3}
     np.testing.assert_array_equal(drawn.train, again.train)
     np.testing.assert_array_equal(of.take(drawn.train), vectors[drawn.train])
+
+
+@pytest.mark.parametrize("factory", ["IVF64,SQ8", "IVF64,PQ8x4", "PCA16,IVF64,Flat", "BIVF64"])
+def test_many_results(factory: str) -> None:
+    """Lists tuned for few results are visited until the many that are asked for are found; then as before."""
+    vectors = clustered(6000, 32)
+    index = empty_index(factory, 32, binary=factory[0] == "B")
+    ready = Codec("ubinary", 32).encode(vectors) if factory[0] == "B" else vectors
+    index.train(ready)
+    index.add(ready)
+    for k in (10, 200, 3000, 6000):
+        with deep_enough(index, k):
+            _, rows = full_search(index, ready[:5], k)
+        assert (np.diff(np.sort(rows), axis=1) > 0).all()
+        assert rows.min() >= 0
+        assert effort_of(index).value == 1
+
+
+@pytest.mark.parametrize("factory", ["HNSW16", "HNSW16_SQ8", "IVF64,Flat"])
+def test_rows_far_from_the_question(factory: str) -> None:
+    """Of rows that pass a filter all k are found, also where a search without it would never come to them."""
+    vectors = clustered(6000, 32)
+    index = empty_index(factory, 32, binary=False)
+    index.train(vectors)
+    index.add(vectors)
+    far = np.argsort(vectors @ vectors[0])[:300]
+    among = np.zeros(6000, np.bool_)
+    among[far] = True
+    with deep_enough(index, 10):
+        _, rows = full_search(index, vectors[:1], 10, among)
+    assert len(np.intersect1d(rows[0], far[-10:])) >= 8
+
+
+def test_a_target_without_its_margin_is_still_reached() -> None:
+    """Where the greatest effort reaches the target, but not the margin above it, the target is what counts."""
+    owner = SimpleNamespace(nprobe=1)
+    effort = Effort(owner, "nprobe", 64)
+
+    def recall() -> float:
+        return 0.984 * (1 - 0.5**owner.nprobe)
+
+    tune(effort, recall, 0.98, 0.005)
+    assert recall() >= 0.98
+    assert owner.nprobe < 16
+    tune(effort, recall, 0.99, 0.005)
+    assert 0.97 < recall() < 0.98

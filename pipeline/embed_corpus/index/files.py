@@ -42,7 +42,7 @@ def read_index(file: Path, *, binary: bool) -> Any:
             return faiss.read_index_binary(str(file))
         with _silent():
             index = faiss.read_index(str(file), faiss.IO_FLAG_ONDISK_SAME_DIR)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:  # a size that is damaged may be terabytes
         raise OutputError(f"{file} is damaged ({told(error)}): `embed-corpus index` makes it anew.") from error
     below = inner(index)
     if isinstance(below, faiss.IndexIVF):

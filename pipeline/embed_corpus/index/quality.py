@@ -105,7 +105,7 @@ def measure(index: Any, truth: Truth, target: float) -> dict[str, Any]:
     ours, theirs = truth.half(0), truth.half(1)
     if effort is not None:
         k = TUNED_FOR
-        tune(effort, lambda: recall_at(ours, searched_others(index, ours, k), k), min(target + _MARGIN, 1.0))
+        tune(effort, lambda: recall_at(ours, searched_others(index, ours, k), k), target, _MARGIN)
     found = searched_others(index, theirs, 100)
     threads = faiss.omp_get_max_threads()
     try:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embed_corpus.errors import OutputError, UsageError
-from embed_corpus.index.effort import Effort, deep_enough, effort_of
+from embed_corpus.index.effort import deep_enough, full_search
 from embed_corpus.index.files import read_index, told
 from embed_corpus.index.ids import map_ids, taken
 from embed_corpus.index.manifest import HAMMING, SCALED, check_current, check_files, check_parts, read_manifest
@@ -109,12 +109,14 @@ class OpenIndex:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
         try:
             with deep_enough(self.index, k):
-                raw, rows = self.index.search(ready, k, params=None if among is None else self._parameters(among))
+                raw, rows = full_search(self.index, ready, k, among)
         except RuntimeError as error:
             if among is None:
                 raise UsageError(f"FAISS cannot search {self.layout.index} ({told(error)}): see --type.") from error
             log.info("FAISS cannot search %s among some rows: these are searched exactly", self.manifest["type"])
             raw, rows = self._exactly(ready, k, among)
+        if among is not None and (short := rows[:, -1] < 0).any():  # a graph's walk does not come to far rows
+            raw[short], rows[short] = self._exactly(ready[short], k, among)
         return self.scores(raw), rows
 
     def _exactly(self, ready: NDArray[Any], k: int, among: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -128,40 +130,6 @@ class OpenIndex:
         scores, places = exact_search(blocks(), ready, k)
         rows = np.where(places < 0, -1, np.flatnonzero(among)[places])
         return -scores if self.manifest["metric"] == HAMMING else scores, rows
-
-    def _parameters(self, among: NDArray[np.bool_]) -> Any:
-        """Return FAISS' parameters for a search among some rows; it looks the harder, the fewer there are."""
-        import faiss
-
-        bits = np.packbits(among, bitorder="little")
-        selector = faiss.IDSelectorBitmap(bits)
-        selector.bits = bits  # FAISS keeps a pointer
-        effort = effort_of(self.index)
-        wider = _wider(effort, among) if effort else 0
-        if effort is None:
-            parameters = faiss.SearchParameters(sel=selector)
-        elif effort.name == "nprobe":
-            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=wider)
-        else:
-            parameters = faiss.SearchParametersHNSW(sel=selector, efSearch=wider)
-        return _handed_down(self.index, parameters)
-
-
-def _handed_down(index: Any, parameters: Any) -> Any:
-    """Wrap parameters for what lies below transforms and refinements."""
-    import faiss
-
-    if isinstance(index, faiss.IndexPreTransform):
-        below = _handed_down(faiss.downcast_index(index.index), parameters)
-        return faiss.SearchParametersPreTransform(index_params=below)
-    if isinstance(index, faiss.IndexRefine):
-        below = _handed_down(faiss.downcast_index(index.base_index), parameters)
-        return faiss.IndexRefineSearchParameters(k_factor=index.k_factor, base_index_params=below)
-    return parameters
-
-
-def _wider(effort: Effort, among: NDArray[np.bool_]) -> int:
-    return min(effort.most, int(effort.value * len(among) / max(int(among.sum()), 1)))
 
 
 def open_index(layout: Layout) -> OpenIndex:

@@ -25,6 +25,7 @@ __all__ = ["rows_where"]
 _SHAPE = re.compile(
     r"\s*(?P<column>.+?)(?<![=<>])\s*(?:(?P<op>!=|=|<|>)(?![=<>])|\s(?P<among>in)\s)\s*(?P<value>.*?)\s*", re.DOTALL
 )
+_ITEM = re.compile(r"""\s*("[^"]*"|'[^']*'|[^,]*)\s*,""")
 _COMPARE = {"=": pc.equal, "!=": pc.not_equal, "<": pc.less, ">": pc.greater}
 
 
@@ -72,7 +73,7 @@ def _met(column: pa.ChunkedArray, name: str, op: str, value: str) -> NDArray[np.
             column = column.cast(column.type.value_type)
         if op == "in":
             items = value[1:-1] if value[:1] + value[-1:] == "()" else value
-            values = pa.array([_unquoted(item.strip()) for item in items.split(",")]).cast(column.type)
+            values = pa.array([_unquoted(item.strip()) for item in _ITEM.findall(f"{items},")]).cast(column.type)
             met = pc.and_(pc.is_in(column, value_set=values), pc.is_valid(column))
         else:
             met = pc.fill_null(_COMPARE[op](column, pa.scalar(_unquoted(value)).cast(column.type)), fill_value=False)
