@@ -63,7 +63,7 @@ def huge_block(shard: Shard, number: int, n: int) -> Block:
     index, start = np.arange(n, dtype=np.int32), np.arange(n, dtype=np.int64) * 10
     hashes = np.repeat(index[:, None].astype(np.uint8), 16, axis=1)
     ids, n_tokens = np.zeros(3 * n, np.int32), np.full(n, 3, np.int32)
-    chunks = Chunks(index * 0, index, start, start + 10, n_tokens, hashes, ids)
+    chunks = Chunks(index * 0, index, start, start + 10, n_tokens, hashes, ids, cut_words=n)
     return replace(block, rows=replace(block.rows, table=table), chunks=chunks)
 
 
@@ -79,7 +79,7 @@ def in_pieces(block: Block, vectors: np.ndarray, size: int) -> list[tuple[Block,
         base, end = int(c.start[rows][0]), int(c.end[rows][-1])
         table = block.rows.table.set_column(column, "text", pa.array([text[base:end]]))
         arrays = (c.doc[rows], c.index[rows], c.start[rows], c.end[rows], c.n_tokens[rows], c.content_hash[rows])
-        chunks = Chunks(*arrays, c.input_ids[3 * first : 3 * (first + size)])
+        chunks = Chunks(*arrays, c.input_ids[3 * first : 3 * (first + size)], cut_words=len(arrays[0]))
         piece = replace(block, rows=replace(block.rows, table=table), chunks=chunks, base=base, more=first + size < n)
         made.append((piece, vectors[rows]))
     return made

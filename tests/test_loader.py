@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from embed_corpus.data import Block, Rows, Shard
+from embed_corpus.chunk.windows import HUGE
+from embed_corpus.data import SHOWN_BYTES, Block, Rows, Shard
 from embed_corpus.errors import DataError
 from embed_corpus.job import loader as loader_module
 from embed_corpus.job.config import JobConfig
@@ -118,3 +122,40 @@ def test_leaving_early_leaves_nothing_behind(made: Made) -> None:
     blocks.close()
     loader.close()
     assert not psutil.wait_procs(children, timeout=10)[1]
+
+
+def huge_between(folder: Path, model: Path, **options: object) -> tuple[JobConfig, tuple[Shard, ...]]:
+    """A job over one shard of short documents with a huge one among them, read together."""
+    texts = [f"short {i}" for i in range(20)]
+    texts[7] = "boundary layer " * (HUGE // 10)
+    pq.write_table(pa.table({"text": pa.array(texts).dictionary_encode()}), folder / "a.parquet")
+    job = prepare(JobConfig((str(folder / "a.parquet"),), folder / "out", str(model), devices="cpu", **options))
+    return job.config, job.plan.shards
+
+
+def test_a_huge_document_crosses_once(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The documents around a huge one go to the loader processes without it."""
+    config, shards = huge_between(tmp_path, tiny_model)
+    loader = Loader(chunking(tiny_model), config.columns, {}, workers=1)
+    assert loader._pool is not None
+    sizes, submit = [], loader._pool.submit
+
+    def noted(work: object, texts: pa.StringArray) -> Future[object]:
+        sizes.append(len(pickle.dumps(texts)))
+        return submit(work, texts)
+
+    monkeypatch.setattr(loader._pool, "submit", noted)
+    try:
+        rows = [block.rows.rows.tolist() for block in loader.blocks(shards) if block.rows and not block.more]
+    finally:
+        loader.close()
+    assert [row for numbers in rows for row in numbers] == list(range(20))
+    assert [size > HUGE for size in sizes] == [numbers == [7] for numbers in rows]
+
+
+def test_what_a_reject_tells_of_a_huge_document(tiny_model: Path, tmp_path: Path) -> None:
+    """Its first block holds as much of its text as a reject tells, however little of it is in its chunks."""
+    config, shards = huge_between(tmp_path, tiny_model)
+    loader = Loader(Chunking(tiny_model, 20, 0, "", truncate=True), config.columns, {}, workers=0)
+    (text,) = (b.rows.table["text"][0].as_py() for b in loader.blocks(shards) if b.rows and b.rows.rows[0] == 7)
+    assert len(text) == SHOWN_BYTES

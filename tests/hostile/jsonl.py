@@ -78,6 +78,7 @@ def ends_of_lines() -> Iterator[Case]:
     yield Case("crlf", holding("a.jsonl", two.replace(b"\n", b"\r\n")), texts=texts)
     yield Case("cr-alone", holding("a.jsonl", two.replace(b"\n", b"\r")), rejects={"bad_json": 1})
     yield Case("no-last-newline", holding("a.jsonl", two[:-1]), texts=texts)
+    yield Case("long-white-end", holding("a.jsonl", two[:-1] + b"\x0c" + b" " * 2000 + b"\r\n"), texts=texts)
     blank = two + b"\n \t\n\r\n" + two
     yield Case("blank-lines", holding("a.jsonl", blank), texts=texts * 2, rejects={"empty": 3})
     separator = '{"text": "a\u2028b\x85c"}\n'.encode()

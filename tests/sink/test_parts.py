@@ -150,6 +150,7 @@ def test_huge_document_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         writer = PartWriter(shard, replace(FORM, reject_bytes=20), layout, "n")
         taken = [(before, vectors_for(before)), *pieces, (after, vectors_for(after))]
         added = [writer.append(*one) for one in taken]
+        assert len(left_in(layout.tmp)) == 1
         stats = writer.commit()
         assert sum(added, Counts()) == Counts(**stats["counts"])
         outs.append((the_part(layout).read_bytes(), stats, read_rejects(layout, shard.id), left_in(layout.tmp)))
@@ -157,6 +158,19 @@ def test_huge_document_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     counts = Counts(**outs[1][1]["counts"])
     assert (counts.documents, counts.chunks) == ((8, 38) if lost is None else (7, 14))
     assert counts.rejects == {"bad_json": 1} | ({} if lost is None else {"not_finite": 1})
+
+
+def test_rejects_come_by_row(layout: Layout) -> None:
+    """The record of rejects is in the order of the source, in whichever block they came."""
+    shard = shard_of(5)
+    first, last = block_of(shard, 0, 2, rejects=(replace(BAD, row=4),)), block_of(shard, 2, 4)
+    vectors = vectors_for(last)
+    vectors[2, 0] = np.nan
+    writer = PartWriter(shard, FORM, layout, "n")
+    writer.append(first, vectors_for(first))
+    writer.append(last, vectors)
+    writer.commit()
+    assert [reject["row"] for reject in read_rejects(layout, shard.id)] == [3, 4]
 
 
 def test_number_too_large_for_float16(layout: Layout) -> None:

@@ -154,13 +154,16 @@ class Loader:
         return None if block.rows is None else self._submit(block.rows)
 
     def _submit(self, rows: Rows) -> Future[_Done]:
+        texts = rows.table["text"]
+        if texts.nbytes < texts.get_total_buffer_size():  # a slice would cross with all that it is a slice of
+            texts = pa.concat_arrays([texts])
         with self._lock:
             assert self._pool is not None
             try:
-                return self._pool.submit(_chunk, rows.table["text"])
+                return self._pool.submit(_chunk, texts)
             except BrokenProcessPool:
                 self._pool = self._new_pool()
-                return self._pool.submit(_chunk, rows.table["text"])
+                return self._pool.submit(_chunk, texts)
 
     def _received(self, block: Block, future: Future[_Done] | None) -> Iterator[Block]:
         if future is None or block.rows is None:
@@ -225,8 +228,9 @@ def _blocks(block: Block, parts: Iterator[Chunks]) -> Iterator[Block]:
     for chunks in parts:
         if waiting is not None:
             yield replace(waiting, more=True)
-        base, end = (int(chunks.start[0]), int(chunks.end[-1])) if len(chunks) else (0, SHOWN_BYTES)
-        table = block.rows.table.set_column(column, "text", pa.array([text[base:end]]))
+        base, end = (int(chunks.start[0]), int(chunks.end[-1])) if len(chunks) else (0, 0)
+        shown = pa.array([text[base : max(end, SHOWN_BYTES)]])  # the first, at least what a reject tells of it
+        table = block.rows.table.set_column(column, "text", shown)
         waiting = replace(block, rows=replace(block.rows, table=table), chunks=chunks, base=base)
     if waiting is not None:
         yield waiting

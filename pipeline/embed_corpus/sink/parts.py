@@ -194,7 +194,7 @@ class PartWriter:
         if block.more or self._huge:
             table, added, rejects = self._piece(block, table, added, rejects)
         if not block.more:
-            rejects = sorted([*block.rows.rejects, *rejects], key=lambda r: r.row)
+            rejects = [*block.rows.rejects, *rejects]
             reasons = [r.reason for r in rejects]
             added += Counts(
                 rows=len(block.rows.rows) + len(block.rows.rejects),
@@ -217,11 +217,11 @@ class PartWriter:
         """
         huge = self._huge or _Huge(beginning_of(block, 0))
         if huge.lost:
-            table, added = table[:0], Counts()
+            table, added = table[:0], replace(added, chunks=0, tokens=0)
         elif rejects:
             huge.lost = [replace(rejects[0], value=huge.beginning)]
             self._take_back(huge.counts.chunks)
-            added = -huge.counts
+            added += Counts(chunks=-huge.counts.chunks, tokens=-huge.counts.tokens)
         huge.counts += added
         self._huge = huge if block.more else None
         return table, added, huge.lost
@@ -235,7 +235,8 @@ class PartWriter:
         if left >= self._n_written:
             return
         self._writer.close()
-        with pq.ParquetFile(self._made) as old:
+        with self._stack, pq.ParquetFile(self._made) as old:  # the old attempt goes once its rows are out
+            self._stack = contextlib.ExitStack()
             self._open()
             for number in range(-(-left // self._group_rows)):
                 group = old.read_row_group(number).cast(self._form.schema)
@@ -267,7 +268,8 @@ class PartWriter:
             check_part(self._made, self._form.dim, self.counts.chunks, normalized=self._form.normalized)
             final = self._layout.data / self.shard.part_name
             shown, committed = self._form.reject_bytes, final.exists()
-            publish_rejects(self._layout, self.shard.id, self._rejects, shown, committed=committed)
+            rejects = sorted(self._rejects, key=lambda r: r.row)  # blocks end elsewhere with other loaders
+            publish_rejects(self._layout, self.shard.id, rejects, shown, committed=committed)
             stats = stats_of(self._made, self.counts) | {"numerics": self._numerics}
             replace_json(self._layout.stats / f"{self.shard.id}.json", stats, self._layout.tmp)
             final.parent.mkdir(parents=True, exist_ok=True)
