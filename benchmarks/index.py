@@ -1,9 +1,8 @@
 """Build and measure indexes of a million vectors, ours and autofaiss', each in a process of its own.
 
-Why: "fits the machine, and tells how good it is" has to hold at a size where it matters, and beside others. How: the
-vectors of an OUT are mixed, three and three, with noise, to as many as asked for (`--vectors 0`: taken as they are)
-and written as parts. Every index is built by a fresh process, whose peak memory the kernel tells, and measured with
-the same held-out vectors by the same functions. `taskset` sets how many cores it has.
+Why: "fits the machine, and tells how good it is" has to hold at size, and beside others. How: an OUT's vectors are
+mixed, three and three, with noise, to as many as asked for (`--vectors 0`: as they are). Every index is built by a
+fresh process (its peak memory is the kernel's), and measured with the same held-out vectors. `taskset` sets the cores.
 
     embed-corpus run data/samples/corpus real/ && taskset -c 0,1 python benchmarks/index.py real/ work/ --peer autofaiss
 """
@@ -33,6 +32,7 @@ from embed_corpus.data import Counts
 from embed_corpus.index.build import build_index
 from embed_corpus.index.choose import Request, choose, parse_bytes
 from embed_corpus.index.effort import effort_of
+from embed_corpus.index.graph import taken_out
 from embed_corpus.index.quality import Truth, measure, queries_per_second, recall_at, searched_others, truth_of
 from embed_corpus.index.rows import Vectors, open_vectors
 from embed_corpus.index.sample import draw
@@ -222,21 +222,21 @@ def _as_it_is(index: Any, asked: Truth) -> dict[str, Any]:
     """Return what `measure` does, of an index as it is set."""
     import faiss
 
-    found, effort = searched_others(index, asked, 100), effort_of(index)
+    with taken_out(index, asked.own) as out:
+        asked, effort = asked.apart() if out else asked, effort_of(index)
+        found = {k: searched_others(index, asked, k) for k in (10, 100)}
     faiss.omp_set_num_threads(1)
     alone, batch = (queries_per_second(index, asked.queries, n) for n in (1, len(asked.queries)))
     faiss.omp_set_num_threads(_cores())
     return {
         "effort": {effort.name: effort.value} if effort else {},
-        "recall": {str(k): round(recall_at(asked, found, k), 4) for k in (1, 10, 100)},
+        "recall": {str(k): round(recall_at(asked, found[max(k, 10)], k), 4) for k in (1, 10, 100)},
         "queries_per_second": {"one_by_one_on_one_thread": alone, "batch_on_one_thread": batch},
     }
 
 
-HEAD = (
-    *("", "memory", "cores, GPU", "type", "vectors", "seconds", "of them", "peak GiB", "MiB", "recall@1 / 10 / 100"),
-    *("queries/s on one thread: one by one, batch", "effort"),
-)
+HEAD = ["", "memory", "cores, GPU", "type", "vectors", "seconds", "of them", "peak GiB", "MiB", "recall@1 / 10 / 100"]
+HEAD += ["queries/s on one thread: one by one, batch", "effort"]
 
 
 def show(results: list[dict[str, Any]]) -> None:

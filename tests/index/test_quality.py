@@ -10,6 +10,7 @@ import pytest
 
 from embed_corpus.index.check import empty_index
 from embed_corpus.index.effort import Effort, deep_enough, effort_of, full_search, tune
+from embed_corpus.index.graph import taken_out
 from embed_corpus.index.quality import measure, recall_at, searched_others, truth_of
 from embed_corpus.index.rows import Vectors
 from embed_corpus.index.sample import draw
@@ -58,6 +59,59 @@ def test_a_hundred_results_are_as_good_as_ten() -> None:
     assert found["effort"]["efSearch"] < 50
     assert found["recall"]["100"] > 0.93
     assert index.hnsw.efSearch == found["effort"]["efSearch"]
+
+
+@pytest.mark.parametrize("kind", ["HNSW8", "PCA24,HNSW8", "BHNSW8"])
+def test_questions_of_a_graph_are_no_nodes_of_it(kind: str) -> None:
+    """They are found by nobody while it is measured, recall is that of a graph without them, and all is put back."""
+    vectors = clustered(4000, 32)
+    if kind[0] == "B":
+        vectors = np.packbits(vectors > 0, axis=1)
+        index = faiss.index_binary_factory(32, kind)
+    else:
+        index = faiss.index_factory(32, kind, faiss.METRIC_INNER_PRODUCT)
+        index.train(vectors)
+    index.add(vectors)
+    own = np.arange(0, 4000, 20)
+    before = index.search(vectors, 5)[1]
+    assert np.isin(before[own], own).any()
+    with taken_out(index, own) as out:
+        assert out
+        assert not np.isin(index.search(vectors, 5)[1], own).mean() > 0.001  # but for where each search begins
+    np.testing.assert_array_equal(index.search(vectors, 5)[1], before)
+    if kind == "HNSW8":
+        truth = truth_of(blocks(vectors), vectors[own], own).apart()
+        assert not np.isin(truth.rows[:, :100], [*own, -1]).any()
+        others = np.setdiff1d(np.arange(4000), own)
+        without = faiss.index_factory(32, kind, faiss.METRIC_INNER_PRODUCT)
+        without.add(vectors[others])
+        fresh = others[without.search(vectors[own], 10)[1]]
+        with taken_out(index, own):
+            told = recall_at(truth, index.search(vectors[own], 10)[1], 10)
+        assert abs(told - recall_at(truth, fresh, 10)) < 0.05
+
+
+def test_an_index_without_a_graph_stays_as_it_is(vectors: np.ndarray) -> None:
+    """There is nothing to take out of lists, or of the vectors alone."""
+    index = faiss.index_factory(16, "Flat", faiss.METRIC_INNER_PRODUCT)
+    index.add(vectors)
+    with taken_out(index, np.array([3])) as out:
+        assert not out
+        assert index.search(vectors[3:4], 1)[1] == 3
+
+
+def test_recall_at_ten_is_that_of_a_search_for_ten() -> None:
+    """What is looked for further, for a hundred results, does not count for ten."""
+    vectors = clustered(8000, 32)
+    own = np.arange(0, 8000, 40)
+    index = faiss.index_factory(32, "IVF256,Flat", faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    index.add(vectors)
+    truth = truth_of(blocks(vectors), vectors[own], own)
+    told = measure(index, truth, 0.6)["recall"]["10"]
+    half = truth.half(1)
+    assert told == round(recall_at(half, searched_others(index, half, 10), 10), 4)
+    assert told < recall_at(half, searched_others(index, half, 100), 10)
 
 
 def test_it_is_tuned_to_the_target(vectors: np.ndarray) -> None:

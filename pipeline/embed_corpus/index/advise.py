@@ -11,6 +11,7 @@ from embed_corpus.errors import UsageError
 from embed_corpus.index.check import empty_index
 from embed_corpus.index.choose import Request, choose
 from embed_corpus.index.effort import effort_of, tune
+from embed_corpus.index.graph import taken_out
 from embed_corpus.index.quality import Truth, queries_per_second, recall_at, searched_others, truth_of
 from embed_corpus.index.rows import Vectors, scale_rows
 from embed_corpus.index.sample import draw
@@ -98,9 +99,11 @@ def _tried(kind: str, ready: NDArray[Any], asked: Truth, codec: Codec, n_rows: i
         index.train(ready)
     index.add(ready)
     threads = faiss.omp_get_max_threads()
-    if (effort := effort_of(index)) is not None:
-        tune(effort, lambda: recall_at(asked, searched_others(index, asked, 10), 10), target)
-    recall = recall_at(asked, searched_others(index, asked, 10), 10)
+    with taken_out(index, asked.own) as out:
+        asked = asked.apart() if out else asked
+        if (effort := effort_of(index)) is not None:
+            tune(effort, lambda: recall_at(asked, searched_others(index, asked, 10), 10), target)
+        recall = recall_at(asked, searched_others(index, asked, 10), 10)
     try:
         faiss.omp_set_num_threads(1)
         speed = queries_per_second(index, asked.queries, len(asked.queries), 0.1)

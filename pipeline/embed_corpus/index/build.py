@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import resource
 import shutil
 import time
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from embed_corpus.errors import UsageError
-from embed_corpus.index.check import check_indexable, check_room, empty_index, gpus, on_gpus, usable
+from embed_corpus.index.check import check_gpu, check_indexable, check_room, empty_index, gpus, on_gpus, usable
 from embed_corpus.index.choose import Choice, Request, choose
 from embed_corpus.index.effort import inverted
 from embed_corpus.index.files import IVF_DATA, finish, read_index, settle, told, write_index
@@ -27,6 +28,7 @@ from embed_corpus.index.sample import HELD_OUT, Draw, draw
 from embed_corpus.index.seconds import predicted_seconds
 from embed_corpus.report.steps import steps
 from embed_corpus.sink.commit import alone_on, attempt, replace
+from embed_corpus.sink.snapshot import latest_snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +69,9 @@ def build_index(
         return None
     with alone_on(layout.indexing, wait="waiting for another process that builds the index"):
         finish(layout)
+        newest = latest_snapshot(layout)  # another process may have built of a later one meanwhile
+        if newest and newest.number > snapshot.number:
+            snapshot = newest
         return _built(layout, snapshot, request, similarity=similarity, normalized=normalized, stream=stream)
 
 
@@ -74,6 +79,7 @@ def _built(
     layout: Layout, snapshot: Snapshot, request: Request, *, similarity: str, normalized: bool, stream: TextIO | None
 ) -> dict[str, Any]:
     """Build what is not there, alone."""
+    check_gpu(request)
     space = space_of(layout, snapshot.parts[0].name)
     there = usable(layout, snapshot, request, space)
     if there and len(there["parts"]) == len(snapshot.parts):
@@ -250,11 +256,12 @@ class _Build:
             f"{quality['queries_per_second']['batch_on_one_thread']:,}",
         )
         if quality["recall"]["10"] < self.request.target_recall:
+            floats = not re.search(r"SQ|PQ|PCA", self.factory)
             log.warning(
-                "recall@10 is %.3f, below --target-recall %s: more effort gives hardly more with these codes. Take %s",
+                "recall@10 is %.3f, below --target-recall %s: more effort gives hardly more with this type. Take %s",
                 quality["recall"]["10"],
                 self.request.target_recall,
-                "--type ivf --target-recall 0.99, which keeps floats" if self.choice.family == "ivf" else "--type ivf",
+                "--type flat, which is exact" if floats else "--type ivf --target-recall 0.99, which keeps floats",
             )
         return quality
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from embed_corpus.sink.layout import Layout
     from embed_corpus.sink.snapshot import Snapshot
 
-__all__ = ["check_indexable", "check_room", "empty_index", "gpus", "on_gpus", "usable"]
+__all__ = ["check_gpu", "check_indexable", "check_room", "empty_index", "gpus", "on_gpus", "usable"]
 
 log = logging.getLogger("embed_corpus")
 
@@ -38,8 +38,7 @@ def check_indexable(similarity: str, request: Request, dim: int, *, binary: bool
         )
     if similarity not in {"cosine", "dot"}:
         raise UsageError(f"--index: the model compares by {similarity!r}; supported are cosine and dot.")
-    if request.gpu == "on" and not gpus():
-        raise UsageError("--gpu on: FAISS sees no GPU: pip install faiss-gpu in place of faiss-cpu, or --gpu auto.")
+    check_gpu(request)
     if request.type not in _NAMES:
         try:
             empty_index(request.type, dim, binary=binary)
@@ -48,6 +47,16 @@ def check_indexable(similarity: str, request: Request, dim: int, *, binary: bool
                 f"--index {request.type}: neither {', '.join(sorted(_NAMES))} nor a FAISS factory string for "
                 f"{dim} dimensions: {told(error)}"
             ) from error
+
+
+def check_gpu(request: Request) -> None:
+    """Check that there is a GPU where one is wanted.
+
+    Raises:
+        UsageError: FAISS sees none.
+    """
+    if request.gpu == "on" and not gpus():
+        raise UsageError("--gpu on: FAISS sees no GPU: pip install faiss-gpu in place of faiss-cpu, or --gpu auto.")
 
 
 def check_room(folder: Path, choice: Choice, rows: int, begin: int) -> None:
@@ -93,7 +102,9 @@ def usable(layout: Layout, snapshot: Snapshot, request: Request, space: str) -> 
 
 
 def gpus() -> int:
-    """Return how many GPUs FAISS sees; none with faiss-cpu."""
+    """Return how many GPUs FAISS sees; none with faiss-cpu, or without it."""
+    if importlib.util.find_spec("faiss") is None:
+        return 0
     import faiss
 
     return int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0

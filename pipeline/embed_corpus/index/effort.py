@@ -151,12 +151,11 @@ def _handed_down(index: Any, parameters: Any) -> Any:
 
 
 def tune(effort: Effort, recall: Callable[[], float], target: float, margin: float = 0.0) -> None:
-    """Set the least effort that reaches the target and a margin above it; half of the margin there is, where the
-    greatest reaches no more; or nearly what the greatest gives where it does not.
+    """Set the least effort that reaches the target and a margin above it.
 
-    Candidates of a graph are 16 at least, FAISS' own: its vectors find their neighbours by their own links, at 4
-    already, where queries that are none of them have recall@10 of 0.83 (40,000 vectors of 96 numbers; 0.98 at 16).
-    """  # noqa: D205
+    Half of the margin there is, where the greatest reaches no more; nearly what the greatest gives, where that is
+    less than the target. Candidates of a graph are 16 at least, FAISS' own default.
+    """
     floor, steps = 0 if effort.name == "nprobe" else 15, 4
     low, high = floor, floor + 1
     asked, target = target, min(target + margin, 1.0)

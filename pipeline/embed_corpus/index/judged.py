@@ -27,7 +27,7 @@ def read_qrels(file: Path) -> Qrels:
     """
     qrels: Qrels = {}
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read: {error}") from error
     for number, line in enumerate(lines):

@@ -156,7 +156,10 @@ def open_index(layout: Layout) -> OpenIndex:
         )
     assert snapshot is not None
     named = {part.name: part for part in snapshot.parts}
-    return OpenIndex(layout, manifest, index, tuple(named[part["name"]] for part in manifest["parts"]))
+    opened = OpenIndex(layout, manifest, index, tuple(named[part["name"]] for part in manifest["parts"]))
+    opened.ids.num_rows  # noqa: B018  # mapped now: a build may put another file in its place
+    now = read_manifest(layout)
+    return opened if now and now["sha256"] == manifest["sha256"] else open_index(layout)
 
 
 def search(
