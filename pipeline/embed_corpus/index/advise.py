@@ -11,7 +11,6 @@ from embed_corpus.errors import UsageError
 from embed_corpus.index.check import empty_index
 from embed_corpus.index.choose import Request, choose
 from embed_corpus.index.effort import effort_of, tune
-from embed_corpus.index.graph import taken_out
 from embed_corpus.index.quality import Truth, queries_per_second, recall_at, searched_others, truth_of
 from embed_corpus.index.rows import Vectors, scale_rows
 from embed_corpus.index.sample import draw
@@ -26,6 +25,8 @@ __all__ = ["Advice", "advise"]
 
 _INDEXES = ("flat", "hnsw", "ivf")
 _LEAST_DIM = 32
+_NOT_THERE = -2
+"""Row number of a question that is in no index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,8 @@ def advise(vectors: Vectors, n_sample: int, target: float) -> Iterator[Advice]:
     stored = vectors.codec.decode(np.concatenate([vectors.stored(g)[_inside(both, g)] for g in vectors.groups]))
     floats = scale_rows(stored) if vectors.scaled or vectors.binary else stored
     own = np.searchsorted(both, rows.held_out)
-    truth = truth_of([(0, floats)], floats[own], own)
+    others = np.delete(np.arange(len(both)), own)
+    truth = truth_of([(0, floats[others])], floats[own], np.full(len(own), _NOT_THERE))
     for dim in _dims(vectors):
         cut = scale_rows(floats[:, :dim]) if dim < floats.shape[1] else floats
         for kind in _types(vectors, dim):
@@ -66,7 +68,7 @@ def advise(vectors: Vectors, n_sample: int, target: float) -> Iterator[Advice]:
             asked = Truth(np.ascontiguousarray(ready[own]), truth.own, truth.scores, truth.rows)
             exact = 1.0
             for index in _INDEXES:
-                tried = _tried(index, ready, asked, codec, vectors.n_rows, target * exact)
+                tried = _tried(index, ready[others], asked, codec, vectors.n_rows, target * exact)
                 exact = tried.recall if index == "flat" else exact  # more than the codes keep, no index finds
                 yield tried
 
@@ -99,11 +101,9 @@ def _tried(kind: str, ready: NDArray[Any], asked: Truth, codec: Codec, n_rows: i
         index.train(ready)
     index.add(ready)
     threads = faiss.omp_get_max_threads()
-    with taken_out(index, asked.own) as out:
-        asked = asked.apart() if out else asked
-        if (effort := effort_of(index)) is not None:
-            tune(effort, lambda: recall_at(asked, searched_others(index, asked, 10), 10), target)
-        recall = recall_at(asked, searched_others(index, asked, 10), 10)
+    if (effort := effort_of(index)) is not None:
+        tune(effort, lambda: recall_at(asked, searched_others(index, asked, 10), 10), target)
+    recall = recall_at(asked, searched_others(index, asked, 10), 10)
     try:
         faiss.omp_set_num_threads(1)
         speed = queries_per_second(index, asked.queries, len(asked.queries), 0.1)
