@@ -45,7 +45,15 @@ def files_below(folder: Path) -> list[Path]:
 
 def spawned(process: psutil.Process) -> list[psutil.Process]:
     """The processes that another has spawned, not the trackers of multiprocessing."""
-    return [c for c in process.children() if "spawn_main" in " ".join(c.cmdline())]
+    return [child for child in process.children() if is_spawned(child)]
+
+
+def is_spawned(process: psutil.Process) -> bool:
+    """Whether a process is one that was spawned, and is still there: a zombie is not."""
+    try:
+        return "spawn_main" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # of which ZombieProcess is one
+        return False
 
 
 def shared_memory(pid: int) -> set[Path]:

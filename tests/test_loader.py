@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -20,6 +21,7 @@ from embed_corpus.job.config import JobConfig
 from embed_corpus.job.loader import Chunking, Loader
 from embed_corpus.job.prepare import prepare
 from embed_corpus.source.read import BlockSize
+from started import spawned
 from tiny import CORPUS
 
 Made = tuple[Loader, tuple[Shard, ...]]
@@ -46,8 +48,8 @@ def told(block: Block) -> tuple[str, list[int], list[int], str]:
 
 
 def kill_loaders() -> None:
-    for child in psutil.Process().children():
-        if "spawn_main" in " ".join(child.cmdline()):
+    for child in spawned(psutil.Process()):
+        with contextlib.suppress(psutil.NoSuchProcess):  # its pool has seen it die
             child.kill()
 
 
@@ -117,7 +119,7 @@ def test_leaving_early_leaves_nothing_behind(made: Made) -> None:
     loader, shards = made
     blocks = loader.blocks(shards)
     next(blocks)
-    children = [c for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())]
+    children = spawned(psutil.Process())
     assert children
     blocks.close()
     loader.close()

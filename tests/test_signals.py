@@ -13,7 +13,7 @@ import pytest
 
 from embed_corpus.errors import Interrupted
 from embed_corpus.job.signals import SIGNALS, heeded
-from started import files_below, shared_memory, start, wait_for_parts
+from started import files_below, is_spawned, shared_memory, start, wait_for_parts
 from tiny import CORPUS
 
 SLACK = 4.0
@@ -54,7 +54,7 @@ class Begun:
         self.begin = time.monotonic()
 
     def workers(self) -> list[psutil.Process]:
-        return [child for child in self.children if "spawn_main" in " ".join(child.cmdline())]
+        return [child for child in self.children if is_spawned(child)]
 
     def stopped(self) -> tuple[int, float]:
         """Wait for its end, see that it is the one of a stopped run, and tell parts and seconds."""
