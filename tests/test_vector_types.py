@@ -19,7 +19,7 @@ from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine.encoder import Encoder
 from embed_corpus.engine.facts import read_facts
 from embed_corpus.engine.matryoshka import at_dim
-from embed_corpus.index.search import search
+from embed_corpus.index.search import open_index, search
 from embed_corpus.job.query import embed_queries, encode_chunks
 from embed_corpus.job.reopen import open_output
 from embed_corpus.job.verify import verify
@@ -97,11 +97,11 @@ def test_a_run_of_each_type(
     assert (vectors_of(table["embedding"]) != codec.encode(floats)).mean() < 1e-3  # threads may move a last bit
     query = embed_queries(opened, ["heat transfer in hypersonic flow"])
     assert query.shape == (1, DIM)
-    found = [(hit.doc_id, hit.chunk_index) for hit in search(opened.layout, query, 10)[0]]
+    found = [(hit.doc_id, hit.chunk_index) for hit in search(open_index(opened.layout), query, 10)[0]]
     best = table.take(np.argsort(-(floats @ query[0]), kind="stable")[:10])
     expected = set(zip(best["doc_id"].to_pylist(), best["chunk_index"].to_pylist(), strict=True))
     assert len(expected & set(found)) >= least_found
-    (own,) = search(opened.layout, floats[5:6], 300)
+    (own,) = search(open_index(opened.layout), floats[5:6], 300)
     assert (own[0].doc_id, own[0].score) == (table["doc_id"][5].as_py(), pytest.approx(1, abs=0.01)) or kind != "int8"
     assert [hit.score for hit in own] == sorted((hit.score for hit in own), reverse=True)
     if kind == "int8":

@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 
 from embed_corpus.errors import OutputError, UsageError
+from embed_corpus.index import seconds
 from embed_corpus.index.build import build_index
 from embed_corpus.index.choose import Request, choose, parse_bytes
 from embed_corpus.index.search import open_index, search
+from embed_corpus.index.seconds import predicted_seconds
 from embed_corpus.sink.commit import alone_on
 from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.snapshot import Snapshot, publish_snapshot
@@ -141,7 +143,7 @@ def test_duckdb_reads_the_parts(undisturbed: Layout, vectors: np.ndarray) -> Non
             from '{undisturbed.data}/*.parquet' order by score desc limit 5""",
         [query.tolist()],
     ).fetchall()
-    (hits,) = search(undisturbed, query[None], 5)
+    (hits,) = search(open_index(undisturbed), query[None], 5)
     assert rows[0][0] == hits[0].doc_id
     assert rows[0][1] == pytest.approx(1, abs=1e-5)
     assert len({row[0] for row in rows} & {hit.doc_id for hit in hits}) >= 4
@@ -162,7 +164,7 @@ def test_merged_in_memory_it_answers_alike(undisturbed: Layout, vectors: np.ndar
     assert set(made["files"]) == {"index.faiss", "ids.arrow"}
     assert made["recall"]["10"] >= 0.95
     queries = vectors[::500]
-    assert search(layout, queries, 5) == search(undisturbed, queries, 5)
+    assert search(open_index(layout), queries, 5) == search(open_index(undisturbed), queries, 5)
     ids = [hashlib.sha256((x.index / "ids.arrow").read_bytes()).digest() for x in (layout, undisturbed)]
     assert ids[0] == ids[1]
 
@@ -198,12 +200,13 @@ def test_new_parts_extend_the_index(tmp_path: Path, kind: str) -> None:
     before = open_index(layout).ids
     grown = publish_snapshot(layout, [write_part(layout, "a", vectors[1000:]), *snapshot.parts])
     with pytest.raises(UsageError, match="the parts have changed since"):
-        search(layout, vectors[:1], 1)
+        search(open_index(layout), vectors[:1], 1)
     second = build(layout, grown, kind)
     assert (second["rows"], second["trained_for"]) == (1500, 1000)
     assert [part["name"] for part in second["parts"]] == ["p00.parquet", "p01.parquet", "a.parquet"]
     assert open_index(layout).ids[:1000].select(["doc_id", "row"]) == before.select(["doc_id", "row"])
-    assert [hits[0].doc_id for hits in search(layout, vectors[1100:1104], 1)] == ["a-50", "a-50", "a-51", "a-51"]
+    found = search(open_index(layout), vectors[1100:1104], 1)
+    assert [hits[0].doc_id for hits in found] == ["a-50", "a-50", "a-51", "a-51"]
     assert first["recall"]["10"] - second["recall"]["10"] < 0.05
     shrunk = publish_snapshot(layout, grown.parts[:2])
     assert build(layout, shrunk, kind)["trained_for"] == shrunk.counts.chunks
@@ -220,7 +223,7 @@ def test_an_index_that_is_extended_counts(tmp_path: Path, vectors: np.ndarray) -
     assert (set(made["files"]) - {"index.faiss", "ids.arrow"}, made["trained_for"]) == ({"index.ivfdata"}, 7000)
     index = open_index(layout).index
     assert faiss.downcast_InvertedLists(index.invlists).compute_ntotal() == index.ntotal == 11_000
-    assert [hits[0].doc_id for hits in search(layout, vectors[10_000:10_100:50], 1)] == ["x-1500", "x-1525"]
+    assert [hits[0].doc_id for hits in search(open_index(layout), vectors[10_000:10_100:50], 1)] == ["x-1500", "x-1525"]
 
 
 def test_a_disk_without_room(tmp_path: Path, vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +249,7 @@ def test_other_vector_types(tmp_path: Path, kind: str) -> None:
     made = build(layout, snapshot, "ivf")
     assert made["type"].startswith("BIVF" if kind == "ubinary" else "IVF")
     assert made["recall"]["10"] >= 0.9
-    (hits,) = search(layout, vectors[70:71], 3)
+    (hits,) = search(open_index(layout), vectors[70:71], 3)
     assert hits[0].score > 0.9
 
 
@@ -264,6 +267,19 @@ def test_a_whole_list_of_types_is_chosen_from() -> None:
     assert choose(700_000, 256, Request("IVF256,Flat"), held=413 << 20).peak >> 20 in range(1900, 2100)  # 2,044 seen
     halves = [choose(1_000_000, 384, Request(f"PCAR192,IVF64,{code}")).n_bytes for code in ("SQ8", "SQ4")]
     assert halves == [1_000_000 * (192 + 8) + 64 * 192 * 4, 1_000_000 * (96 + 8) + 64 * 192 * 4]
+
+
+def test_time_is_told_for_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Extending trains nothing and adds the new rows alone; a graph is walked, by all threads, instead of products."""
+    monkeypatch.setattr(seconds, "_speed", lambda _: 1e11)
+    lists, graph = choose(1_000_000, 384, Request()), choose(1_000_000, 384, Request("hnsw"))
+    training, adding = (2 * 384 * n * 4096 / 1e11 for n in (10 * lists.n_train, 900_000))
+    whole, rest = predicted_seconds(1_000_000, 384, lists), predicted_seconds(1_000_000, 384, lists, 900_000)
+    assert whole - rest == pytest.approx(training + adding + 900_000 * 2 * 384 * 4 / 300e6)
+    monkeypatch.setattr(faiss, "omp_get_max_threads", lambda: 1)
+    alone = predicted_seconds(1_000_000, 384, graph)
+    monkeypatch.setattr(faiss, "omp_get_max_threads", lambda: 2)
+    assert alone - predicted_seconds(1_000_000, 384, graph) == pytest.approx((45e-6 + 0.2e-6 * 384) * 1_000_000 / 2)
 
 
 @pytest.mark.parametrize(

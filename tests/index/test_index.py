@@ -17,7 +17,7 @@ from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.index.build import build_index
 from embed_corpus.index.choose import Request
 from embed_corpus.index.manifest import read_manifest
-from embed_corpus.index.search import search
+from embed_corpus.index.search import open_index, search
 from embed_corpus.job.reopen import open_output
 from embed_corpus.job.verify import verify
 from embed_corpus.sink.layout import Layout
@@ -47,7 +47,7 @@ def test_search_finds_what_brute_force_finds(indexed: Layout) -> None:
     """Hits are the chunks of highest inner product, best first, each with its span and its text."""
     table = ds.dataset(indexed.data).to_table()
     vectors = table["embedding"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
-    (hits,) = search(indexed, vectors[7:8], 5)
+    (hits,) = search(open_index(indexed), vectors[7:8], 5)
     best = np.argsort(-(vectors @ vectors[7]), kind="stable")[:5]
     assert [(hit.doc_id, hit.chunk_index) for hit in hits] == [
         (table["doc_id"][i].as_py(), table["chunk_index"][i].as_py()) for i in best.tolist()
@@ -72,10 +72,10 @@ def test_a_damaged_index_is_refused_and_made_anew(indexed: Layout, name: str) ->
     file = indexed.index / name
     file.write_bytes(file.read_bytes()[:50])
     with pytest.raises((OutputError, UsageError)):
-        search(indexed, np.ones((1, 32), np.float32), 1)
+        search(open_index(indexed), np.ones((1, 32), np.float32), 1)
     n = rebuild(indexed)
     assert read_manifest(indexed)["rows"] == n
-    assert search(indexed, np.ones((1, 32), np.float32), 1)
+    assert search(open_index(indexed), np.ones((1, 32), np.float32), 1)
 
 
 def test_a_changed_index_json_is_refused_and_made_anew(indexed: Layout) -> None:
@@ -85,10 +85,10 @@ def test_a_changed_index_json_is_refused_and_made_anew(indexed: Layout) -> None:
     for changed in ({"rows": 7}, {"files": 5}, {"parts": "x"}, {"target_recall": None}):
         file.write_text(json.dumps(json.loads(file.read_text()) | changed))
         with pytest.raises(OutputError, match=r"index.json is damaged, .* `embed-corpus index .*` makes it anew"):
-            search(indexed, np.ones((1, 32), np.float32), 1)
+            search(open_index(indexed), np.ones((1, 32), np.float32), 1)
         assert not {check.name: check for check in verify(open_output(indexed.root), sample=0)}["index"].ok
         assert rebuild(indexed) == n
-        assert search(indexed, np.ones((1, 32), np.float32), 1)
+        assert search(open_index(indexed), np.ones((1, 32), np.float32), 1)
 
 
 def test_an_index_that_is_there_is_not_built_again(indexed: Layout) -> None:
@@ -117,7 +117,7 @@ def test_damage_of_the_same_size_is_mended(indexed: Layout, name: str, caplog: p
     sound = file.read_bytes()
     file.write_bytes(sound[:-1000] + bytes([sound[-1000] ^ 1]) + sound[-999:])
     with pytest.raises(OutputError, match=f"{name} is missing or damaged"):
-        search(indexed, np.ones((1, 32), np.float32), 1)
+        search(open_index(indexed), np.ones((1, 32), np.float32), 1)
     caplog.clear()
     rebuild(indexed)
     assert f"{name} is missing or damaged" in caplog.text
@@ -131,7 +131,7 @@ def test_an_index_of_older_parts_is_refused(indexed: Layout, tmp_path: Path) -> 
     assert snapshot is not None
     publish_snapshot(layout, [replace(snapshot.parts[0], sha256="other")])
     with pytest.raises(UsageError, match="of snapshot 1, the parts have changed since"):
-        search(layout, np.ones((1, 32), np.float32), 1)
+        search(open_index(layout), np.ones((1, 32), np.float32), 1)
 
 
 @pytest.mark.parametrize("damage", ["gone", "short", "flipped"])
@@ -152,4 +152,4 @@ def test_verify_tells_of_a_damaged_part(indexed: Layout, tmp_path: Path, damage:
 def test_queries_of_another_dimension_are_refused(indexed: Layout) -> None:
     """A query vector of another dimension names both."""
     with pytest.raises(UsageError, match="dimension 32; the query has 8"):
-        search(indexed, np.ones((1, 8), np.float32), 1)
+        search(open_index(indexed), np.ones((1, 8), np.float32), 1)

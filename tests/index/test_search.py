@@ -60,7 +60,7 @@ def test_filters_come_before_the_search(out: Layout) -> None:
     )
     conditions = ["lang in de, fr", "year > 1995"]
     assert meets.sum() == 80
-    found = search(out, vectors[:40], 5, where=conditions)
+    found = search(open_index(out, conditions), vectors[:40], 5)
     ids = np.array(table["doc_id"].to_pylist())
     same = 0
     for query, hits in zip(vectors[:40], found, strict=True):
@@ -74,7 +74,9 @@ def test_filters_come_before_the_search(out: Layout) -> None:
 def test_by_document(out: Layout) -> None:
     """Each document is told once, with its best chunk, and there are k documents."""
     _, vectors = stored(out)
-    for hits, chunks in zip(search(out, vectors[:10], 7, by_document=True), search(out, vectors[:10], 40), strict=True):
+    opened = open_index(out)
+    both = search(opened, vectors[:10], 7, by_document=True), search(opened, vectors[:10], 40)
+    for hits, chunks in zip(*both, strict=True):
         assert len({hit.doc_id for hit in hits}) == len(hits) == 7
         best = {}
         for hit in chunks:
@@ -113,7 +115,7 @@ def test_conditions(out: Layout, condition: str, n: int) -> None:
 def test_conditions_that_are_none(out: Layout, condition: str, message: str) -> None:
     """A condition that cannot be met says why."""
     with pytest.raises(UsageError, match=message):
-        search(out, clustered(1, DIM), 1, where=[condition])
+        search(open_index(out, [condition]), clustered(1, DIM), 1)
 
 
 def test_columns_of_many_types(tmp_path: Path) -> None:
@@ -152,7 +154,7 @@ def test_columns_of_many_types(tmp_path: Path) -> None:
 
 def test_nothing_meets_it(out: Layout) -> None:
     """A search among nothing finds nothing."""
-    assert search(out, clustered(2, DIM), 3, where=["lang = xx"]) == [[], []]
+    assert search(open_index(out, ["lang = xx"]), clustered(2, DIM), 3) == [[], []]
 
 
 @pytest.mark.parametrize("size", ["same", "other"])
@@ -168,12 +170,12 @@ def test_a_part_made_again_since_is_refused(tmp_path: Path, size: str) -> None:
         replace_json(note_file(layout, "p01.parquet"), stats, layout.tmp)
     message = r"p01.parquet was made again since the snapshot: let the run .* then run `embed-corpus index .*out` again"
     with pytest.raises(UsageError, match=message):
-        search(layout, vectors[:1], 3, where=["lang = de"])
+        search(open_index(layout, ["lang = de"]), vectors[:1], 3)
     with pytest.raises(UsageError, match=message):
-        evaluate(layout, ["a"], vectors[:1], {"a": {"p00-0": 1}})
+        evaluate(open_index(layout), ["a"], lambda _: vectors[:1], {"a": {"p00-0": 1}})
     with pytest.raises(UsageError, match=message):
         build_index(layout, snapshot, Request("hnsw"), similarity="cosine", normalized=True)
-    assert search(layout, vectors[:1], 1)[0][0].doc_id == "p00-0"  # ids.arrow tells all of it
+    assert search(open_index(layout), vectors[:1], 1)[0][0].doc_id == "p00-0"  # ids.arrow tells all of it
 
 
 def test_texts_of_a_part_made_again_are_refused(tmp_path: Path) -> None:
@@ -189,9 +191,9 @@ def test_texts_of_a_part_made_again_are_refused(tmp_path: Path) -> None:
             build_index(
                 layout, publish_snapshot(layout, [entry]), Request("flat"), similarity="cosine", normalized=True
             )
-            assert search(layout, clustered(4, DIM), 1)[0][0].text == text
+            assert search(open_index(layout), clustered(4, DIM), 1)[0][0].text == text
     with pytest.raises(UsageError, match="was made again since the snapshot"):
-        search(layout, clustered(4, DIM), 1)
+        search(open_index(layout), clustered(4, DIM), 1)
 
 
 def test_documents_are_looked_for_no_longer_than_there_are_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +223,7 @@ def test_vectors_of_another_model_are_refused(out: Layout) -> None:
     manifest = json.loads(kept) | {"space": "another"}
     file.write_text(json.dumps(manifest | {"sha256": digest_of(manifest)}))
     with pytest.raises(UsageError, match="vectors of another model than the parts"):
-        search(out, clustered(1, DIM), 1)
+        search(open_index(out), clustered(1, DIM), 1)
     file.write_text(kept)
 
 
@@ -232,7 +234,7 @@ def test_a_damaged_header_is_refused(out: Layout, monkeypatch: pytest.MonkeyPatc
     kept = file.read_bytes()
     file.write_bytes(b"xxxx" + kept[4:])
     with pytest.raises(OutputError, match=r"index.faiss is damaged"):
-        search(out, clustered(1, DIM), 1)
+        search(open_index(out), clustered(1, DIM), 1)
     file.write_bytes(kept)
 
 
@@ -257,6 +259,8 @@ def test_the_command(embed_corpus: Command, tiny_model: Path, tmp_path: Path) ->
     assert judged["exact"].keys() == judged["through_index"].keys() == {"nDCG@10", "recall@100", "MRR@10"}
     none = embed_corpus("search", out, "heat", "--where", "doc_id = xx", "--format", "json")
     assert (none.returncode, none.stdout) == (0, "")
+    early = embed_corpus("search", out, "heat", "--where", "size = 5", "--model", tmp_path)
+    assert (early.returncode, "--where size: no such column" in early.stderr) == (2, True)  # no word of the model
     refused = embed_corpus("search", out)
     assert (refused.returncode, "give a QUERY, several, or --queries FILE." in refused.stderr) == (2, True)
 
@@ -272,6 +276,23 @@ def test_advice(tmp_path: Path) -> None:
     assert tried[64, "int8", "Fla"].recall > tried[32, "float32", "Fla"].recall
     assert tried[32, "ubinary", "BFl"].vector_bytes == 1500 * 4
     assert latest_snapshot(layout) == snapshot
+
+
+def test_queries_without_judgement_are_not_embedded(out: Layout) -> None:
+    """Vectors are asked for of judged queries alone, and of none where no judgement can be met."""
+    _, vectors = stored(out)
+    asked = []
+
+    def embed(which: list[int]) -> np.ndarray:
+        asked.append(which)
+        return vectors[which]
+
+    names, qrels = ["p00-0", "none", "p00-1"], {"p00-0": {"p00-0": 1}, "p00-1": {"p00-1": 1}, "else": {"p00-2": 1}}
+    judged = evaluate(open_index(out), names, embed, qrels)
+    assert (judged.n_queries, judged.n_unjudged, asked) == (2, 1, [[0, 2]])
+    with pytest.raises(DataError, match="none of the 1 relevant documents"):
+        evaluate(open_index(out), names, embed, {"none": {"elsewhere": 1}})
+    assert asked == [[0, 2]]
 
 
 def test_scores_of_a_ranking() -> None:

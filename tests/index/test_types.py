@@ -13,7 +13,7 @@ from embed_corpus.index import quality
 from embed_corpus.index.build import build_index
 from embed_corpus.index.choose import Request
 from embed_corpus.index.evaluate import evaluate
-from embed_corpus.index.search import search
+from embed_corpus.index.search import open_index, search
 from embed_corpus.sink.layout import Layout
 from vector_parts import clustered, write_out
 
@@ -43,19 +43,19 @@ def test_it_does_all(tmp_path: Path, kind: str) -> None:
     layout, vectors = Layout(tmp_path / "out"), clustered(600, DIM)
     build(layout, kind, vectors, "ubinary" if kind in BITS else "float32")
     queries = vectors[:5]
-    assert all(hits for hits in search(layout, queries, 5))
+    assert all(hits for hits in search(open_index(layout), queries, 5))
     meets = np.arange(600) % 300 % 100 < 10  # 300 vectors a part
-    found = search(layout, queries, 4, where=["year < 1910"])
+    found = search(open_index(layout, ["year < 1910"]), queries, 4)
     assert [len(hits) for hits in found] == [4] * 5
     assert {hit.char_end % 100 for hits in found for hit in hits} <= set(range(10))
     if kind in NO_FILTER:
         best = np.sort(np.where(meets, queries @ vectors.T, -2), axis=1)[:, :-5:-1]
         np.testing.assert_allclose([[hit.score for hit in hits] for hits in found], best, atol=1e-5)
-    assert search(layout, queries, 4, where=["year < 1910"], by_document=True)[0][0].doc_id == "p00-0"
-    judged = evaluate(layout, ["a"], queries[:1], {"a": {"p00-0": 1, "unknown": 2}})
+    assert search(open_index(layout, ["year < 1910"]), queries, 4, by_document=True)[0][0].doc_id == "p00-0"
+    judged = evaluate(open_index(layout), ["a"], lambda _: queries[:1], {"a": {"p00-0": 1, "unknown": 2}})
     assert (judged.exact["MRR@10"], judged.n_unknown) == (1, 1)
     with pytest.raises(DataError, match=r"none of the 1 relevant documents, e\.g\. 'unknown', is in .*out"):
-        evaluate(layout, ["a"], queries[:1], {"a": {"p00-0": 0, "unknown": 2}})
+        evaluate(open_index(layout), ["a"], lambda _: queries[:1], {"a": {"p00-0": 0, "unknown": 2}})
 
 
 @pytest.mark.parametrize("kind", ["NSG8", "LSH", "IDMap,Flat", "Flat,IDMap", "ZnLattice2x4_4", "IVF4,PQ4+4", "BFlat"])
@@ -79,8 +79,8 @@ def test_few_vectors(tmp_path: Path, kind: str, n: int) -> None:
         assert kind in {"ivfpq", "PQ4x4fs", "PCAR8,Flat"}
         assert str(error).endswith("take --type auto.")  # noqa: PT017
     else:
-        assert [len(hits) for hits in search(layout, vectors, 9, where=["year < 1990"])] == [n] * n
-        assert {hits[0].score > 0.99 for hits in search(layout, vectors, 3, by_document=True)} == {True}
+        assert [len(hits) for hits in search(open_index(layout, ["year < 1990"]), vectors, 9)] == [n] * n
+        assert {hits[0].score > 0.99 for hits in search(open_index(layout), vectors, 3, by_document=True)} == {True}
 
 
 @pytest.mark.parametrize("kind", NAMED)

@@ -42,13 +42,15 @@ def command(out: Path, queries: Path, qrels: Path, *, as_json: bool, **asked: An
 
     from embed_corpus.index.evaluate import evaluate
     from embed_corpus.index.judged import read_qrels
+    from embed_corpus.index.search import open_index
     from embed_corpus.job.queries import read_queries
     from embed_corpus.job.reopen import open_output
 
     judgements = read_qrels(qrels)
     ids, texts = read_queries(queries)
     opened = open_output(out)
-    result = evaluate(opened.layout, ids, embedded(opened, texts, asked), judgements)
+    index = open_index(opened.layout)  # before a model is loaded
+    result = evaluate(index, ids, lambda which: embedded(opened, [texts[i] for i in which], asked), judgements)
     if as_json:
         click.echo(json.dumps(asdict(result)))
         return

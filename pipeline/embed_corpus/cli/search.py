@@ -73,7 +73,7 @@ def command(
 
     Queries get the query prompt that the run recorded in OUT.
     """
-    from embed_corpus.index.search import search
+    from embed_corpus.index.search import open_index, search
     from embed_corpus.job.queries import read_queries
     from embed_corpus.job.reopen import open_output
 
@@ -85,8 +85,8 @@ def command(
         raise click.UsageError("the query is empty.")
     ids, texts = read_queries(queries) if queries else ([str(i) for i in range(len(query))], list(query))
     opened = open_output(out)
-    vectors = embedded(opened, texts, asked)
-    found = search(opened.layout, vectors, k, by_document=by == "document", where=where)
+    index = open_index(opened.layout, where)  # before a model is loaded
+    found = search(index, embedded(opened, texts, asked), k, by_document=by == "document")
     if form == "parquet":
         assert output is not None
         _write_parquet(output, ids, found)

@@ -161,7 +161,7 @@ class _Build:
         return manifest
 
     def _tell(self) -> None:
-        seconds = predicted_seconds(self.vectors.n_rows - self.begin, self.vectors.codec.dim, self.choice)
+        seconds = predicted_seconds(self.vectors.n_rows, self.vectors.codec.dim, self.choice, self.begin)
         log.info(
             "%s %s of %s vectors: %s. About %.1f GiB of memory%s, %.0f s",
             "extending the index" if self.there else "building an index",

@@ -13,16 +13,15 @@ from embed_corpus.errors import DataError
 from embed_corpus.index.ids import taken
 from embed_corpus.index.judged import METRICS, scores_of
 from embed_corpus.index.quality import exact_search
-from embed_corpus.index.search import best_documents, open_index
+from embed_corpus.index.search import best_documents
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from embed_corpus.index.judged import Qrels
-    from embed_corpus.index.search import Found
-    from embed_corpus.sink.layout import Layout
+    from embed_corpus.index.search import Found, OpenIndex
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -44,14 +43,17 @@ class Evaluation:
     through_index: dict[str, float]
 
 
-def evaluate(layout: Layout, ids: Sequence[str], queries: NDArray[np.float32], qrels: Qrels) -> Evaluation:
-    """Rank documents for queries [n, dim] by their best chunk, both ways, and judge the rankings.
+def evaluate(
+    opened: OpenIndex, ids: Sequence[str], embed: Callable[[list[int]], NDArray[np.float32]], qrels: Qrels
+) -> Evaluation:
+    """Rank documents for queries by their best chunk, both ways, and judge the rankings.
+
+    `embed` gives the vectors [n, dim] of those `ids` that are judged, by their places: it is not asked for others.
 
     Raises:
-        UsageError: OUT has no index of the current parts. OutputError: damage.
-        DataError: no query is judged, or no relevant document is in OUT.
+        DataError: no query is judged, or no relevant document is in OUT, which is told before anything is embedded.
+        UsageError: a part was made again since. OutputError: damage.
     """
-    opened = open_index(layout)
     judged = [i for i, name in enumerate(ids) if any(r > 0 for r in qrels.get(name, {}).values())]
     if not judged:
         raise DataError(
@@ -61,9 +63,9 @@ def evaluate(layout: Layout, ids: Sequence[str], queries: NDArray[np.float32], q
     n_known = _known(opened.ids, relevant)
     if not n_known:
         raise DataError(
-            f"none of the {len(relevant):,} relevant documents, e.g. {min(relevant)!r}, is in {layout.root}."
+            f"none of the {len(relevant):,} relevant documents, e.g. {min(relevant)!r}, is in {opened.layout.root}."
         )
-    wanted = queries[judged]
+    wanted = embed(judged)
     ready = opened.prepared(wanted)
 
     def exactly(n: int) -> Found:

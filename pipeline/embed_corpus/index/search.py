@@ -52,12 +52,13 @@ class Hit:
 
 @dataclass(frozen=True)
 class OpenIndex:
-    """An index that is of the current `parts`, in the order of its rows, open for search."""
+    """An index of the current `parts`, in the order of its rows, open for search: `among` some of them, or all."""
 
     layout: Layout
     manifest: dict[str, Any]
     index: Any
     parts: tuple[PartEntry, ...]
+    among: NDArray[np.bool_] | None = None
 
     @cached_property
     def ids(self) -> pa.Table:
@@ -95,16 +96,21 @@ class OpenIndex:
         """Turn what FAISS gives into similarities: of bits, the cosine of the signs."""
         return 1 - 2 * raw / self.index.d if self.manifest["metric"] == HAMMING else raw
 
-    def search(self, queries: NDArray[np.float32], k: int, among: NDArray[np.bool_] | None = None) -> Found:
-        """Return the `k` best rows for each query [n, dim], of those that are `among`, bool[rows].
+    @property
+    def n_rows(self) -> int:
+        """Rows to search."""
+        return int(self.index.ntotal if self.among is None else self.among.sum())
+
+    def search(self, queries: NDArray[np.float32], k: int) -> Found:
+        """Return the `k` best rows for each query [n, dim].
 
         Where FAISS cannot search an index among some rows, those that are among them are searched exactly.
 
         Raises:
             UsageError: queries of another dimension, or an index that FAISS cannot search.
         """
-        ready = self.prepared(queries)
-        k = min(k, self.index.ntotal if among is None else int(among.sum()))
+        ready, among = self.prepared(queries), self.among
+        k = min(k, self.n_rows)
         if not k:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
         try:
@@ -132,11 +138,11 @@ class OpenIndex:
         return -scores if self.manifest["metric"] == HAMMING else scores, rows
 
 
-def open_index(layout: Layout) -> OpenIndex:
-    """Open the index of OUT.
+def open_index(layout: Layout, where: Sequence[str] = ()) -> OpenIndex:
+    """Open the index of OUT, for a search among the chunks that meet conditions as in `rows_where`, or among all.
 
     Raises:
-        UsageError: OUT has no index, or one of other parts.
+        UsageError: OUT has no index, or one of other parts; a condition cannot be met.
         OutputError: the index is damaged.
     """
     manifest = read_manifest(layout)
@@ -156,39 +162,29 @@ def open_index(layout: Layout) -> OpenIndex:
         )
     assert snapshot is not None
     named = {part.name: part for part in snapshot.parts}
-    opened = OpenIndex(layout, manifest, index, tuple(named[part["name"]] for part in manifest["parts"]))
+    parts = tuple(named[part["name"]] for part in manifest["parts"])
+    if where:
+        check_parts(layout, parts)
+    opened = OpenIndex(layout, manifest, index, parts, rows_where(layout, manifest, where) if where else None)
     opened.ids.num_rows  # noqa: B018  # mapped now: a build may put another file in its place
     now = read_manifest(layout)
-    return opened if now and now["sha256"] == manifest["sha256"] else open_index(layout)
+    return opened if now and now["sha256"] == manifest["sha256"] else open_index(layout, where)
 
 
-def search(
-    layout: Layout,
-    queries: NDArray[np.float32],
-    k: int,
-    *,
-    by_document: bool = False,
-    where: Sequence[str] = (),
-) -> list[list[Hit]]:
+def search(opened: OpenIndex, queries: NDArray[np.float32], k: int, *, by_document: bool = False) -> list[list[Hit]]:
     """Return the `k` best chunks for each query vector [n, dim], best first; or the best of each of `k` documents.
 
-    `where`: conditions on kept columns, as in `rows_where`, that chunks must meet. Over ubinary the
-    queries are made bits, too, and a score is the cosine of the signs.
+    Over ubinary the queries are made bits, too, and a score is the cosine of the signs.
 
     Raises:
-        UsageError: OUT has no index, or one of another dimension or of other parts; a condition cannot be met.
-        OutputError: the index is damaged.
+        UsageError: queries of another dimension, or a part was made again since.
+        OutputError: a part is damaged.
     """
-    opened = open_index(layout)
-    if where:
-        check_parts(layout, opened.parts)
-    among = rows_where(layout, opened.manifest, where) if where else None
 
     def find(n: int) -> Found:
-        return opened.search(queries, n, among)
+        return opened.search(queries, n)
 
-    n_rows = opened.index.ntotal if among is None else int(among.sum())
-    scores, rows = best_documents(find, opened.ids, k, n_rows) if by_document else find(k)
+    scores, rows = best_documents(find, opened.ids, k, opened.n_rows) if by_document else find(k)
     flat = rows[rows >= 0]
     chunks = taken(opened.ids, flat).to_pylist()
     texts = _texts(opened, chunks)
