@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.index import seconds
 from embed_corpus.index.build import build_index
 from embed_corpus.index.choose import Request, choose, parse_bytes
+from embed_corpus.index.manifest import check_files
 from embed_corpus.index.search import open_index, search
 from embed_corpus.index.seconds import predicted_seconds
 from embed_corpus.sink.commit import alone_on
@@ -120,6 +122,37 @@ def test_killed_while_training_adding_and_merging(
     whole = json.loads((undisturbed.index / "index.json").read_text())
     assert made["files"] == whole["files"]
     assert not list(layout.indexing.iterdir())
+
+
+def test_what_was_trained_and_then_damaged_is_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A trained index that a bad disk has cut short does not stop the build for good; the index is the same."""
+    layout, snapshot = write_out(tmp_path / "out", clustered(1500, 16), 2)
+    whole = build(layout, snapshot, "IVF8,SQ8")["files"]
+    shutil.rmtree(layout.index)
+    with monkeypatch.context() as patched:
+        patched.setattr("embed_corpus.index.build.into_memory", lambda *_: _stop(3, tmp_path, tmp_path))
+        with pytest.raises(KeyboardInterrupt):
+            build(layout, snapshot, "IVF8,SQ8")
+    (trained,) = layout.indexing.glob("*/trained.faiss")
+    trained.write_bytes(trained.read_bytes()[:300])
+    assert build(layout, snapshot, "IVF8,SQ8")["files"] == whole
+    assert "trained.faiss is damaged" in caplog.text
+
+
+def test_another_index_that_comes_while_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index that is replaced between its index.json and its files is no damage: the new one is opened."""
+    layout, snapshot = write_out(tmp_path / "out", clustered(600, 16), 2)
+    build(layout, snapshot, "flat")
+    builds = iter([lambda: build(layout, snapshot, "IVF8,SQ8")])
+
+    def late(*args: object, **more: object) -> None:
+        next(builds, lambda: None)()
+        check_files(*args, **more)
+
+    monkeypatch.setattr("embed_corpus.index.search.check_files", late)
+    assert open_index(layout).manifest["type"] == "IVF8,SQ8"
 
 
 def test_it_is_the_index_that_faiss_makes(undisturbed: Layout, vectors: np.ndarray) -> None:
@@ -287,6 +320,10 @@ def test_time_is_told_for_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"type": "flat", "max_memory": 1 << 30}, "--type Flat --max-memory 4GB` if there is as much, else --type ivf"),
         ({"type": "IVF64,Flat,RFlat", "max_memory": 1 << 30}, "an index IVF64,Flat,RFlat of .* takes about 2.1 GiB"),
+        (
+            {"type": "IVF16384,SQ8", "max_memory": 512 << 20},
+            "IVF16384,SQ8 of .* takes about 2.8 GiB .*--max-memory 3GB`",
+        ),
         ({"target_recall": 1.5}, "--target-recall 1.5: give a share"),
         ({"max_memory": 1 << 20}, "--max-memory 1MB: at least 256MB"),
     ],
@@ -295,6 +332,16 @@ def test_what_does_not_fit_is_refused(asked: dict, message: str) -> None:
     """A request that cannot be met says what can be."""
     with pytest.raises(UsageError, match=message):
         choose(1_000_000, 384, Request(**asked))
+
+
+@pytest.mark.parametrize("dim", [32, 384, 1024, 4096])
+@pytest.mark.parametrize("memory", [256 << 20, 1 << 30, 8 << 30])
+def test_a_sample_fits_the_memory(dim: int, memory: int) -> None:
+    """Whatever the memory allowed, lists are as many as can be trained within it."""
+    for rows in (1_000, 1_000_000, 100_000_000):
+        choice = choose(rows, dim, Request("ivf", memory))
+        assert choice.n_lists
+        assert choice.training <= memory
 
 
 def test_sizes() -> None:

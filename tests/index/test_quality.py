@@ -40,6 +40,26 @@ def test_a_question_is_not_its_own_answer(vectors: np.ndarray) -> None:
     assert recall_at(truth, half, 10) == 0.5
 
 
+def test_places_that_nothing_fills_are_no_hits(vectors: np.ndarray) -> None:
+    """An index that finds five of a hundred has recall 0.05, however many places are left empty."""
+    own = np.arange(0, 2000, 100)
+    truth = truth_of(blocks(vectors), vectors[own], own)
+    found = np.where(np.arange(100) < 5, truth.rows[:, :100], -1)
+    assert recall_at(truth, found, 100) == pytest.approx(0.05)
+
+
+def test_what_is_measured_is_what_is_searched(vectors: np.ndarray) -> None:
+    """Where lists hold less than is asked for, measuring visits more of them, as a search does."""
+    index = empty_index("IVF200,Flat", 16, binary=False)
+    index.train(vectors)
+    index.add(vectors)
+    index.nprobe = 1
+    own = np.arange(0, 2000, 100)
+    truth = truth_of(blocks(vectors), vectors[own], own)
+    assert (searched_others(index, truth, 100) >= 0).all()
+    assert index.nprobe == 1
+
+
 def test_equal_ones_will_do(vectors: np.ndarray) -> None:
     """Of texts that stand in the corpus many times, any copies will do."""
     copies = np.concatenate([vectors[:100], np.repeat(vectors[:1], 60, axis=0)])

@@ -22,7 +22,7 @@ from embed_corpus.index.evaluate import evaluate
 from embed_corpus.index.ids import taken
 from embed_corpus.index.judged import read_qrels, scores_of
 from embed_corpus.index.manifest import digest_of
-from embed_corpus.index.rows import open_vectors
+from embed_corpus.index.rows import Vectors, open_vectors
 from embed_corpus.index.search import Found, best_documents, open_index, search
 from embed_corpus.index.where import rows_where
 from embed_corpus.job.queries import read_queries
@@ -278,6 +278,16 @@ def test_advice(tmp_path: Path) -> None:
     assert latest_snapshot(layout) == snapshot
 
 
+def test_advice_reads_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row groups that hold nothing of the sample are not read."""
+    layout, snapshot = write_out(tmp_path / "out", clustered(20_000, 16), 20)
+    vectors, read = open_vectors(layout, snapshot.parts, "cosine", normalized=True), []
+    stored = Vectors.stored
+    monkeypatch.setattr(Vectors, "stored", lambda self, group: (read.append(group), stored(self, group))[1])
+    next(advise(vectors, 1000, 0.9))
+    assert len(read) == len(set(read)) == 8  # those of four times 2,000 rows
+
+
 def test_queries_without_judgement_are_not_embedded(out: Layout) -> None:
     """Vectors are asked for of judged queries alone, and of none where no judgement can be met."""
     _, vectors = stored(out)
@@ -292,6 +302,11 @@ def test_queries_without_judgement_are_not_embedded(out: Layout) -> None:
     assert (judged.n_queries, judged.n_unjudged, asked) == (2, 1, [[0, 2]])
     with pytest.raises(DataError, match="none of the 1 relevant documents"):
         evaluate(open_index(out), names, embed, {"none": {"elsewhere": 1}})
+    part, away = out.data / "p01.parquet", out.root / "away"
+    part.rename(away)
+    with pytest.raises(OutputError, match=r"p01.parquet is gone"):
+        evaluate(open_index(out), names, embed, qrels)
+    away.rename(part)
     assert asked == [[0, 2]]
 
 

@@ -55,7 +55,9 @@ def advise(vectors: Vectors, n_sample: int, target: float) -> Iterator[Advice]:
     if len(rows.train) < 100:
         raise UsageError(f"{vectors.n_rows} vectors are too few to advise on: at least 111 are needed.")
     both = np.sort(np.concatenate([rows.train, rows.held_out]))
-    stored = vectors.codec.decode(np.concatenate([vectors.stored(g)[_inside(both, g)] for g in vectors.groups]))
+    stored = vectors.codec.decode(
+        np.concatenate([vectors.stored(g)[i] for g in vectors.groups if len(i := _inside(both, g))])
+    )
     floats = scale_rows(stored) if vectors.scaled or vectors.binary else stored
     own = np.searchsorted(both, rows.held_out)
     others = np.delete(np.arange(len(both)), own)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embed_corpus.errors import UsageError
+from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.index.check import check_gpu, check_indexable, check_room, empty_index, gpus, on_gpus, usable
 from embed_corpus.index.choose import Choice, Request, choose
 from embed_corpus.index.effort import inverted
@@ -187,7 +187,12 @@ class _Build:
         """Train on the sample, or read what was trained before a kill."""
         file = self.work / "trained.faiss"
         if file.exists():
-            return read_index(file, binary=self.vectors.binary)
+            try:
+                return read_index(file, binary=self.vectors.binary)
+            except OutputError as error:
+                log.warning("%s That is done now.", error)
+                for made in self.work.iterdir():
+                    made.unlink()
         index = empty_index(self.factory, self.vectors.codec.dim, binary=self.vectors.binary)
         if not index.is_trained:
             sample = self.vectors.take(self._draw().train)
@@ -231,8 +236,10 @@ class _Build:
         quantizer, n_rows = ivf.quantizer, self.vectors.n_rows
         if self.request.gpu != "off" and gpus():
             quantizer = on_gpus(quantizer)
-        firsts = range(self.begin, n_rows, RUN_ROWS)
-        runs = [Run(self.work / f"run-{a:012d}", min(RUN_ROWS, n_rows - a), int(ivf.code_size)) for a in firsts]
+        size = int(ivf.code_size)
+        step = min(RUN_ROWS, 2 * self.request.at_once // (size + 12))
+        firsts = range(self.begin, n_rows, step)
+        runs = [Run(self.work / f"run-{a:012d}", min(step, n_rows - a), size) for a in firsts]
         todo = list(zip(firsts, runs, strict=True))
         for first, run in steps(todo, n_rows - self.begin, lambda t: t[1].n_rows, "adding", self.stream):
             if not run.is_there:
@@ -261,7 +268,9 @@ class _Build:
                 "recall@10 is %.3f, below --target-recall %s: more effort gives hardly more with this type. Take %s",
                 quality["recall"]["10"],
                 self.request.target_recall,
-                "--type flat, which is exact" if floats else "--type ivf --target-recall 0.99, which keeps floats",
+                "--type ivf, or flat, which is exact"
+                if floats
+                else "--type ivf --target-recall 0.99, which keeps floats",
             )
         return quality
 

@@ -28,6 +28,8 @@ _SQ8_REACHES, _PQ_REACHES = 0.98, 0.7
 """Recall@10 that these codes reach on text embeddings when every list is searched, about."""
 _BASE = 200 << 20
 """Python, Arrow and FAISS themselves."""
+_SAMPLES = 2.2
+"""Times the sample is held while it trains: as it is, and as residuals or transformed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,11 @@ class Request:
             raise UsageError(f"--max-memory {self.max_memory >> 20}MB: at least 256MB are needed.")
 
     @property
+    def sample_bytes(self) -> int:
+        """Bytes of vectors to train on, at most."""
+        return int((self.max_memory - _BASE) / (_SAMPLES + 0.2))
+
+    @property
     def at_once(self) -> int:
         """Bytes of runs that are merged at a time."""
         return self.max_memory // 16
@@ -66,6 +73,7 @@ class Choice:
         n_train: vectors to train on, at most.
         n_bytes: of the finished index in memory.
         peak: bytes of memory that building takes, about.
+        training: of them what training takes, whatever is on disk; 0 where all is built in memory.
         on_disk: inverted lists are merged into a file of their own.
     """
 
@@ -76,6 +84,7 @@ class Choice:
     n_bytes: int
     peak: int
     on_disk: bool = False
+    training: int = 0
 
     @property
     def in_runs(self) -> bool:
@@ -115,11 +124,12 @@ def choose(rows: int, dim: int, request: Request, *, binary: bool = False, held:
     else:
         why = "as asked for"
     choice = _binary(kind, why, rows, dim, request) if binary else _floats(kind, why, rows, dim, request, held)
-    if choice.peak > request.max_memory and not choice.in_runs:
+    needed = choice.training if choice.in_runs else choice.peak
+    if needed > request.max_memory:
         raise UsageError(
-            f"an index {choice.factory} of {rows:,} vectors takes about {choice.peak / (1 << 30):.1f} GiB of memory to "
+            f"an index {choice.factory} of {rows:,} vectors takes about {needed / (1 << 30):.1f} GiB of memory to "
             f"build: `embed-corpus index OUT --type {choice.factory} --max-memory "
-            f"{math.ceil(choice.peak / (1 << 30))}GB` if there is as much, else --type ivf."
+            f"{math.ceil(needed / (1 << 30))}GB` if there is as much, else --type ivf."
         )
     return choice
 
@@ -142,7 +152,7 @@ def _lists(rows: int, dim: int, request: Request) -> tuple[int, str]:
         wanted = 2 ** max(4, round(math.log2(4 * math.sqrt(max(rows, 1)))))
     else:
         wanted = 65_536 if rows <= 10_000_000 else 262_144 if rows <= 100_000_000 else 1_048_576
-    while wanted > 1 and (wanted * POINTS_A_LIST > rows or wanted * POINTS_A_LIST * dim * 4 > request.max_memory / 3):
+    while wanted > 1 and wanted * POINTS_A_LIST > min(rows, request.sample_bytes // (4 * dim)):
         wanted //= 2
     return wanted, "_HNSW32" if wanted >= 65_536 else ""
 
@@ -174,15 +184,15 @@ def _own(factory: str, why: str, rows: int, dim: int, request: Request, held: in
     pq = re.search(r",PQ(\d+)(?:x(\d+))?", f",{factory.rsplit('IVF', 1)[-1]}")
     sq = re.search(r"SQ(?:fp|bf)?(\d+)", factory)
     code = math.ceil(int(pq[1]) * int(pq[2] or 8) / 8) if pq else dim * int(sq[1] if sq else 32) // 8
-    n_train = min(rows, max(POINTS_A_LIST * n_lists, 20_000))
+    n_train = min(rows, max(POINTS_A_LIST * n_lists, min(20_000, request.sample_bytes // (4 * sample_dim))))
     sample = n_train * sample_dim * 4
     size = rows * (code + 8 + (8 * _LINKS if "HNSW" in factory and not n_lists else 0)) + n_lists * dim * 4
-    building = _BASE + int(1.1 * sample) + 3 * n_lists * dim * 4
+    building = _BASE + int(_SAMPLES * sample) + 3 * n_lists * dim * 4
     if _IN_RUNS.fullmatch(factory):
         on_disk = size + held + _BASE > 0.8 * request.max_memory
         merging = min(size, 2 * request.at_once)  # what was read, and the same sorted
         peak = max(building, _BASE + held + merging + (0 if on_disk else size))
-        return Choice(factory, why, n_lists, n_train, size, peak, on_disk)
+        return Choice(factory, why, n_lists, n_train, size, peak, on_disk, 0 if held else building)
     return Choice(factory, why, n_lists, n_train, size, building + int(1.3 * size))
 
 

@@ -65,18 +65,21 @@ def evaluate(
         raise DataError(
             f"none of the {len(relevant):,} relevant documents, e.g. {min(relevant)!r}, is in {opened.layout.root}."
         )
+    assert opened.among is None
+    vectors = opened.vectors
+    assert vectors.n_rows == opened.n_rows  # reads the parts' footers: they are all there
     wanted = embed(judged)
     ready = opened.prepared(wanted)
 
     def exactly(n: int) -> Found:
-        return exact_search(opened.vectors.blocks(), ready, n)
+        return exact_search(vectors.blocks(), ready, n)
 
     def indexed(n: int) -> Found:
         return opened.search(wanted, n)
 
     means = []
     for find in (exactly, indexed):
-        _, rows = best_documents(find, opened.ids, _DEPTH, opened.index.ntotal)
+        _, rows = best_documents(find, opened.ids, _DEPTH, opened.n_rows)
         rankings = [taken(opened.ids.select(["doc_id"]), r[r >= 0])["doc_id"].to_pylist() for r in rows]
         table = [scores_of(ranking, qrels[ids[i]]) for i, ranking in zip(judged, rankings, strict=True)]
         means.append(dict(zip(METRICS, np.mean(table, axis=0).tolist(), strict=True)))

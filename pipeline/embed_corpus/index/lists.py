@@ -1,6 +1,6 @@
 """Inverted lists built in bounded memory: runs of coded vectors, sorted by list, merged into lists.
 
-A run is a file of 65,536 rows: their lists (int32), row numbers (int64) and codes, in this order of
+A run is a file of 65,536 rows, or fewer: their lists (int32), row numbers (int64) and codes, in this order of
 columns, sorted by list and within it by row. What is coded depends on the vectors and the trained
 index alone, so that a run made after a kill is the run that would have been made.
 """
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["RUN_ROWS", "OldLists", "Run", "Source", "code_run", "into_file", "into_memory"]
 
 RUN_ROWS = 65_536
+"""Rows of a run, at most: as many as `max_memory` holds the codes of."""
+_WRITTEN_ROWS = 4096
 _Slice = tuple["NDArray[np.int32]", "NDArray[np.int64]", "NDArray[np.uint8]"]
 
 
@@ -104,20 +106,20 @@ def code_run(index: Any, ivf: Any, quantizer: Any, vectors: Vectors, begin: int,
     """
     import faiss
 
-    lists, coded = [], []
-    for _, block in vectors.blocks(begin, begin + run.n_rows):
+    numbers, codes = np.empty(run.n_rows, np.int32), np.empty((run.n_rows, run.code_size), np.uint8)
+    for first, block in vectors.blocks(begin, begin + run.n_rows):
         block = _transformed(index, block) if index is not ivf else block  # noqa: PLW2901
         found = np.ascontiguousarray(quantizer.search(block, 1)[1].ravel())
-        codes = np.empty((len(block), ivf.code_size), np.uint8)
-        ivf.encode_vectors(len(block), *(faiss.swig_ptr(a) for a in (block, found, codes)), False)
-        lists.append(found.astype(np.int32))
-        coded.append(codes)
-    numbers = np.concatenate(lists)
+        here = slice(first - begin, first - begin + len(block))
+        numbers[here] = found
+        ivf.encode_vectors(len(block), *(faiss.swig_ptr(a) for a in (block, found, codes[here])), False)
     order = np.argsort(numbers, kind="stable")
     with attempt(run.file.parent, run.file.name) as made:
         with made.open("wb") as file:
-            for column in (numbers[order], order.astype(np.int64) + begin, np.concatenate(coded)[order]):
+            for column in (numbers[order], order.astype(np.int64) + begin):
                 column.tofile(file)
+            for at in range(0, run.n_rows, _WRITTEN_ROWS):  # the codes are held once
+                codes[order[at : at + _WRITTEN_ROWS]].tofile(file)
         replace(made, run.file)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embed_corpus.index.effort import TUNED_FOR, deep_enough, effort_of, tune
+from embed_corpus.index.effort import TUNED_FOR, deep_enough, effort_of, full_search, tune
 from embed_corpus.index.graph import taken_out
 
 if TYPE_CHECKING:
@@ -76,9 +76,9 @@ def truth_of(blocks: Iterable[tuple[int, NDArray[Any]]], queries: NDArray[Any], 
 
 
 def searched_others(index: Any, truth: Truth, k: int) -> NDArray[np.int64]:
-    """Search an index for the questions; row numbers of the `k` best others, [n, k]."""
+    """Search an index for the questions, as `search` does; row numbers of the `k` best others, [n, k]."""
     with deep_enough(index, k):
-        scores, rows = index.search(truth.queries, min(k + 1, index.ntotal))
+        scores, rows = full_search(index, truth.queries, min(k + 1, index.ntotal))
     return _without_own(scores, rows, truth.own)[1][:, :k]
 
 
@@ -99,7 +99,7 @@ def recall_at(truth: Truth, found: NDArray[np.int64], k: int) -> float:
         return 1.0
     good = truth.scores >= truth.scores[:, k - 1 : k] - _TIE * np.abs(truth.scores[:, k - 1 : k])
     shares = [
-        min(k, int(np.isin(f[:k], rows[ok], assume_unique=True).sum())) / k
+        min(k, int(np.isin(f[:k], rows[ok]).sum())) / k
         for f, rows, ok in zip(found, truth.rows, good & (truth.rows >= 0), strict=True)
     ]
     return float(np.mean(shares))

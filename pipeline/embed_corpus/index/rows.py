@@ -88,9 +88,11 @@ class Vectors:
         """
         try:
             with pq.ParquetFile(self.layout.data / group.part, page_checksum_verification=True) as file:
-                return vectors_of(file.read_row_group(group.number, columns=["embedding"])["embedding"])
+                vectors = vectors_of(file.read_row_group(group.number, columns=["embedding"])["embedding"])
         except (OSError, pa.ArrowException) as error:
             raise damaged(self.layout, group.part, error) from error
+        pa.default_memory_pool().release_unused()  # it keeps several row groups' worth
+        return vectors
 
     def prepared(self, stored: NDArray[Any]) -> NDArray[Any]:
         """Make stored vectors what the index takes: float32 [n, dim], bits uint8 [n, dim / 8]."""
@@ -109,12 +111,13 @@ class Vectors:
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Read some rows, given in ascending order; only the row groups that hold them are read."""
-        taken = []
+        width = self.codec.width if self.binary else self.codec.dim
+        taken = np.empty((len(rows), width), np.uint8 if self.binary else np.float32)
         for group in self.groups:
             a, b = np.searchsorted(rows, [group.first, group.first + group.n_rows])
             if a < b:
-                taken.append(self.prepared(self.stored(group)[rows[a:b] - group.first]))
-        return np.concatenate(taken)
+                taken[a:b] = self.prepared(self.stored(group)[rows[a:b] - group.first])
+        return taken
 
 
 def open_vectors(layout: Layout, parts: Sequence[PartEntry], similarity: str, *, normalized: bool) -> Vectors:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embed_corpus.errors import OutputError, UsageError
+from embed_corpus.errors import EmbedCorpusError, OutputError, UsageError
 from embed_corpus.index.effort import deep_enough, full_search
 from embed_corpus.index.files import read_index, told
 from embed_corpus.index.ids import map_ids, taken
@@ -148,11 +148,26 @@ def open_index(layout: Layout, where: Sequence[str] = ()) -> OpenIndex:
     manifest = read_manifest(layout)
     if manifest is None:
         raise UsageError(f"{layout.root} has no index: `embed-corpus index {layout.root}` makes one.")
+    try:
+        opened = _opened(layout, manifest, where)
+    except EmbedCorpusError:
+        if _is_there(layout, manifest):
+            raise
+        return open_index(layout, where)
+    return opened if _is_there(layout, manifest) else open_index(layout, where)
+
+
+def _is_there(layout: Layout, manifest: dict[str, Any]) -> bool:
+    """Whether no build has put another index in its place meanwhile."""
+    now = read_manifest(layout)
+    return now is not None and now["sha256"] == manifest["sha256"]
+
+
+def _opened(layout: Layout, manifest: dict[str, Any], where: Sequence[str]) -> OpenIndex:
     snapshot = latest_snapshot(layout)
-    space = (
-        space_of(layout, snapshot.parts[0].name) if snapshot and (layout.data / snapshot.parts[0].name).exists() else ""
-    )
-    check_current(layout, manifest, snapshot, space or manifest["space"])
+    first = snapshot.parts[0].name if snapshot and snapshot.parts else None
+    space = space_of(layout, first) if first and (layout.data / first).exists() else manifest["space"]
+    check_current(layout, manifest, snapshot, space)
     check_files(layout, manifest)
     index = read_index(layout.index / "index.faiss", binary=manifest["metric"] == HAMMING)
     if (index.ntotal, index.d) != (manifest["rows"], manifest["dim"]):
@@ -167,8 +182,7 @@ def open_index(layout: Layout, where: Sequence[str] = ()) -> OpenIndex:
         check_parts(layout, parts)
     opened = OpenIndex(layout, manifest, index, parts, rows_where(layout, manifest, where) if where else None)
     opened.ids.num_rows  # noqa: B018  # mapped now: a build may put another file in its place
-    now = read_manifest(layout)
-    return opened if now and now["sha256"] == manifest["sha256"] else open_index(layout, where)
+    return opened
 
 
 def search(opened: OpenIndex, queries: NDArray[np.float32], k: int, *, by_document: bool = False) -> list[list[Hit]]:

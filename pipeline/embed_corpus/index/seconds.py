@@ -36,7 +36,7 @@ def predicted_seconds(rows: int, dim: int, choice: Choice, begin: int = 0) -> fl
     graph_over_lists = "_HNSW" in choice.factory  # over which k-means searches exactly all the same
     products = training + (0 if graph_over_lists else new * choice.n_lists) + _DEEP * rows * HELD_OUT
     walks = new if graph_over_lists or choice.family == "hnsw" else 0
-    walking = walks * (_WALK_SECONDS + _WALK_SECONDS_A_DIM * width) / faiss.omp_get_max_threads()
+    walking = walks * (_WALK_SECONDS + _WALK_SECONDS_A_DIM * width) / int(faiss.omp_get_max_threads())
     return 2 * width * products / _speed(dim) + (2 * new + rows) * width * 4 / _READ_BYTES + walking + 3
 
 
