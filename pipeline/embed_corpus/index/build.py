@@ -268,9 +268,7 @@ class _Build:
                 "recall@10 is %.3f, below --target-recall %s: more effort gives hardly more with this type. Take %s",
                 quality["recall"]["10"],
                 self.request.target_recall,
-                "--type ivf, or flat, which is exact"
-                if floats
-                else "--type ivf --target-recall 0.99, which keeps floats",
+                "--type ivf, or flat (exact)" if floats else "--type ivf --target-recall 0.99, which keeps floats",
             )
         return quality
 
