@@ -53,7 +53,7 @@ class Request:
 
     @property
     def sample_bytes(self) -> int:
-        """Bytes of vectors to train on, at most."""
+        """Bytes of vectors to train on, at most: a twelfth of the memory is left to the centroids."""
         return int((self.max_memory - _BASE) / (_SAMPLES + 0.2))
 
     @property
@@ -73,7 +73,7 @@ class Choice:
         n_train: vectors to train on, at most.
         n_bytes: of the finished index in memory.
         peak: bytes of memory that building takes, about.
-        training: of them what training takes, whatever is on disk; 0 where all is built in memory.
+        training: of them what training takes, whatever is on disk; 0 where an index is extended or built in memory.
         on_disk: inverted lists are merged into a file of their own.
     """
 
