@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.engine.folder import read_json
+from embed_corpus.engine.modules import Module, kinds_of, read_modules
 from embed_corpus.errors import ModelError
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ _LEGACY_POOLING = {
 POOLINGS = ("mean", "cls", "lasttoken", "weightedmean", "max", "mean_sqrt_len_tokens")
 ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "SiLU", "Sigmoid")
 """Classes of `torch.nn` that may follow a Dense module's product."""
-_MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,8 @@ class ModelFacts:
     """How a model's folder says it is to be run.
 
     Attributes:
-        folder: where the files lie.
+        folder: the model's.
+        transformer: the Transformer module's: its configuration, weights and tokenizer; mostly the same.
         family: transformers' `model_type`.
         pooling: one of `POOLINGS`, or several joined by "+", whose vectors are laid side by side.
         include_prompt: pooling takes the prompt's tokens, too.
@@ -70,6 +71,7 @@ class ModelFacts:
     """
 
     folder: Path
+    transformer: Path
     family: str
     pooling: str
     include_prompt: bool
@@ -87,7 +89,7 @@ class ModelFacts:
 
 
 def read_facts(folder: Path, pooling: str | None = None, *, remote_code: bool = False) -> ModelFacts:
-    """Read `config.json`, `modules.json`, the module and prompt files of a model folder.
+    """Read a model folder: `modules.json`, then each module from its own path, and what is said about prompts.
 
     Args:
         folder: the model's.
@@ -106,25 +108,25 @@ def read_facts(folder: Path, pooling: str | None = None, *, remote_code: bool = 
 
 
 def _read_facts(folder: Path, asked: str | None, remote_code: bool) -> ModelFacts:
-    config = read_json(folder, "config.json")
-    listed = _modules(folder, asked)
+    transformer, pooler, behind = _modules(folder, asked)
+    config = _config_of(folder, transformer)
     settings = read_json(folder, "config_sentence_transformers.json", default={})
     hidden = _hidden(config)
-    path = listed[1][1]
-    pool = {} if path is None else read_json(folder, f"{path}/config.json")
+    pool = {} if pooler is None else _config_of(folder, pooler)
     mode = _pooling_mode(folder, pool, asked)
     n_in = pool.get("embedding_dimension") or pool.get("word_embedding_dimension") or hidden
     if n_in is None:
-        raise ModelError(f"{folder / 'config.json'} does not say how wide a token's state is (hidden_size).")
+        raise ModelError(f"{transformer / 'config.json'} does not say how wide a token's state is (hidden_size).")
     if hidden not in (None, n_in):
         raise ModelError(
-            f"{folder / str(path) / 'config.json'} pools states of {n_in} numbers, but the model's have {hidden} "
+            f"{(pooler or folder) / 'config.json'} pools states of {n_in} numbers, but the model's have {hidden} "
             "(config.json): one of the two files is another model's."
         )
-    dense, normalize = _behind_pooling(folder, listed[2:], int(n_in) * (mode.count("+") + 1))
+    dense, normalize = _behind_pooling(folder, behind, int(n_in) * (mode.count("+") + 1))
     prompts = {str(k): str(v) for k, v in (settings.get("prompts") or {}).items() if v is not None}
     return ModelFacts(
         folder=folder,
+        transformer=transformer,
         family=str(config.get("model_type", "unknown")),
         pooling=mode,
         include_prompt=bool(pool.get("include_prompt", True)),
@@ -132,7 +134,7 @@ def _read_facts(folder: Path, asked: str | None, remote_code: bool) -> ModelFact
         normalize=normalize,
         hidden=hidden,
         dim=dense[-1].n_out if dense else int(n_in) * (mode.count("+") + 1),
-        max_tokens=_max_tokens(folder, config),
+        max_tokens=_max_tokens(transformer, config),
         prompts=prompts,
         document_prompt=next((prompts[n] for n in _DOCUMENT_PROMPTS if n in prompts), ""),
         query_prompt=prompts.get("query", ""),
@@ -148,33 +150,30 @@ Neither it nor `encode_query` takes `default_prompt_name`: that is for texts tha
 """
 
 
-def _modules(folder: Path, asked: str | None) -> list[tuple[str, str | None]]:
-    """Return kind and folder of each module: Transformer, Pooling, then those behind it; None: it has no files."""
+def _modules(folder: Path, asked: str | None) -> tuple[Path, Path | None, list[Module]]:
+    """Return the Transformer's folder, the Pooling module's (None: it has no files), and the modules behind them."""
     if not (folder / "modules.json").exists():
         if asked:
-            return [("Transformer", ""), ("Pooling", None), ("Normalize", None)]
+            return folder, None, [Module("Normalize", folder)]
         looked_for = "modules.json, then the Pooling module's config.json that it names (1_Pooling/config.json)"
         raise ModelError(
             f"model folder {folder} lacks {looked_for}: nothing says how a text's token states become its vector. "
             f"If its authors tell, say so with --pooling {{{','.join(POOLINGS)}}}; vectors are then normalised."
         )
-    file = folder / "modules.json"
-    listed: list[tuple[str, str | None]] = [
-        (str(module.get("type", "?")).rsplit(".", 1)[-1], str(module.get("path", "")))
-        for module in read_json(folder, "modules.json", kind=list)
-    ]
-    kinds = [kind for kind, _ in listed]
-    if odd := sorted(set(kinds) - set(_MODULES)):
-        raise ModelError(
-            f"{file} has modules that are not supported: {', '.join(odd)}. Supported: {', '.join(_MODULES)}."
-        )
+    file, listed = folder / "modules.json", read_modules(folder)
+    kinds = [module.kind for module in listed]
     if "Pooling" not in kinds:
         raise ModelError(f"{file} names no Pooling module.")
     if kinds[:2] != ["Transformer", "Pooling"] or {"Transformer", "Pooling"} & set(kinds[2:]):
         raise ModelError(
-            f"{file} lists {', '.join(kinds)}: supported is one Transformer, one Pooling, and what follows them."
+            f"{file} lists {kinds_of(listed)}: supported is one Transformer, one Pooling, and what follows them."
         )
-    return listed
+    return listed[0].folder, listed[1].folder, listed[2:]
+
+
+def _config_of(folder: Path, module: Path) -> dict[str, Any]:
+    config: dict[str, Any] = read_json(folder, (module / "config.json").relative_to(folder).as_posix())
+    return config
 
 
 def _pooling_mode(folder: Path, pooling: dict[str, Any], asked: str | None) -> str:
@@ -193,15 +192,16 @@ def _pooling_mode(folder: Path, pooling: dict[str, Any], asked: str | None) -> s
     return mode
 
 
-def _behind_pooling(folder: Path, listed: list[tuple[str, str | None]], dim: int) -> tuple[tuple[Dense, ...], bool]:
+def _behind_pooling(folder: Path, listed: list[Module], dim: int) -> tuple[tuple[Dense, ...], bool]:
     """Return the Dense modules, and whether the vectors behind the last are normalised."""
     dense: list[Dense] = []
     unit = False
-    for kind, path in listed:
-        if kind == "Normalize":
+    for module in listed:
+        if module.kind == "Normalize":
             unit = True
+        if module.kind != "Dense":  # Dropout does nothing but in training
             continue
-        dense.append(_dense(folder / str(path), unit))
+        dense.append(_dense(module.folder, _config_of(folder, module.folder), unit))
         if dense[-1].n_in != dim:
             raise ModelError(
                 f"{dense[-1].folder / 'config.json'} takes vectors of {dense[-1].n_in} numbers, "
@@ -211,8 +211,7 @@ def _behind_pooling(folder: Path, listed: list[tuple[str, str | None]], dim: int
     return tuple(dense), unit
 
 
-def _dense(folder: Path, of_units: bool) -> Dense:
-    config = read_json(folder, "config.json")
+def _dense(folder: Path, config: dict[str, Any], of_units: bool) -> Dense:
     name = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
     activation = name.rsplit(".", 1)[-1]
     if not name.startswith("torch.nn.") or activation not in ACTIVATIONS:

@@ -39,10 +39,10 @@ def load_model(facts: ModelFacts, dtype: torch.dtype, device: torch.device) -> t
     transformers.utils.logging.disable_progress_bar()
     try:
         runs_code = _runs_code(facts)
-        config = transformers.AutoConfig.from_pretrained(facts.folder, trust_remote_code=runs_code)
+        config = transformers.AutoConfig.from_pretrained(facts.transformer, trust_remote_code=runs_code)
         kind = _kind_of(config)
         model, report = kind.from_pretrained(
-            facts.folder,
+            facts.transformer,
             config=config,
             dtype=dtype,
             use_safetensors=True,
@@ -51,19 +51,19 @@ def load_model(facts: ModelFacts, dtype: torch.dtype, device: torch.device) -> t
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError, TypeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"model {facts.folder} cannot be loaded: {reason}") from error
+        raise ModelError(f"model {facts.transformer} cannot be loaded: {reason}") from error
     except Exception as error:
         if type(error).__module__.startswith("safetensors"):
-            raise ModelError(f"model {facts.folder}: broken safetensors file: {error}") from error
+            raise ModelError(f"model {facts.transformer}: broken safetensors file: {error}") from error
         raise
     missing = sorted(report["missing_keys"])
     if missing:
         raise ModelError(
-            f"model {facts.folder} lacks {len(missing)} weights, e.g. {missing[0]}: random ones would stand in."
+            f"model {facts.transformer} lacks {len(missing)} weights, e.g. {missing[0]}: random ones would stand in."
         )
     width = getattr(config, "hidden_size", None)
     if facts.hidden is not None and width not in (None, facts.hidden):
-        raise ModelError(f"model {facts.folder} has token states of {width} numbers, its config.json says otherwise.")
+        raise ModelError(f"model {facts.transformer} has token states of {width} numbers, not as config.json says.")
     try:
         module: torch.nn.Module = model.to(device).eval().requires_grad_(False)
     except torch.OutOfMemoryError as error:
@@ -80,22 +80,22 @@ def _runs_code(facts: ModelFacts) -> bool:
     """
     import transformers
 
-    config = read_json(facts.folder, "config.json")
+    config = read_json(facts.transformer, "config.json")
     elsewhere = sorted({str(name) for name in (config.get("auto_map") or {}).values() if "--" in str(name)})
     known = facts.family in transformers.CONFIG_MAPPING
     if known or not config.get("auto_map"):
         if known and config.get("auto_map") and facts.remote_code:
-            log.warning("%s: transformers knows %r itself; the model's own code is not run", facts.folder, facts.family)
+            log.warning("%s: transformers knows %r; the model's own code is not run", facts.transformer, facts.family)
         return False
     if not facts.remote_code:
         raise ModelError(
-            f"architecture {facts.family!r} is not one of transformers': {facts.folder} brings Python code of its own. "
-            "Read it, then allow it with --trust-remote-code (a hub model: and --revision, the commit you read)."
+            f"architecture {facts.family!r} is not one of transformers': {facts.transformer} brings Python code of its "
+            "own. Read it, then allow it with --trust-remote-code (a hub model: and --revision, the commit you read)."
         )
     if elsewhere:
         raise ModelError(
-            f"{facts.folder / 'config.json'} takes code from another repository ({elsewhere[0]}), whose state nothing "
-            "pins: put that code beside the model, and drop what stands before '--' in auto_map."
+            f"{facts.transformer / 'config.json'} takes code from another repository ({elsewhere[0]}), whose state "
+            "nothing pins: put that code beside the model, and drop what stands before '--' in auto_map."
         )
     return True
 
@@ -121,7 +121,7 @@ def _check_finite(model: torch.nn.Module, facts: ModelFacts) -> None:
         low, high = weight.aminmax()
         if not (low.isfinite() and high.isfinite()):
             raise ModelError(
-                f"model {facts.folder}: {name} holds numbers that are not finite in {str(weight.dtype)[6:]}. "
+                f"model {facts.transformer}: {name} holds numbers that are not finite in {str(weight.dtype)[6:]}. "
                 "If they are finite in the file, use --precision fp32 or bf16."
             )
 

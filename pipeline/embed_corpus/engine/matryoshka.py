@@ -13,6 +13,7 @@ from embed_corpus.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from embed_corpus.engine.facts import ModelFacts
 
@@ -31,8 +32,8 @@ def declared_dims(facts: ModelFacts) -> Sequence[int]:
     last-token pooling and its instructed queries.
     """
     found: set[int] = set()
-    for name in ("config.json", "config_sentence_transformers.json"):
-        settings = _settings(facts, name)
+    for folder, name in ((facts.transformer, "config.json"), (facts.folder, "config_sentence_transformers.json")):
+        settings = _settings(folder, name)
         if settings.get("is_matryoshka") is True:
             return range(1, facts.dim)
         listed = [dim for key in _LISTS for dim in settings.get(key) or ()] + [settings.get("truncate_dim")]
@@ -49,7 +50,7 @@ def resolve_dim(facts: ModelFacts, asked: int | None, *, forced: bool) -> ModelF
         UsageError: the model has no more than that, or does not declare it (unless `forced`).
     """
     if asked is None:
-        own = _settings(facts, "config_sentence_transformers.json").get("truncate_dim")
+        own = _settings(facts.folder, "config_sentence_transformers.json").get("truncate_dim")
         return at_dim(facts, own) if isinstance(own, int) and own > 0 else facts
     if asked == facts.dim:
         return facts
@@ -77,9 +78,9 @@ def _told(declared: Sequence[int], dim: int) -> str:
     return "the model's files name no smaller dimension (matryoshka_dimensions, is_matryoshka, truncate_dim)."
 
 
-def _settings(facts: ModelFacts, name: str) -> dict[str, Any]:
+def _settings(folder: Path, name: str) -> dict[str, Any]:
     try:
-        content = json.loads((facts.folder / name).read_text(encoding="utf8"))
+        content = json.loads((folder / name).read_text(encoding="utf8"))
     except (OSError, ValueError):  # `read_facts` has complained of what is needed
         return {}
     return content if isinstance(content, dict) else {}

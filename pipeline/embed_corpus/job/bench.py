@@ -183,7 +183,7 @@ def first_of(config: JobConfig, facts: ModelFacts, chunk_tokens: int, tokens: in
     Raises:
         DataError, UsageError: the corpus cannot be read.
     """
-    chunker = Chunker(WordTokenizer(facts.folder), chunk_tokens, prompt=facts.document_prompt)
+    chunker = Chunker(WordTokenizer(facts.transformer), chunk_tokens, prompt=facts.document_prompt)
     found, _ = discover(config.input, config.output)
     plan = make_plan(inspect_all(found, config.columns), "bench")
     chunks: Ids = []

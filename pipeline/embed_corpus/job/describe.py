@@ -41,7 +41,7 @@ def describe(
     folder = model_folder(name, revision, code=trust_remote_code)
     facts = resolve_dim(read_facts(folder, pooling, remote_code=trust_remote_code), None, forced=False)
     weight_files(facts)
-    tokenizer = WordTokenizer(facts.folder)
+    tokenizer = WordTokenizer(facts.transformer)
     return {
         "folder": str(facts.folder),
         "family": facts.family,
@@ -58,7 +58,7 @@ def describe(
         "prompts": facts.prompts,
         "tokenizer": tokenizer.kind,
         "tokenizer_lane": tokenizer.prove(_PROBES),
-        "tokenizer_note": differs_from_transformers(lambda: tokenizer.whole, facts.folder),
+        "tokenizer_note": differs_from_transformers(lambda: tokenizer.whole, facts.transformer),
         **_loaded(facts, device, resolve_precision(precision, device, facts.family)),
     }
 

@@ -167,7 +167,7 @@ def _survey(config: JobConfig) -> _Survey:
     keep_types = kept_types(sources, config.columns)
     weight_files(facts)  # raises if they are not there
     chunker = Chunker(
-        WordTokenizer(facts.folder),
+        WordTokenizer(facts.transformer),
         chunk_tokens,
         config.chunk_overlap,
         facts.document_prompt,

@@ -36,17 +36,18 @@ def weight_files(facts: ModelFacts) -> list[Path]:
     Raises:
         ModelError: the folder holds no safetensors weights, or no tokenizer.json.
     """
-    weights = sorted(facts.folder.glob("*.safetensors"))
+    folder = facts.transformer
+    weights = sorted(folder.glob("*.safetensors"))
     if not weights:
-        pickles = sorted(facts.folder.glob("*.bin"))
+        pickles = sorted(folder.glob("*.bin"))
         why = f" ({pickles[0].name} is a pickle, which is never loaded)" if pickles else ""
-        raise ModelError(f"model folder {facts.folder} holds no *.safetensors{why}: save the model as safetensors.")
-    listed = read_json(facts.folder, "model.safetensors.index.json", default={}).get("weight_map", {}).values()
+        raise ModelError(f"model folder {folder} holds no *.safetensors{why}: save the model as safetensors.")
+    listed = read_json(folder, "model.safetensors.index.json", default={}).get("weight_map", {}).values()
     if gone := sorted(set(map(str, listed)) - {file.name for file in weights}):
-        raise ModelError(f"model folder {facts.folder} lacks {gone[0]}, one of {len(set(listed))} files of weights.")
-    if not (facts.folder / "tokenizer.json").exists():
+        raise ModelError(f"model folder {folder} lacks {gone[0]}, one of {len(set(listed))} files of weights.")
+    if not (folder / "tokenizer.json").exists():
         raise ModelError(
-            f"model folder {facts.folder} lacks tokenizer.json: save its tokenizer as a fast one "
+            f"model folder {folder} lacks tokenizer.json: save its tokenizer as a fast one "
             "(AutoTokenizer.from_pretrained(…).save_pretrained(…))."
         )
     for dense in facts.dense:
@@ -63,9 +64,9 @@ def space_fields(facts: ModelFacts) -> dict[str, Any]:
     """
     weights = weight_files(facts)
     return {
-        "config": _file_hash(facts.folder / "config.json"),
+        "config": _file_hash(facts.transformer / "config.json"),
         "weights": {file.name: _file_hash(file) for file in weights},
-        "tokenizer": _file_hash(facts.folder / "tokenizer.json"),
+        "tokenizer": _file_hash(facts.transformer / "tokenizer.json"),
         "prompt": facts.document_prompt,
         "pooling": facts.pooling,
         "dim": facts.dim,
@@ -81,10 +82,10 @@ def _what_few_have(facts: ModelFacts) -> dict[str, Any]:
         files = [dense.folder / name for dense in facts.dense for name in ("config.json", "model.safetensors")]
         fields["modules"] = [[d.folder.relative_to(facts.folder).as_posix(), d.of_units] for d in facts.dense]
         fields["dense"] = {file.relative_to(facts.folder).as_posix(): _file_hash(file) for file in files}
-    if rules := file_rules(facts.folder):
+    if rules := file_rules(facts.transformer):
         fields["tokenizer_rules"] = rules
-    own_code = facts.remote_code and read_json(facts.folder, "config.json").get("auto_map")
-    if own_code and (code := sorted(facts.folder.glob("*.py"))):
+    own_code = facts.remote_code and read_json(facts.transformer, "config.json").get("auto_map")
+    if own_code and (code := sorted(facts.transformer.glob("*.py"))):
         fields["code"] = {file.name: _file_hash(file) for file in code}
     if facts.left_out:
         fields["left_out"] = facts.left_out

@@ -121,5 +121,5 @@ def _left_out(facts: ModelFacts, prompt: str) -> int:
     """
     if facts.include_prompt or not prompt:
         return 0
-    tokenizer = WordTokenizer(facts.folder)
+    tokenizer = WordTokenizer(facts.transformer)
     return len(tokenizer.prefix) + sum(len(encoded.ids) for encoded in tokenizer.encode([prompt]))

@@ -105,7 +105,8 @@ def prepare(config: JobConfig) -> Job:
     sources, bad, known = _look(config, layout)
     keep_types = kept_types(sources, config.columns)
     space = space_fields(facts)
-    Chunker(WordTokenizer(facts.folder), chunk_tokens, config.chunk_overlap, facts.document_prompt)  # raises if unfit
+    tokenizer = WordTokenizer(facts.transformer)
+    Chunker(tokenizer, chunk_tokens, config.chunk_overlap, facts.document_prompt)  # raises if unfit
     fields = job_fields(config, space, (chunk_tokens, pass_tokens), precision, keep_types)
     plan = make_plan(sources, digest(fields), config.limit)
     named = {shard.part_name: shard for shard in plan.shards}

@@ -248,7 +248,7 @@ def _spec(job: Job, device: str, cores: frozenset[int]) -> WorkerSpec:
         facts=job.facts,
         columns=config.columns,
         chunking=Chunking(
-            job.facts.folder,
+            job.facts.transformer,
             job.chunk_tokens,
             config.chunk_overlap,
             job.facts.document_prompt,

@@ -204,7 +204,7 @@ class _Sample:
         pass_tokens = fields.get("late_chunking", 0)
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         chunker = Chunker(
-            WordTokenizer(facts.folder),
+            WordTokenizer(facts.transformer),
             fields["chunk_tokens"],
             fields["chunk_overlap"],
             facts.document_prompt,

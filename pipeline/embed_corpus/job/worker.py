@@ -154,7 +154,8 @@ def _embed(parent: _Parent, spec: WorkerSpec) -> None:
         if spec.precision == "fp8":
             notes.append(check_fp8(encoder, sample.chunks or first_chunks(spec), forced=spec.force_fp8))
         form = settle_ranges(spec, encoder, lambda: parent.send(Alive()))
-        if differs := differs_from_transformers(lambda: WordTokenizer(spec.facts.folder).whole, spec.facts.folder):
+        files = spec.facts.transformer
+        if differs := differs_from_transformers(lambda: WordTokenizer(files).whole, files):
             notes.append(f"vectors may differ from sentence-transformers': {differs}")
         encoder.release()
         parent.send(Ready(numerics(encoder), encoder.token_budget, tuple(notes)))
