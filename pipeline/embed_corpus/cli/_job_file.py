@@ -6,6 +6,7 @@ import difflib
 import os
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,10 +20,10 @@ def load_job_file(ctx: click.Context, _: click.Parameter, file: Path | None) -> 
     if file is None:
         return
     try:
-        content = tomllib.loads(file.read_text(encoding="utf8"))
+        content = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"--config {file}: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number of 5,000 digits, lists in lists in …
         raise UsageError(f"--config {file} is no valid TOML: {error}.") from error
     flags = {p.opts[-1].lstrip("-"): p for p in ctx.command.params if isinstance(p, click.Option)}
     keys = [key for key in flags if key != "config"] + ["input", "output"]
@@ -31,15 +32,31 @@ def load_job_file(ctx: click.Context, _: click.Parameter, file: Path | None) -> 
             close = difflib.get_close_matches(key, keys, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(keys))}."
             raise UsageError(f"--config {file}: unknown key {key!r}; {hint}")
+    content = {key: _checked(file, key, value) for key, value in content.items()}
     ctx.obj = {key: content.pop(key) for key in ("input", "output") if key in content}
     ctx.obj["folder"] = file.parent
     model = content.get("model")
-    if isinstance(model, str) and (model.startswith(".") or (file.parent / model).is_dir()):
+    if isinstance(model, str) and (model.startswith(".") or os.path.isdir(file.parent / model)):  # noqa: PTH112  # raises for no text
         content["model"] = str(file.parent / model)
-    for key, param in flags.items():
-        if param.type is click.INT and isinstance(content.get(key), float):  # click would cut it down to a whole one
-            raise UsageError(f"--config {file}: {key} = {content[key]}: give a whole number.")
     ctx.default_map = {str(flags[key].name): value for key, value in content.items()}
+
+
+def _checked(file: Path, key: str, value: Any) -> Any:
+    """Return a key's value as its option takes it; one INPUT may stand alone.
+
+    Raises:
+        UsageError: it is of another kind.
+    """
+    from embed_corpus.job.config import JobConfig
+    from embed_corpus.job.forms import kinds_of, wanted_form
+
+    name = key.replace("-", "_")
+    kind = kinds_of(JobConfig).get(name, bool)  # --quiet is the command's own
+    if key == "input" and isinstance(value, str):
+        value = [value]
+    if wrong := wanted_form(name, kind, value, toml=True):
+        raise UsageError(f"--config {file}, {key}: {wrong}.")
+    return value
 
 
 def input_and_output(ctx: click.Context, paths: tuple[str, ...]) -> tuple[tuple[str, ...], Path]:
@@ -50,7 +67,7 @@ def input_and_output(ctx: click.Context, paths: tuple[str, ...]) -> tuple[tuple[
         raise UsageError("give INPUT and OUT, or neither and both in --config.")
     job = ctx.obj or {}
     inputs, output = job.get("input"), job.get("output")
-    if not isinstance(inputs, list) or not isinstance(output, str) or not all(isinstance(i, str) for i in inputs):
+    if inputs is None or output is None:
         raise UsageError(
             'INPUT and OUT are missing: embed-corpus run INPUT... OUT, or input = ["…"] and output = "…" in --config.'
         )

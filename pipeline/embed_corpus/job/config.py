@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from embed_corpus.data import SHOWN_BYTES
 from embed_corpus.engine.facts import POOLINGS
 from embed_corpus.errors import UsageError
 from embed_corpus.index.choose import Request, parse_bytes
+from embed_corpus.job.forms import kinds_of, wanted_form
 from embed_corpus.sink.parts import RESERVED
 from embed_corpus.source.inspect import Columns
 
@@ -39,6 +41,8 @@ _LEAST = {
     "max_bad_files": 0,
     "dim": 1,
 }
+_MOST = {"chunk_tokens": 1 << 30, "chunk_overlap": 1 << 30, "batch_tokens": 1 << 30, "loader_workers": 1024}
+"""More is a slip, and would end in a number that does not fit."""
 _CHOICES: dict[str, tuple[str | None, ...]] = {
     "chunk_by": get_args(ChunkBy),
     "long": get_args(Long),
@@ -104,12 +108,7 @@ class JobConfig:
     reject_bytes: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("input", "text_column", "keep"):
-            if isinstance(getattr(self, name), str):
-                raise UsageError(
-                    f"{name} is one text where several may stand: give a tuple, ({getattr(self, name)!r},)."
-                )
-        object.__setattr__(self, "output", Path(self.output))
+        self._check_forms()
         for what, text in (("OUT", str(self.output)), *(("INPUT", text) for text in self.input)):
             if _URL.match(text):
                 raise UsageError(f"{what} {text} is a URL: name files or folders of this machine, e.g. of a mount.")
@@ -121,6 +120,9 @@ class JobConfig:
             value = getattr(self, name)
             if value is not None and value < minimum:
                 raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least {minimum}.")
+        for name, most in _MOST.items():
+            if (getattr(self, name) or 0) > most:
+                raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at most {most:,}.")
         if not 0 <= self.grace <= _LONGEST_GRACE:
             raise UsageError(f"--grace {self.grace}: give seconds, 0 to {_LONGEST_GRACE:,}.")
         for name, choices in _CHOICES.items():
@@ -152,6 +154,26 @@ class JobConfig:
         parse_share(self.max_rejects)
         self.index_request  # noqa: B018  # raises
 
+    def _check_forms(self) -> None:
+        """Check that each value is of its field's kind; paths may be told as `Path`, several texts as a list."""
+        if isinstance(self.input, list | tuple):
+            object.__setattr__(self, "input", tuple(map(_text_of, self.input)))
+        object.__setattr__(self, "model", _text_of(self.model))
+        for name, kind in kinds_of(JobConfig).items():
+            value = getattr(self, name)
+            if value is None and _DEFAULTS[name] is None:
+                continue
+            if wrong := wanted_form(name, kind, value):
+                raise UsageError(f"{name}: {wrong}.")
+            if kind is tuple:
+                object.__setattr__(self, name, tuple(value))
+            elif name in {"max_rejects", "max_memory", "devices"}:
+                object.__setattr__(self, name, str(value))
+            texts = value if kind is tuple else [value]
+            if any("\0" in str(text) for text in texts):
+                raise UsageError(f"{name}: the text holds a NUL character: take it out.")
+        object.__setattr__(self, "output", Path(self.output))
+
     @property
     def columns(self) -> Columns:
         """The input columns that are read."""
@@ -166,6 +188,13 @@ class JobConfig:
         """Rows that may be rejected: the share asked for, and 10 at least (unless the share is 0)."""
         share = parse_share(self.max_rejects)
         return max(10, int(rows * share)) if share else 0
+
+
+_DEFAULTS = {option.name: option.default for option in fields(JobConfig)}
+
+
+def _text_of(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def parse_share(text: str) -> float:
