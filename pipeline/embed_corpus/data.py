@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["SHOWN_BYTES", "Batch", "Block", "Chunks", "Counts", "Reject", "Rows", "Shard"]
 
 
-_SUFFIX = re.compile(r"(?i)\.(parquet|jsonl|ndjson)(\.(gz|zst))?$")
+_SUFFIX = re.compile(
+    r"(?i)\.((parquet|jsonl|ndjson)(\.(gz|zst))?|parq|pq|parquet\.(gzip|snappy|zstd|brotli|br|lz4)"
+    r"|(jsonl|ndjson|json)(\.(gz|gzip|zst|zstd|bz2|xz))?)$"
+)
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
 
 

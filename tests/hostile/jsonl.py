@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
 from collections.abc import Callable, Iterator
 
 import zstandard
@@ -12,13 +14,18 @@ from embed_corpus.source.inspect import Columns
 from hostile import WITH_ID, Case, holding
 
 LINES = b"".join(b'{"text": "line %d"}\n' % i for i in range(50))
-PACK: dict[str, Callable[[bytes], bytes]] = {".gz": lambda b: gzip.compress(b, mtime=0), ".zst": zstandard.compress}
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": lambda b: gzip.compress(b, mtime=0),
+    ".zst": zstandard.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+}
 MIB = 1 << 20
 KEPT = Columns(("text",), keep=("kept",))
 
 
 def packed() -> Iterator[Case]:
-    """gzip and zstd: a stream cut short is never taken for its end."""
+    """A stream cut short is never taken for its end."""
     for ending, pack in PACK.items():
         whole, name = pack(LINES), f"a.jsonl{ending}"
         refused = {
@@ -26,23 +33,31 @@ def packed() -> Iterator[Case]:
             "cut-by-a-byte": (whole[:-1], "Truncated compressed stream"),
             "cut-in-header": (whole[:3], "Truncated compressed stream"),
             "second-member-cut": (whole + whole[:20], "Truncated compressed stream"),
-            "garbage-behind": (whole + b"garbage", "(inflate|decompress) failed"),
-            "zeros-behind": (whole + bytes(512), "(inflate|decompress) failed"),
+            "garbage-between": (whole + b"garbage" + whole, "(inflate|decompress) failed"),
+            "much-garbage-behind": (whole + b"garbage" * 999, "(inflate|decompress) failed"),
             "flipped-bit": (whole[:40] + bytes([whole[40] ^ 4]) + whole[41:], "(inflate|decompress) failed"),
             "plain-in-fact": (LINES, "(inflate|decompress) failed"),
-            "other-codec": (PACK[".zst" if ending == ".gz" else ".gz"](LINES), "(inflate|decompress) failed"),
+            "other-codec": (PACK[".zst" if ending == ".gz" else ".gz"](LINES), "is packed with"),
+            "twice-packed": (pack(whole), "inside it is packed with"),
             "no-bytes": (b"", "the file is empty"),
         }
         for what, (content, says) in refused.items():
-            flips = what == "flipped-bit"  # zstd need not notice one without its checksum
+            flips = what == "flipped-bit" and ending == ".zst"  # it need not notice one without its checksum
             yield Case(f"{what}{ending}", holding(name, content), says, name, any_verdict=flips)
+        if ending != ".zst":
+            yield Case(f"zeros-between{ending}", holding(name, whole + bytes(512) + whole + bytes(512)), texts=100)
+        if ending in {".gz", ".bz2"}:
+            yield Case(f"garbage-behind{ending}", holding(name, whole + b"garbage"), texts=50)
+        else:
+            says = "(inflate|decompress) failed"
+            yield Case(f"garbage-behind{ending}", holding(name, whole + b"garbage"), says, name)
         yield Case(f"two-members{ending}", holding(name, whole * 2), texts=100)
         yield Case(f"empty-member{ending}", holding(name, pack(b"")))
     wide = zstandard.ZstdCompressionParameters(window_log=30)
     stream = zstandard.ZstdCompressor(compression_params=wide).compressobj()  # of unknown size: it keeps its window
     window = stream.compress(LINES) + stream.flush()
     yield Case("window-of-1-GiB.zst", holding("a.jsonl.zst", window), "too much memory", "a.jsonl.zst")
-    yield Case("packed-in-fact", holding("a.jsonl", PACK[".gz"](LINES)), any_verdict=True)  # lines of noise
+    yield Case("packed-in-fact", holding("a.jsonl", PACK[".gz"](LINES)), "it is packed with gzip", "a.jsonl")
 
 
 def encodings() -> Iterator[Case]:
@@ -53,9 +68,9 @@ def encodings() -> Iterator[Case]:
     twice = (b"\xef\xbb\xbf" + two) * 2  # two files, one behind the other
     yield Case("bom-in-the-middle", holding("a.jsonl", twice), texts=["one", "two", "two"], rejects={"bad_json": 1})
     utf16 = two.decode().encode("utf-16")
-    yield Case("utf-16", holding("a.jsonl", utf16), rejects={"invalid_utf8": 1, "bad_json": 2})
+    yield Case("utf-16", holding("a.jsonl", utf16), "it is text in UTF-16", "a.jsonl")
     without_mark = two.decode().encode("utf-16-be")
-    yield Case("utf-16-without-mark", holding("a.jsonl", without_mark), rejects={"bad_json": 2})
+    yield Case("utf-16-without-mark", holding("a.jsonl", without_mark), "it is text in UTF-16", "a.jsonl")
     yield Case("latin-1", holding("a.jsonl", b'{"text": "caf\xe9"}\n' + two), texts=texts, rejects={"invalid_utf8": 1})
     for what, text in {
         "lone-surrogate": rb"\ud800",
@@ -76,7 +91,7 @@ def ends_of_lines() -> Iterator[Case]:
     """Where one line ends and the next begins."""
     two, texts = b'{"text": "one"}\n{"text": "two"}\n', ["one", "two"]
     yield Case("crlf", holding("a.jsonl", two.replace(b"\n", b"\r\n")), texts=texts)
-    yield Case("cr-alone", holding("a.jsonl", two.replace(b"\n", b"\r")), rejects={"bad_json": 1})
+    yield Case("cr-alone", holding("a.jsonl", two.replace(b"\n", b"\r")), "as on old Macs", "a.jsonl")
     yield Case("no-last-newline", holding("a.jsonl", two[:-1]), texts=texts)
     yield Case("long-white-end", holding("a.jsonl", two[:-1] + b"\x0c" + b" " * 2000 + b"\r\n"), texts=texts)
     blank = two + b"\n \t\n\r\n" + two
@@ -86,7 +101,24 @@ def ends_of_lines() -> Iterator[Case]:
     yield Case("nothing", holding("a.jsonl", b""))
     yield Case("newline-alone", holding("a.jsonl", b"\n"), rejects={"empty": 1})
     pretty = json.dumps([{"text": "x"}], indent=1).encode()
-    yield Case("pretty-printed", holding("a.jsonl", pretty), rejects={"bad_json": 5})
+    yield Case("pretty-printed", holding("a.jsonl", pretty), "a JSON array over 5 lines", "a.jsonl")
+    rows = [{"id": f"d{i}", "text": f"page {i}"} for i in range(50)]
+    array = json.dumps(rows).encode() + b"\n"
+    yield Case("array-on-one-line", holding("a.jsonl", array), "it holds a JSON array", "a.jsonl")
+    one_each = b"[\n" + b",\n".join(json.dumps(row).encode() for row in rows) + b"\n]\n"  # the last one parses
+    yield Case("array-of-lines", holding("a.jsonl", one_each), "a JSON array over 52 lines", "a.jsonl")
+    yield Case(
+        "array-among-lines", holding("a.jsonl", two + array + two), "line 3 holds a JSON array: .* 105 rows", "a.jsonl"
+    )
+    objects = b"".join(json.dumps(row, indent=1).encode() + b"\n" for row in rows)
+    yield Case("objects-over-lines", holding("a.jsonl", objects), "an object stands on several lines", "a.jsonl")
+    together = b"".join(json.dumps(row).encode() for row in rows)
+    yield Case("objects-on-one-line", holding("a.jsonl", together), "several objects stand on one line", "a.jsonl")
+    yield Case(
+        "table-in-fact", holding("a.jsonl", b"id,text\n" + b"1,heat\n" * 20), "not one of its 21 lines", "a.jsonl"
+    )
+    yield Case("log-before", holding("a.jsonl", b"[INFO] begin\n" + two), texts=texts, rejects={"bad_json": 1})
+    yield Case("array-of-one", holding("a.jsonl", two + b'[{"text": "a"}]'), texts=texts, rejects={"bad_json": 1})
 
 
 def values() -> Iterator[Case]:

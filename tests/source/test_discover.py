@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from embed_corpus.errors import DataError
-from embed_corpus.source.discover import discover, kind_of
+from embed_corpus.source.discover import discover
+from embed_corpus.source.formats import kind_of
 from source_files import (
     files_in,
     write_jsonl,
@@ -21,13 +22,13 @@ def test_folder_is_searched_recursively(tmp_path: Path) -> None:
     assert files_in(tmp_path) == ["a.jsonl", "b.PARQUET", "sub/d.jsonl.zst", "sub/deep/c.ndjson.gz"]
 
 
-@pytest.mark.parametrize("name", ["_part.jsonl", ".a.jsonl", "_delta_log/0.jsonl", ".git/a.jsonl", "x/a.jsonl.crc"])
+@pytest.mark.parametrize("name", ["_part.jsonl", ".a.jsonl", "_logs/0.jsonl", ".git/a.jsonl", "x/a.jsonl.crc"])
 def test_hidden_names_are_skipped_silently(tmp_path: Path, name: str) -> None:
     """Markers, logs and checksums of other tools are neither read nor named."""
     write_jsonl(tmp_path / name)
     write_jsonl(tmp_path / "a.jsonl")
     found, left_out = discover([str(tmp_path)], tmp_path / "out")
-    assert ([file.relative for file in found], left_out) == (["a.jsonl"], [])
+    assert ([file.relative for file in found], left_out) == (["a.jsonl"], {})
 
 
 @pytest.mark.parametrize("pattern", ["", "*", "**/*.*"])
@@ -58,7 +59,7 @@ def test_other_kinds_are_named(tmp_path: Path) -> None:
     """Files of kinds that are not read are handed back, so that the run can say so."""
     write_jsonl(tmp_path / "a.jsonl")
     (tmp_path / "b.csv").write_text("x")
-    assert discover([str(tmp_path)], tmp_path / "out")[1] == [str(tmp_path / "b.csv")]
+    assert discover([str(tmp_path)], tmp_path / "out")[1] == {str(tmp_path / "b.csv"): ".csv"}
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_glob(tmp_path: Path, pattern: str, expected: list[str]) -> None:
 
 def test_glob_skips_hidden_folders(tmp_path: Path) -> None:
     """A folder that a pattern matches is no reason to read a log of another tool."""
-    write_jsonl(tmp_path / "_delta_log" / "0.jsonl")
+    write_jsonl(tmp_path / "_logs" / "0.jsonl")
     write_jsonl(tmp_path / "a" / "a.jsonl")
     assert files_in(f"{tmp_path}/*") == ["a/a.jsonl"]
 
@@ -102,7 +103,7 @@ def test_name_with_wildcard_characters(tmp_path: Path) -> None:
     [
         ("gone", "does not exist: check the path"),
         ("*.parquet", "matches nothing: check the pattern"),
-        ("table.csv", "is of a kind that is not read. Read are .parquet, .jsonl"),
+        ("table.csv", "is of a kind that is not read. Read are .parquet, .pq, .*--format"),
         ("empty", "holds no source file. Read are .parquet"),
         ("others", r"holds no source file \(1 files of other kinds, e.g. .*readme.txt\)"),
     ],
@@ -135,9 +136,9 @@ def test_same_input_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_kind_of() -> None:
-    """The ending tells the kind, whatever its case; a packed Parquet file is none."""
-    names = ["A.Parquet", "a.jsonl", "a.NDJSON.GZ", "a.jsonl.zst", "a.parquet.gz", "jsonl"]
-    assert [kind_of(name) for name in names] == ["parquet", "jsonl", "jsonl", "jsonl", None, None]
+    """The ending tells the kind, whatever its case; what a writer puts behind `.parquet` says how its pages are."""
+    names = ["A.Parquet", "a.jsonl", "a.NDJSON.GZ", "a.jsonl.zst", "a.snappy.parquet", "a.parquet.gzip", "jsonl", "a"]
+    assert [kind_of(name) for name in names] == ["parquet", "jsonl", "jsonl", "jsonl", "parquet", "parquet", None, None]
 
 
 # ── cuts and plans ────────────────────────────────────────────────────────────────────────

@@ -15,6 +15,7 @@ from embed_corpus.cli._job_file import input_and_output, load_job_file
 from embed_corpus.cli._options import shared
 from embed_corpus.engine.facts import POOLINGS
 from embed_corpus.errors import Interrupted
+from embed_corpus.source.formats import FORMATS
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -64,6 +65,11 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
     "--instruction",
     metavar="TEXT",
     help="Record this task for queries: `search` then puts `Instruct: TEXT`, a new line and `Query:` before them.",
+)
+@click.option(
+    "--format",
+    type=click.Choice(FORMATS),
+    help="Read files of INPUT as this whose endings say nothing (`part-00000`).  [default: leave them out]",
 )
 @click.option(
     "--text-column",
@@ -178,7 +184,7 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
     default="0.1%",
     show_default=True,
     metavar="SHARE",
-    help="Rows that may be rejected (10 always may; empty texts do not count). 0: none.",
+    help="Rows that may be rejected (10 always may, up to half of them; empty texts do not count). 0: none.",
 )
 @click.option(
     "--max-bad-files",
@@ -242,7 +248,7 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
 @click.option("--quiet", is_flag=True, help="Only warnings and errors.")
 @click.pass_context
 def command(ctx: click.Context, /, paths: tuple[str, ...], *, quiet: bool, **options: Any) -> None:
-    """Embed INPUT (files, folders, globs of .parquet, .jsonl, .ndjson, the latter two also .gz or .zst) into OUT.
+    """Embed INPUT (files, folders, globs of Parquet or JSON lines, these also packed) into OUT.
 
     Stop it any time: what is finished is safe, and the same line goes on from there.
 

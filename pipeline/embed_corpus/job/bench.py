@@ -184,7 +184,7 @@ def first_of(config: JobConfig, facts: ModelFacts, chunk_tokens: int, tokens: in
         DataError, UsageError: the corpus cannot be read.
     """
     chunker = Chunker(WordTokenizer(facts.transformer), chunk_tokens, prompt=facts.document_prompt)
-    found, _ = discover(config.input, config.output)
+    found, _ = discover(config.input, config.output, config.format, config.text_column)
     plan = make_plan(inspect_all(found, config.columns), "bench")
     chunks: Ids = []
     for shard in plan.shards:

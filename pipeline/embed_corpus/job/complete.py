@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from embed_corpus.data import Counts
 from embed_corpus.errors import BudgetError, DataError, EmbedCorpusError
+from embed_corpus.job.losses import nothing_left, warn_of_losses
 from embed_corpus.sink.duplicates import repeated_ids
 from embed_corpus.sink.snapshot import latest_snapshot
 
@@ -34,6 +35,9 @@ def problem_with(job: Job, parts: list[PartEntry], failed: list[str]) -> EmbedCo
             "something else deletes there. Run the same line again."
         )
     total = sum((part.counts for part in parts), start=Counts())
+    if nothing := nothing_left(job, total):
+        return nothing
+    warn_of_losses(job, parts)
     allowed = job.config.rejects_allowed(total.rows)
     if total.budgeted > allowed:
         return BudgetError(

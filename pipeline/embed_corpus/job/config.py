@@ -14,6 +14,7 @@ from embed_corpus.errors import UsageError
 from embed_corpus.index.choose import Request, parse_bytes
 from embed_corpus.job.forms import kinds_of, wanted_form
 from embed_corpus.sink.parts import RESERVED
+from embed_corpus.source.formats import FORMATS
 from embed_corpus.source.inspect import Columns
 
 __all__ = ["JobConfig", "parse_share"]
@@ -44,6 +45,7 @@ _LEAST = {
 _MOST = {"chunk_tokens": 1 << 30, "chunk_overlap": 1 << 30, "batch_tokens": 1 << 30, "loader_workers": 1024}
 """More is a slip, and would end in a number that does not fit."""
 _CHOICES: dict[str, tuple[str | None, ...]] = {
+    "format": (None, *FORMATS),
     "chunk_by": get_args(ChunkBy),
     "long": get_args(Long),
     "precision": get_args(Precision),
@@ -72,6 +74,7 @@ class JobConfig:
     prompt: str | None = None
     query_prompt: str | None = None
     instruction: str | None = None
+    format: str | None = None
     text_column: tuple[str, ...] = ("text",)
     id_column: str | None = None
     keep: tuple[str, ...] = ()
@@ -185,9 +188,9 @@ class JobConfig:
         return Request(self.index, parse_bytes(self.max_memory), self.target_recall)
 
     def rejects_allowed(self, rows: int) -> int:
-        """Rows that may be rejected: the share asked for, and 10 at least (unless the share is 0)."""
+        """Rows that may be rejected: the share asked for, and (unless that is 0) 10, if they are no more than half."""
         share = parse_share(self.max_rejects)
-        return max(10, int(rows * share)) if share else 0
+        return max(min(10, rows // 2), int(rows * share)) if share else 0
 
 
 _DEFAULTS = {option.name: option.default for option in fields(JobConfig)}

@@ -32,7 +32,7 @@ from embed_corpus.job.totals import fitted_totals, length_bins, measured_total
 from embed_corpus.report.plan import Estimate, PlanReport, Speed
 from embed_corpus.sink.parts import PartFormat, open_writer
 from embed_corpus.sink.vectors import Codec
-from embed_corpus.source.discover import discover
+from embed_corpus.source.discover import discover, told_left_out
 from embed_corpus.source.plan import Plan, inspect_good, kept_types, make_plan
 from embed_corpus.source.sample import Places, every_nth, read_places, spread
 
@@ -158,9 +158,9 @@ def _survey(config: JobConfig) -> _Survey:
     facts = model_of(config)
     chunk_tokens = resolve_chunk_tokens(config.chunk_tokens, facts)
     precision = resolve_precision(config.precision, devices[0], facts.family)
-    found, left_out = discover(config.input, config.output)
+    found, left_out = discover(config.input, config.output, config.format, config.text_column)
     if left_out:
-        log.warning("left out %d files of kinds that are not read, e.g. %s", len(left_out), left_out[0])
+        log.warning("%s", told_left_out(left_out))
     log.info("looking at %d source files", len(found))
     sources, bad = inspect_good(found, config.columns, max_bad=config.max_bad_files)
     warn_of_bad(bad)

@@ -29,7 +29,7 @@ from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.parts import PartFormat
 from embed_corpus.sink.readback import part_stats
 from embed_corpus.sink.vectors import Codec
-from embed_corpus.source.discover import discover
+from embed_corpus.source.discover import discover, told_left_out
 from embed_corpus.source.known import read_known, to_json
 from embed_corpus.source.plan import Plan, inspect_good, kept_types, make_plan
 
@@ -150,9 +150,9 @@ def _warn_of_few(layout: Layout, vector_type: str, rows: int) -> None:
 
 def _look(config: JobConfig, layout: Layout) -> tuple[list[Source], dict[str, str], dict[str, Any] | None]:
     """Find and inspect the source files: the good, the bad with reasons, and what to note of them if it is new."""
-    found, left_out = discover(config.input, layout.root)
+    found, left_out = discover(config.input, layout.root, config.format, config.text_column)
     if left_out:
-        log.warning("left out %d files of kinds that are not read, e.g. %s", len(left_out), left_out[0])
+        log.warning("%s", told_left_out(left_out))
     log.info("looking at %d source files", len(found))
     looked_at = time.time_ns()
     known = read_known(layout.sources, config.columns)
@@ -280,5 +280,6 @@ def _note_run(
         "devices": devices,
         "bad_files": bad,
         "doc_vectors": config.doc_vectors,
+        "format": config.format,
     }
     replace_json(layout.current_run, facts_of_run, layout.tmp)

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embed_corpus.errors import DataError
+from embed_corpus.source.formats import kind_at
 from embed_corpus.source.jsonl import BadLineError, lines, open_stream, parse
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def read_queries(file: Path) -> tuple[list[str], list[str]]:
         DataError: the file cannot be read, or a row has no text.
     """
     try:
-        if file.suffix == ".parquet":
+        if kind_at(file) == "parquet":
             rows = pq.read_table(file).to_pylist()
         else:
             with open_stream(file) as stream:

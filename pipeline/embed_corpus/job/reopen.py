@@ -70,7 +70,8 @@ class Opened:
         Raises:
             DataError: the input of the last run is not where it was.
         """
-        where = {f.relative: f.path for f in discover(self.noted["input"], self.layout.root)[0]}
+        asked = self.noted.get("format"), self.columns.text
+        where = {f.relative: f.path for f in discover(self.noted["input"], self.layout.root, *asked)[0]}
         if gone := [shard.source for shard in self.plan.shards if shard.source not in where]:
             raise DataError(f"source {gone[0]} is not in {', '.join(self.noted['input'])} any more.")
         return {shard.id: replace(shard, path=where[shard.source]) for shard in self.plan.shards}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import pairwise
@@ -13,13 +14,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embed_corpus.errors import DataError
-from embed_corpus.source.discover import kind_of
-from embed_corpus.source.jsonl import BadLineError, lines, open_stream, parse
+from embed_corpus.firstbytes import ENOUGH, other_kind
+from embed_corpus.source.formats import wrong_kind
+from embed_corpus.source.jsonl import lines, open_stream
+from embed_corpus.source.objects import Objects
+from embed_corpus.source.packed import left_behind
+from embed_corpus.source.tables import is_part
 
 if TYPE_CHECKING:
     from embed_corpus.source.discover import Found
 
 __all__ = ["Columns", "Cut", "Source", "UnreadableError", "inspect", "plain_type", "reason_of"]
+
+log = logging.getLogger("embed_corpus")
 
 SHARD_BYTES = 64 << 20
 """Bytes of text (Parquet) or of lines (JSONL) that one shard holds at most."""
@@ -88,16 +95,20 @@ def inspect(found: Found, columns: Columns) -> Source:
         DataError: the system does not let it be read, or a column is missing or of an unfit type.
     """
     try:
-        if kind_of(found.path) == "parquet":
+        if told := wrong_kind(Path(found.path), found.kind):
+            raise UnreadableError(_refused(found, f"it is {told}"))
+        if found.kind == "parquet":
             return _inspect_parquet(found, columns)
         return _inspect_jsonl(found, columns)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         kind = (
             DataError if isinstance(error, OSError) and error.errno else UnreadableError
         )  # Arrow's own have no number
-        raise kind(
-            f"{found.path} cannot be read: {reason_of(error)} Replace the file, or take it out of INPUT."
-        ) from error
+        raise kind(_refused(found, reason_of(error).rstrip("."))) from error
+
+
+def _refused(found: Found, why: str) -> str:
+    return f"{found.path} cannot be read: {why}. Replace the file, or take it out of INPUT."
 
 
 def reason_of(error: Exception) -> str:
@@ -119,6 +130,10 @@ def _inspect_parquet(found: Found, columns: Columns) -> Source:
     # Only with both options a look at no rows (in `_row_groups`) is no reading of all pages.
     with pq.ParquetFile(found.path, buffer_size=1 << 12, pre_buffer=False) as file:
         schema = file.schema_arrow
+        if is_part(schema):
+            raise DataError(
+                f"{found.path} is a part that embed-corpus wrote: it holds vectors, no documents. Take it out of INPUT."
+            )
         _check_present(found, columns, schema.names)
         for name in columns.text:
             if plain_type(schema.field(name).type) != pa.string():
@@ -212,31 +227,32 @@ def _inspect_jsonl(found: Found, columns: Columns) -> Source:
     digest = blake2b(digest_size=16)
     cuts: list[Cut] = []
     seen: dict[str, None] = {}
+    look = Objects()
     first = rows = begin = end = 0
     with open_stream(Path(found.path)) as stream:
+        if told := other_kind(stream.peek(ENOUGH)[:ENOUGH], "json"):
+            raise UnreadableError(_refused(found, f"inside it is {told}"))
         for line, n_bytes in lines(stream):
             if rows and (rows == SHARD_ROWS or end + n_bytes - begin > SHARD_BYTES):
                 cuts.append(Cut(first, rows, begin))
                 first, rows, begin = first + rows, 0, end
-            if first + rows < _SAMPLED_LINES:
-                seen |= dict.fromkeys(_keys(line, first=first + rows == 0))
+            if first + rows < _SAMPLED_LINES or not look.any:
+                seen |= dict.fromkeys(look.keys(line, first + rows))
             else:  # further down a rare column is looked for without parsing every line
                 seen |= {n: None for n in columns.all if n not in seen and json.dumps(n).encode() in (line or b"")}
+            if line is None or not line.startswith(b"{"):
+                look.odd(line, n_bytes, first + rows)
             rows, end = rows + 1, end + n_bytes
             digest.update(line or b"")
+        if behind := left_behind(stream):
+            log.warning("%s: the %d bytes behind its packed end are passed over, as zcat does", found.path, behind)
+    if why := look.problem(first + rows, end):
+        raise UnreadableError(_refused(found, why))
     if seen:
         _check_present(found, columns, list(seen))
     if rows or not cuts:
         cuts.append(Cut(first, rows, begin))
     return Source(found.path, found.relative, stat.st_size, stat.st_mtime_ns, digest.hexdigest(), tuple(cuts))
-
-
-def _keys(line: bytes | None, *, first: bool) -> list[str]:
-    """Return the columns of a line; none of a bad one."""
-    try:
-        return list(parse(line, first=first))
-    except BadLineError:
-        return []
 
 
 def _check_present(found: Found, columns: Columns, names: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""JSONL files as bytes and as values: plain, gzip or zstd, one JSON object a line."""
+"""JSONL files as bytes and as values: plain or packed, one JSON object a line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
+from embed_corpus.source.formats import packing
+from embed_corpus.source.packed import Unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,44 +22,6 @@ _MOST_VALUES = 10_000_000
 """Commas and brackets of a line at most: parsed, each may take a hundred bytes (`[[],[],…` 24 times its size)."""
 _TAIL = 1 << 10
 """Bytes of a line's end that are looked at together for white space."""
-_BOMB_BYTES = 1 << 30
-"""A packed file that unpacks to more, and to more than `_BOMB_RATIO` times its size, is not read on."""
-_BOMB_RATIO = 1100
-"""Over what gzip can do at its best (1032)."""
-
-_CODECS = {".gz": "gzip", ".zst": "zstd"}
-
-
-class _Unpacked(io.RawIOBase):
-    """The decompressed bytes of a file, as far as they are in proportion to it.
-
-    Arrow's codecs are used because they raise on a file cut short; python-zstandard's
-    reader ends silently there.
-    """
-
-    def __init__(self, path: Path, codec: str) -> None:
-        self._most = max(_BOMB_BYTES, _BOMB_RATIO * path.stat().st_size)
-        self._read = 0
-        if not path.stat().st_size:  # for Arrow that is a stream of nothing
-            raise OSError(f"no {codec} stream: the file is empty")
-        self._stream = pa.CompressedInputStream(pa.OSFile(str(path)), codec)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        n_bytes: int = self._stream.readinto(buffer)
-        self._read += n_bytes
-        if self._read > self._most:
-            raise OSError(
-                f"it unpacks to over {_BOMB_RATIO} times its size, as a bomb does. If it is none, unpack it yourself"
-            )
-        return n_bytes
-
-    def close(self) -> None:
-        if not self.closed:
-            self._stream.close()
-        super().close()
 
 
 class BadLineError(Exception):
@@ -71,12 +34,12 @@ def open_stream(path: Path, offset: int = 0) -> io.BufferedReader:
     Raises:
         OSError: the file cannot be opened, or (also while reading) decompressed.
     """
-    codec = _CODECS.get(path.suffix.lower())
+    codec = packing(path)
     if codec is None:
         stream = path.open("rb")
         stream.seek(offset)
         return stream
-    stream = io.BufferedReader(_Unpacked(path, codec), 1 << 20)
+    stream = io.BufferedReader(Unpacked(path, codec), 1 << 20)
     while offset and (passed := len(stream.read(min(offset, 1 << 20)))):
         offset -= passed
     return stream

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from embed_corpus.data import SHOWN_BYTES, Reject, Rows
 from embed_corpus.errors import DataError
-from embed_corpus.source.discover import kind_of
+from embed_corpus.source.formats import kind_at
 from embed_corpus.source.inspect import plain_type, reason_of
 from embed_corpus.source.jsonl import BadLineError, lines, open_stream, parse
 
@@ -68,10 +68,10 @@ def read_shard(
     Raises:
         DataError: the file can no longer be read, or holds fewer rows than planned.
     """
-    raw_blocks = _parquet_rows if kind_of(shard.path) == "parquet" else _jsonl_rows
     seen: set[str] = set()
     n_rows = 0
     try:
+        raw_blocks = _parquet_rows if kind_at(shard.path) == "parquet" else _jsonl_rows
         for raw in raw_blocks(shard, columns, keep_types, size or SMALL):
             n_rows += len(raw.rows) + len(raw.rejects)
             yield _screen(raw, shard, columns, seen)

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from embed_corpus.data import Rows
-from embed_corpus.source.discover import kind_of
+from embed_corpus.source.formats import kind_at
 from embed_corpus.source.jsonl import lines, open_stream
 from embed_corpus.source.read import read_shard
 
@@ -94,7 +94,7 @@ def read_places(
             chosen[shard.path].append((shard, first, wanted[begin:end] - first))
     for path, parts in chosen.items():
         whole = all(len(rows) == shard.n_rows for shard, _, rows in parts)
-        if whole or kind_of(path) == "parquet":
+        if whole or kind_at(path) == "parquet":
             yield from _read_between(parts, columns, keep_types)
         else:
             yield from _read_lines(parts, columns, keep_types)
