@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,13 @@ from embed_corpus.source.plan import Plan, inspect_all, kept_types, make_plan
 from embed_corpus.source.read import read_shard
 
 TEXT = Columns(("text",))
-PACKED: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".zst": zstandard.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+}
 GOOD = b'{"id": "good", "text": "fine"}'
 
 

@@ -184,7 +184,7 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
     default="0.1%",
     show_default=True,
     metavar="SHARE",
-    help="Rows that may be rejected (10 always may, up to half of them; empty texts do not count). 0: none.",
+    help="Rows that may be rejected (10 always may, up to half of all; empty texts do not count). 0: none.",
 )
 @click.option(
     "--max-bad-files",

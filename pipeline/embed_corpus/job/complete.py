@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from embed_corpus.data import Counts
 from embed_corpus.errors import BudgetError, DataError, EmbedCorpusError
-from embed_corpus.job.losses import nothing_left, warn_of_losses
+from embed_corpus.job.losses import mostly_rejected, nothing_left, warn_of_losses
 from embed_corpus.sink.duplicates import repeated_ids
 from embed_corpus.sink.snapshot import latest_snapshot
 
@@ -45,7 +45,7 @@ def problem_with(job: Job, parts: list[PartEntry], failed: list[str]) -> EmbedCo
             f"--max-rejects {job.config.max_rejects}. All others are embedded, but no snapshot is published. "
             f"See `embed-corpus status {job.config.output} --rejects`; mend the rows, or allow more and run again."
         )
-    return _repeated(job, parts)
+    return mostly_rejected(job, total) or _repeated(job, parts)
 
 
 def stop_if_hopeless(job: Job, seen: Counts) -> None:

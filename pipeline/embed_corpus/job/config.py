@@ -188,9 +188,9 @@ class JobConfig:
         return Request(self.index, parse_bytes(self.max_memory), self.target_recall)
 
     def rejects_allowed(self, rows: int) -> int:
-        """Rows that may be rejected: the share asked for, and (unless that is 0) 10, if they are no more than half."""
+        """Rows that may be rejected: the share asked for, and 10 at least (unless the share is 0)."""
         share = parse_share(self.max_rejects)
-        return max(min(10, rows // 2), int(rows * share)) if share else 0
+        return max(10, int(rows * share)) if share else 0
 
 
 _DEFAULTS = {option.name: option.default for option in fields(JobConfig)}

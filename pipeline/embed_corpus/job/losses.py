@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from embed_corpus.data import Counts
 from embed_corpus.errors import BudgetError
+from embed_corpus.job.config import parse_share
 from embed_corpus.report.clean import clean
 from embed_corpus.sink.snapshot import latest_snapshot
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from embed_corpus.job.prepare import Job
     from embed_corpus.sink.snapshot import PartEntry
 
-__all__ = ["nothing_left", "warn_of_losses"]
+__all__ = ["mostly_rejected", "nothing_left", "warn_of_losses"]
 
 log = logging.getLogger("embed_corpus")
 
@@ -41,6 +42,17 @@ def nothing_left(job: Job, total: Counts) -> BudgetError | None:
     )
 
 
+def mostly_rejected(job: Job, total: Counts) -> BudgetError | None:
+    """Refuse a small result that lost more than half of its rows to the ten rejects that always may be."""
+    if total.budgeted <= max(total.rows / 2, total.rows * parse_share(job.config.max_rejects)):
+        return None
+    return BudgetError(
+        f"{total.budgeted:,} of {total.rows:,} rows were rejected ({_reasons(total)}): more than half, so nothing is "
+        f"published. See `embed-corpus status {job.config.output} --rejects`; mend the rows, or allow as many with "
+        "--max-rejects."
+    )
+
+
 def warn_of_losses(job: Job, parts: Sequence[PartEntry]) -> None:
     """Name the files that gave no document, and say so where most texts are empty, in all or in a file."""
     source_of = {shard.part_name: shard.source for shard in job.plan.shards}
@@ -55,7 +67,12 @@ def warn_of_losses(job: Job, parts: Sequence[PartEntry]) -> None:
     silent = [file for file, count in counts.items() if count.rows and not count.documents]
     _name(job, silent, counts, "no document came of")
     if _mostly_empty(total):
-        log.warning("%s of %s texts are empty (%s)", f"{total.rejects['empty']:,}", f"{total.rows:,}", _columns(job))
+        log.warning(
+            "%s of %s texts are empty (%s): is it the right column?",
+            f"{total.rejects['empty']:,}",
+            f"{total.rows:,}",
+            _columns(job),
+        )
     elif len(counts) > 1:
         poor = [file for file, count in counts.items() if count.documents and _mostly_empty(count)]
         _name(job, poor, counts, f"most texts are empty ({_columns(job)}) in")

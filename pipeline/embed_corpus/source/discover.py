@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from embed_corpus.errors import DataError
 from embed_corpus.source.doubt import no_data
 from embed_corpus.source.formats import ENDINGS, kind_of
-from embed_corpus.source.tables import Grounds
+from embed_corpus.source.tables import Grounds, ResultError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -52,7 +52,7 @@ def discover(
     _resolved.cache_clear()
     try:
         return _discover(list(inputs), output.resolve(), form, text)
-    except _NothingError as error:
+    except (_NothingError, ResultError) as error:
         raise DataError(f"{error}{_swapped(output)}") from error
     except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself, up to Python 3.12
         raise DataError(f"{error}. Mend it, or take it out of INPUT.") from error

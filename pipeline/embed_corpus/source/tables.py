@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["Grounds", "is_part"]
+__all__ = ["Grounds", "ResultError", "is_part"]
 
 _ICEBERG = re.compile(r"(v\d+|\d{5}-[0-9a-f-]{36})(\.gz)?\.metadata\.json(\.gz)?|version-hint\.text")
 _HIVE_ACID = re.compile(r"(base_\d{7}|(delete_)?delta_\d{7}_\d{7}(_\d{4})?)(_v\d+)?")
@@ -76,6 +76,10 @@ _RESULT = "_embed"
 _MARKS = frozenset(mark for mark, *_ in _TABLES) | {_RESULT}
 
 
+class ResultError(DataError):
+    """A result of embed-corpus in place of documents: perhaps INPUT and OUT are swapped."""
+
+
 class Grounds:
     """Which folders may be read, for one list of INPUT and one OUT; each is looked at once."""
 
@@ -109,8 +113,9 @@ class Grounds:
 
 
 def _refuse(folder: str) -> None:
+    folder = os.path.normpath(folder)
     if os.path.isfile(f"{folder}/{_RESULT}/job.json"):  # noqa: PTH113
-        raise DataError(
+        raise ResultError(
             f"{folder} is a result of embed-corpus: its parts are vectors, no documents. Take it out of INPUT, and "
             "name the folder that it was made from."
         )
