@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from hostile import WITH_ID, Case
+from hostile import WITH_ID, Case, holding
 from source_files import write_jsonl, write_parquet
 
 ROW = {"id": "a", "text": "x"}
@@ -124,7 +125,24 @@ def together() -> Iterator[Case]:
         yield Case(what, drift, says, "b.parquet")
 
 
+def other_kinds() -> Iterator[Case]:
+    """What really stands under a source's name."""
+    kinds = {
+        "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "run `git lfs pull`"),
+        "html": (b"<!DOCTYPE html>\n<html><title>503</title></html>\n", "an HTML page"),
+        "xml": (b'<?xml version="1.0"?>\n<Error><Code>NoSuchKey</Code></Error>\n', "an XML document"),
+        "sqlite": (b"SQLite format 3\0" + bytes(4080), "a SQLite database"),
+        "zip": (b"PK\x03\x04" + bytes(99), "a zip archive"),
+        "zeros": (bytes(4096), "nothing but zero bytes"),
+    }
+    for what, (content, says) in kinds.items():
+        for name in ("a.parquet", "a.jsonl", "a.json", "a.jsonl.gz"):
+            yield Case(f"{what}-as-{name}", holding(name, content), f"cannot be read: it is .*{says}", name)
+        inside = holding("a.jsonl.gz", gzip.compress(content))
+        yield Case(f"{what}-packed", inside, f"inside it is .*{says}", "a.jsonl.gz")
+
+
 def cases() -> Iterator[Case]:
     """Every one of them."""
-    for family in (names, no_files, changes, together):
+    for family in (names, no_files, changes, together, other_kinds):
         yield from family()

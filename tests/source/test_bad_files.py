@@ -42,6 +42,16 @@ def nothing(file: Path) -> None:
     file.touch()
 
 
+def pointer(file: Path) -> None:
+    """What a clone without Git LFS leaves."""
+    file.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 90868376\n")
+
+
+def array(file: Path) -> None:
+    """All rows on one line."""
+    file.write_text('[{"text": "fine"}, {"text": "fine"}]')
+
+
 def foreign_columns(file: Path) -> None:
     """A sound file without the text column."""
     write_parquet(file, {"other": ["fine"]})
@@ -73,6 +83,11 @@ def found_in(folder: Path, name: str, make: Callable[[Path], None]) -> list[Foun
         ("a.jsonl.gz", cut_gzip),
         ("a.jsonl.zst", wrong_kind),
         ("a.jsonl.gz", nothing),
+        ("a.jsonl", pointer),
+        ("a.jsonl.xz", pointer),
+        ("a.parquet", pointer),
+        ("a.json", pointer),
+        ("a.jsonl", array),
     ],
 )
 def test_what_cannot_be_used_may_be_left_out(tmp_path: Path, name: str, make: Callable[[Path], None]) -> None:

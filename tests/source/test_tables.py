@@ -55,6 +55,24 @@ def test_a_link_into_a_table_is_refused(table: tuple[str, Path, Path], tmp_path:
         files_in(tmp_path / "in")
 
 
+@pytest.mark.parametrize("named", ["lake", "lake/*", "lake/t"])
+def test_a_table_without_a_file_that_is_read(tmp_path: Path, named: str) -> None:
+    """A table is refused whatever its files are: left out, its rows would be missing."""
+    write_jsonl(tmp_path / "lake" / "good.jsonl", {"text": "x"})
+    for name in ("lake/t/_versions/1.manifest", "lake/t/data/x.lance"):
+        write_jsonl(tmp_path / name)
+    with pytest.raises(DataError, match="is a Lance dataset"):
+        files_in(tmp_path / named)
+
+
+def test_a_table_between_a_pattern_and_its_matches(tmp_path: Path) -> None:
+    """A pattern that passes over the folder with the log is no way around it."""
+    write_jsonl(tmp_path / "lake" / "t" / "_delta_log" / "0.json")
+    write_jsonl(tmp_path / "lake" / "t" / "data" / "x.jsonl", {"text": "x"})
+    with pytest.raises(DataError, match="lake/t is a Delta table"):
+        files_in(tmp_path / "lake" / "*" / "data")
+
+
 @pytest.mark.parametrize(
     "name",
     [

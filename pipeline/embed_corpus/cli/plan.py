@@ -18,6 +18,7 @@ _AS_IN_RUN = (
     "pooling",
     "prompt_name",
     "prompt",
+    "format",
     "text_column",
     "id_column",
     "keep",

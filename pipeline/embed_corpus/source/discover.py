@@ -99,10 +99,10 @@ def _discover(
             else:
                 doubtful.append((path, relative, kind))
                 left_out[path] = why
-        if not taken and not doubtful:
-            raise _NothingError(_nothing_in(named, left_out))
-        if not taken:  # then they are meant, and what is wrong with them is told
-            taken = doubtful
+        if not taken:
+            if len(left_out) > len(doubtful) or not doubtful:
+                raise _NothingError(_nothing_in(named, left_out, {path for path, _, _ in doubtful}))
+            taken = doubtful  # nothing else is there, so they are meant, and what is wrong with them is told
             for path, _, _ in doubtful:
                 del left_out[path]
         for path, relative, kind in taken:
@@ -163,8 +163,9 @@ def _resolved(folder: str) -> str:
     return os.path.realpath(folder, strict=True).rstrip("/")
 
 
-def _nothing_in(text: str, left_out: dict[str, str]) -> str:
+def _nothing_in(text: str, left_out: dict[str, str], doubtful: set[str]) -> str:
     others = f" ({len(left_out)} files of other kinds, e.g. {next(iter(left_out))})" if left_out else ""
+    others += "".join(f"; {path} holds {left_out[path]}" for path in sorted(doubtful)[:3])
     return f"INPUT {text!r} holds no source file{others}. Read are {ENDINGS}; others with --format parquet or jsonl."
 
 

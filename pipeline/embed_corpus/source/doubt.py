@@ -28,7 +28,7 @@ def no_data(path: str, text: Sequence[str]) -> str | None:
         if kind_of(path) == "jsonl":
             return _no_lines(Path(path), text)
         told = wrong_kind(Path(path), "parquet") or ""
-        return told if told.startswith("packed") else None
+        return "pages that are packed as a whole" if told.startswith("packed") else None
     except OSError:
         return None  # inspecting it tells
 

@@ -36,8 +36,8 @@ _UNSURE = tuple(end for end in SUFFIXES if end.startswith(".parquet.") or (end +
 
 def kind_of(path: Path | str) -> str | None:
     """Return "parquet" or "jsonl" by the file's ending, None where it says nothing."""
-    name = os.fspath(path).lower()
-    return next((kind for suffix, kind in SUFFIXES.items() if name.endswith(suffix)), None)
+    _, *ends = os.path.basename(path).lower().rsplit(".", 2)  # noqa: PTH119  # of 100,000 files
+    return SUFFIXES.get(f".{'.'.join(ends)}") or SUFFIXES.get(f".{ends[-1]}" if ends else "")
 
 
 def is_sure(path: Path | str) -> bool:

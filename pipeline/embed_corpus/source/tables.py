@@ -86,6 +86,7 @@ class Grounds:
     def __init__(self, output: Path) -> None:
         self._output = str(output)
         self._sound: set[str] = set()
+        self._sound_up: set[str] = set()
 
     def check(self, folder: str, names: Collection[str] | None = None) -> None:
         """Refuse a folder that is a table or another result; `names`: the folders in it, where they are known.
@@ -105,10 +106,11 @@ class Grounds:
         Raises:
             DataError: as `check` does.
         """
-        while folder not in self._sound:
+        while folder not in self._sound_up:
             if folder == self._output:
                 raise DataError(f"INPUT is, or lies inside, OUT ({folder}): name another folder as OUT.")
             self.check(folder)
+            self._sound_up.add(folder)
             folder = os.path.dirname(folder)  # noqa: PTH120
 
 
