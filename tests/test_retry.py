@@ -126,7 +126,7 @@ def test_nothing_new_embeds_nothing(bench: Bench, begun: Path, tmp_path: Path) -
 
 def flipped(job: Job) -> Job:
     """Damage the part that was set aside."""
-    (part,) = job.earlier.values()
+    ((part,),) = job.earlier.values()
     content = bytearray(part.path.read_bytes())
     content[len(content) // 2] ^= 1
     part.path.write_bytes(content)
@@ -135,7 +135,7 @@ def flipped(job: Job) -> Job:
 
 def other_numerics(job: Job) -> Job:
     """Let the part be of another machine."""
-    return replace(job, earlier={shard: replace(part, numerics="m") for shard, part in job.earlier.items()})
+    return replace(job, earlier={shard: (replace(part, numerics="m"),) for shard, (part,) in job.earlier.items()})
 
 
 def forgotten(job: Job) -> Job:

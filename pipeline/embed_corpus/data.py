@@ -178,6 +178,7 @@ class Block:
     A block without rows ends its shard: it is complete, or, with an `error`, the source turned
     out unreadable there and nothing of the shard may be published. `known`: float32[n, dim], vectors
     that the chunks have already, NaN in the rows of those that are to be embedded; None: all are.
+    `content`, at the end of a shard: digest of the bytes that it was read from, empty where its id covers them.
 
     A huge document comes as several blocks, each with some of its chunks; but for the last they say that
     there is `more`. Their `text` is what their chunks span, `base` characters into the document's.
@@ -190,6 +191,7 @@ class Block:
     known: NDArray[np.float32] | None = None
     more: bool = False
     base: int = 0
+    content: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -241,6 +241,11 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
 @click.option("--overwrite", is_flag=True, help="If OUT holds the result of another job, delete that first.")
 @click.option("--prune", is_flag=True, help="Set parts aside whose input is gone or has changed.")
 @click.option(
+    "--paranoid",
+    is_flag=True,
+    help="Compare the content of every source with what was embedded, also of files whose size and times stayed.",
+)
+@click.option(
     "--single-writer",
     is_flag=True,
     help="For file systems that can publish nothing atomically: no other run ever writes to OUT.",

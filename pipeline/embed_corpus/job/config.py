@@ -105,6 +105,7 @@ class JobConfig:
     grace: float = 25.0
     overwrite: bool = False
     prune: bool = False
+    paranoid: bool = False
     retry_rejects: bool = False
     single_writer: bool = False
     strict: bool = False

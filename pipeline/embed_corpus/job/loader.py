@@ -31,6 +31,7 @@ from embed_corpus.data import SHOWN_BYTES, Block, Chunks, Rows
 from embed_corpus.errors import DataError, LaneError
 from embed_corpus.feed.ahead import ahead
 from embed_corpus.job.signals import blocked, ignore
+from embed_corpus.source.content import content_of
 from embed_corpus.source.read import LARGE, SMALL, read_shard
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ class Loader:
             found = read_shard(shard, self._columns, self._keep_types, LARGE if self.workers else SMALL)
             begin = time.perf_counter()
             try:
+                content = content_of(shard, self._columns)  # before the rows
                 for rows in found:
                     self.seconds["read"] += time.perf_counter() - begin
                     yield from (Block(shard, part) for part in _huge_alone(rows))
@@ -133,7 +135,7 @@ class Loader:
             except DataError as error:
                 yield Block(shard, error=str(error))
                 continue
-            yield Block(shard)
+            yield Block(shard, content=content)
 
     def _here(self, block: Block) -> Iterator[Block]:
         if block.rows is None or self._chunker is None:

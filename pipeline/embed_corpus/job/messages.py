@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from embed_corpus.data import Counts, Shard
     from embed_corpus.engine.facts import ModelFacts
     from embed_corpus.job.loader import Chunking
-    from embed_corpus.job.reuse import Earlier
+    from embed_corpus.job.reuse import Earlier, Replaced
     from embed_corpus.report.stats import WorkerStats
     from embed_corpus.sink.layout import Layout
     from embed_corpus.sink.parts import PartFormat
@@ -42,7 +42,7 @@ class WorkerSpec:
     form: PartFormat
     calibration: tuple[Shard, ...]
     layout: Layout
-    earlier: dict[str, Earlier]
+    earlier: dict[str, tuple[Earlier | Replaced, ...]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from embed_corpus.sink.layout import Layout
     from embed_corpus.sink.parts import PartFormat
 
-__all__ = ["Committed", "Embedded", "Event", "Failed", "Stages", "embed_blocks", "embed_shards"]
+__all__ = ["CHANGED", "Committed", "Embedded", "Event", "Failed", "Stages", "embed_blocks", "embed_shards"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ class Stages:
 
 T = TypeVar("T")
 Event = Embedded | Committed | Failed
+CHANGED = "{} changed while another run embedded it as it was: run the same line again."
 _WAITING_VECTORS = 64 << 20
 """Bytes of vectors that may wait for the writer."""
 
@@ -130,8 +131,11 @@ class _Sink:
             self.close()
             event = Failed(block.shard, block.error)
         else:
-            event = Committed(block.shard, writer.commit())
+            stats = writer.commit(block.content)
             self._writer = None
+            event = Committed(block.shard, stats)
+            if stats.get("content", block.content) != block.content:
+                event = Failed(block.shard, CHANGED.format(block.shard.path))
             stages.add("commit", begin)
         self._emit(event)
 

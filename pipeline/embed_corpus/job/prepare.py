@@ -19,9 +19,11 @@ from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.index.check import check_indexable
 from embed_corpus.job.devices import resolve_devices, resolve_precision
 from embed_corpus.job.fingerprint import differences, digest, job_fields, space_fields
+from embed_corpus.job.identity import identified
 from embed_corpus.job.late import resolve_pass_tokens
 from embed_corpus.job.model import model_of
 from embed_corpus.job.ranges import FEW_ROWS
+from embed_corpus.job.replaced import taken_from
 from embed_corpus.job.reuse import Earlier
 from embed_corpus.sink.aside import set_aside, set_distrusted_aside
 from embed_corpus.sink.commit import publish_json, replace_json, sweep
@@ -34,10 +36,14 @@ from embed_corpus.source.known import read_known, to_json
 from embed_corpus.source.plan import Plan, inspect_good, kept_types, make_plan
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from embed_corpus.data import Shard
     from embed_corpus.engine.facts import ModelFacts
     from embed_corpus.job.config import JobConfig
+    from embed_corpus.job.reuse import Replaced
     from embed_corpus.source.inspect import Source
+    from embed_corpus.source.known import Known
 
 __all__ = ["Job", "prepare", "resolve_chunk_tokens", "warn_of_bad"]
 
@@ -52,7 +58,7 @@ class Job:
 
     `todo` are the shards without a part, in plan order; `stale` the parts that the plan
     does not have (only with --prune); `bad` the source files left out because they cannot be read, with the reason;
-    `earlier` the parts just set aside for their rejects, by shard id; `pass_tokens` 0 without late chunking.
+    `earlier` the parts whose vectors may be taken over, by shard id; `pass_tokens` 0 without late chunking.
     """
 
     config: JobConfig
@@ -67,7 +73,7 @@ class Job:
     todo: tuple[Shard, ...]
     stale: tuple[str, ...]
     bad: dict[str, str]
-    earlier: dict[str, Earlier]
+    earlier: dict[str, tuple[Earlier | Replaced, ...]]
 
     @property
     def longest(self) -> int:
@@ -102,40 +108,48 @@ def prepare(config: JobConfig) -> Job:
         precision,
         ", ".join(devices),
     )
-    sources, bad, known = _look(config, layout)
+    looked_at = time.time_ns()
+    known = read_known(layout.sources, config.columns)
+    sources, bad = _look(config, layout, known)
     keep_types = kept_types(sources, config.columns)
     space = space_fields(facts)
     tokenizer = WordTokenizer(facts.transformer)
     Chunker(tokenizer, chunk_tokens, config.chunk_overlap, facts.document_prompt)  # raises if unfit
     fields = job_fields(config, space, (chunk_tokens, pass_tokens), precision, keep_types)
+    sources, unsure = identified(sources, config, layout, digest(fields), known)
     plan = make_plan(sources, digest(fields), config.limit)
     named = {shard.part_name: shard for shard in plan.shards}
     _check_space(layout, Codec(config.vector_type, facts.dim).n_bytes, named)
     _adopt(layout, fields, overwrite=config.overwrite)
     set_distrusted_aside(layout)
-    earlier = _retry(layout, named) if config.retry_rejects else {}
-    if pass_tokens:
-        earlier = {}  # a vector hangs on its whole document: nothing is taken over
+    aside = _retry(layout, named) if config.retry_rejects else {}
     _warn_of_few(layout, config.vector_type, plan.rows)
     todo, stale = _compare(layout, plan, named, prune=config.prune)
-    form = PartFormat(
-        facts.dim,
-        config.vector_type,
-        keep_types,
-        config.keep_text,
-        {
-            "space": {"hash": digest(space), **space},
-            "job": {"hash": digest(fields), **{k: v for k, v in fields.items() if k != "space"}},
-        },
-        facts.normalize,
-        config.reject_bytes,
-        config.doc_vectors == "mean",
-    )
+    replaced = taken_from(layout, plan, todo, stale)
+    earlier: dict[str, tuple[Earlier | Replaced, ...]] = {}
+    if not pass_tokens:  # else a vector hangs on its whole document: nothing is taken over
+        earlier = {shard: (*aside.get(shard, ()), *replaced.get(shard, ())) for shard in {**aside, **replaced}}
+    form = _form(config, facts, keep_types, fields)
     _note_run(layout, config, facts, plan, devices, bad)
-    if known is not None:
-        replace_json(layout.sources, known, layout.tmp)
+    noted = to_json(sources, config.columns, looked_at, unsure)
+    if noted["sources"] != known:
+        replace_json(layout.sources, noted, layout.tmp)
     sizes = chunk_tokens, pass_tokens
     return Job(config, facts, layout, plan, form, *sizes, precision, devices, todo, stale, bad, earlier)
+
+
+def _form(
+    config: JobConfig, facts: ModelFacts, keep_types: dict[str, pa.DataType], fields: dict[str, Any]
+) -> PartFormat:
+    """Return what every part looks like; `fields` are the job's."""
+    job = {name: value for name, value in fields.items() if name != "space"}
+    told = {
+        "space": {"hash": digest(fields["space"]), **fields["space"]},
+        "job": {"hash": digest(fields), **job},
+    }
+    of_documents = config.doc_vectors == "mean"
+    looks = facts.dim, config.vector_type, keep_types, config.keep_text
+    return PartFormat(*looks, told, facts.normalize, config.reject_bytes, of_documents)
 
 
 def _warn_of_few(layout: Layout, vector_type: str, rows: int) -> None:
@@ -148,18 +162,15 @@ def _warn_of_few(layout: Layout, vector_type: str, rows: int) -> None:
         )
 
 
-def _look(config: JobConfig, layout: Layout) -> tuple[list[Source], dict[str, str], dict[str, Any] | None]:
-    """Find and inspect the source files: the good, the bad with reasons, and what to note of them if it is new."""
+def _look(config: JobConfig, layout: Layout, known: Known) -> tuple[list[Source], dict[str, str]]:
+    """Find and inspect the source files that are not known: the good, and the bad with reasons."""
     found, left_out = discover(config.input, layout.root, config.format, config.text_column)
     if left_out:
         log.warning("%s", told_left_out(left_out))
     log.info("looking at %d source files", len(found))
-    looked_at = time.time_ns()
-    known = read_known(layout.sources, config.columns)
-    sources, bad = inspect_good(found, config.columns, known, config.max_bad_files)
+    sources, bad = inspect_good(found, config.columns, {} if config.paranoid else known, config.max_bad_files)
     warn_of_bad(bad)
-    noted = to_json(sources, config.columns, looked_at)
-    return sources, bad, noted if noted["sources"] != known else None
+    return sources, bad
 
 
 def warn_of_bad(bad: dict[str, str]) -> None:
@@ -219,15 +230,16 @@ def _adopt(layout: Layout, fields: dict[str, Any], *, overwrite: bool) -> None:
     sweep(layout.tmp)  # a run may have been killed over this very file
 
 
-def _retry(layout: Layout, named: dict[str, Shard]) -> dict[str, Earlier]:
+def _retry(layout: Layout, named: dict[str, Shard]) -> dict[str, tuple[Earlier, ...]]:
     """Set aside the parts of shards that had rejects, so that these are done again; returns them by shard id."""
-    earlier = {}
+    earlier: dict[str, tuple[Earlier, ...]] = {}
     for name in layout.parts():
         if name in named and (stats := part_stats(layout, name)) and Counts(**stats["counts"]).budgeted:
             log.info("%s had rejects: what was rejected is done again", name)
             aside = set_aside(layout, name, layout.quarantine)
             if aside is not None and not layout.slow_tokenizer.exists():  # else its ids may be others
-                earlier[named[name].id] = Earlier(aside, stats["sha256"], stats.get("numerics", ""))
+                words = stats["counts"]["cut_words"]
+                earlier[named[name].id] = (Earlier(aside, stats["sha256"], stats.get("numerics", ""), words),)
     return earlier
 
 

@@ -1,47 +1,71 @@
-"""Vectors taken over from parts that are done again because some of their rows were rejected.
+"""Vectors taken over from parts that are done again: of rows that were rejected, or of a source that changed.
 
-Such a shard is read and chunked as ever, so its rows, counts and order are those of a whole redo. A chunk that comes
-out as it stands in the old part has its vector there; only the others are embedded. As a vector does not depend on its
-batch, the new part is the same bytes as if all had been.
+Such a shard is read and chunked as ever, so its rows, counts and order are those of a whole redo. A chunk that stands
+in an old part with the same text, place and tokens has its vector there, whatever its document is called now; only the
+others are embedded. As a vector does not depend on its batch, the new part is the same bytes as if all had been.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+from collections import OrderedDict
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from embed_corpus.sink.readback import vectors_of
+from embed_corpus.sink.readback import cached_stats, vectors_of
 from embed_corpus.sink.vectors import codec_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from embed_corpus.data import Block
+    from embed_corpus.sink.layout import Layout
 
-__all__ = ["Earlier", "Reuse", "completed", "left_over"]
+__all__ = ["Earlier", "Replaced", "Reuse", "completed", "left_over"]
 
 log = logging.getLogger("embed_corpus")
 
 _SAME = ("chunk_index", "char_start", "char_end", "n_tokens")
+_OPEN = 4
+"""Old parts that are kept open: next to each other in the source they serve one shard after the other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """A part that was set aside: where it lies now, and what was noted at its commit."""
+    """A part whose vectors may be taken over: where it lies, and what was noted at its commit."""
 
     path: Path
     sha256: str
     numerics: str
+    cut_words: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """A part that still lies in data/, and leaves when the result is published; its note lies where it did."""
+
+    layout: Layout
+    name: str
+
+    def earlier(self) -> Earlier:
+        """Return what is noted of it.
+
+        Raises:
+            ValueError: nothing is.
+        """
+        stats = cached_stats(self.layout, self.name)
+        if stats is None:
+            raise ValueError("there is no note of it")
+        words = stats["counts"]["cut_words"]
+        return Earlier(self.layout.data / self.name, stats["sha256"], stats.get("numerics", ""), words)
 
 
 class Reuse:
@@ -51,29 +75,50 @@ class Reuse:
         tokens: of chunks whose vectors were taken over.
     """
 
-    def __init__(self, parts: Mapping[str, Earlier], numerics: str) -> None:
+    def __init__(self, parts: Mapping[str, Sequence[Earlier | Replaced]], numerics: str) -> None:
         """Take `parts` by shard id; none that was made under other numerics, so that a part has one kind of bits."""
         self.tokens = 0
-        self._parts = {shard: part for shard, part in parts.items() if part.numerics == numerics}
-        self._open: tuple[str, _Old | None] = "", None
+        self._parts, self._numerics = parts, numerics
+        self._open: OrderedDict[Earlier | Replaced, _Old | None] = OrderedDict()
 
     def known(self, block: Block) -> Block:
         """Return the block with its vectors as far as they are known."""
-        if block.chunks is None or block.rows is None or block.shard.id not in self._parts:
+        if block.chunks is None or block.rows is None or not len(block.chunks):
             return block
-        try:
-            if self._open[0] != block.shard.id:
-                self._open = block.shard.id, _Old(self._parts[block.shard.id])
-            old = self._open[1]
+        vectors: NDArray[np.float32] | None = None
+        for part in self._parts.get(block.shard.id, ()):
+            old = self._opened(part)
             if old is None:
-                return block
-            vectors = old.vectors_for(block)
-        except (OSError, ValueError, pa.ArrowException) as error:
-            log.warning("%s: its vectors are not taken over (%s)", self._parts[block.shard.id].path, error)
-            self._open = block.shard.id, None
+                continue
+            try:
+                found = old.vectors_for(block)
+            except (OSError, ValueError, pa.ArrowException) as error:
+                self._give_up(part, error)
+                continue
+            vectors = found if vectors is None else np.where(np.isnan(vectors[:, :1]), found, vectors)
+            if not np.isnan(vectors[:, 0]).any():
+                break
+        if vectors is None or np.isnan(vectors[:, 0]).all():
             return block
         self.tokens += int(block.chunks.n_tokens[~np.isnan(vectors[:, 0])].sum())
         return replace(block, known=vectors)
+
+    def _opened(self, part: Earlier | Replaced) -> _Old | None:
+        if part not in self._open:
+            while len(self._open) >= _OPEN:
+                self._open.popitem(last=False)
+            try:
+                noted = part.earlier() if isinstance(part, Replaced) else part
+                self._open[part] = _Old(noted) if noted.numerics == self._numerics else None
+            except (OSError, ValueError, pa.ArrowException) as error:
+                self._give_up(part, error)
+        self._open.move_to_end(part)
+        return self._open[part]
+
+    def _give_up(self, part: Earlier | Replaced, error: Exception) -> None:
+        name = part.name if isinstance(part, Replaced) else part.path
+        log.warning("%s: its vectors are not taken over (%s)", name, error)
+        self._open[part] = None
 
 
 class _Old:
@@ -85,35 +130,46 @@ class _Old:
                 raise ValueError("its bytes are not those that were committed")
         self._file = pq.ParquetFile(part.path, page_checksum_verification=True)
         self._codec = codec_of(self._file.schema_arrow)
-        table = self._file.read(["doc_id", "content_hash", *_SAME])
-        self._columns = {name: table[name].to_numpy() for name in _SAME}
-        self._hashes = _as_bytes(table["content_hash"])
-        self._firsts = np.flatnonzero(self._columns["chunk_index"] == 0)
-        self._ids = table["doc_id"].combine_chunks().take(pa.array(self._firsts))
+        self._cut_words = part.cut_words
+        table = self._file.read(["content_hash", *_SAME])
+        columns = [table[name].to_numpy() for name in _SAME]
+        keys = _keys(_as_bytes(table["content_hash"]), columns)
+        self._order = np.argsort(keys, kind="stable")
+        self._sorted = keys[self._order]
+        self._begins = columns[0] == 0
         groups = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
         self._edges = np.cumsum([0, *groups])
         self._group: tuple[int, NDArray[np.float32]] | None = None
 
     def vectors_for(self, block: Block) -> NDArray[np.float32]:
         """Return float32[n, dim], NaN in the rows of chunks that the part does not hold just so."""
-        rows, chunks = block.rows, block.chunks
-        assert rows is not None
+        chunks = block.chunks
         assert chunks is not None
         vectors = np.full((len(chunks), self._codec.dim), np.nan, np.float32)
-        document = pc.fill_null(pc.index_in(rows.table["doc_id"], self._ids), -1).to_numpy()[chunks.doc]
-        if not len(self._firsts):
+        if not len(self._sorted):
             return vectors
-        at = self._firsts[document] + chunks.index  # document -1 is none, and is looked at no further
-        same = (document >= 0) & (at < len(self._hashes))
-        at = np.where(same, at, 0)
-        ours = (chunks.index, chunks.start, chunks.end, chunks.n_tokens)
-        for name, values in zip(_SAME, ours, strict=True):
-            same &= self._columns[name][at] == values
-        same &= (self._hashes[at] == chunks.content_hash).all(axis=1)
+        keys = _keys(chunks.content_hash, [chunks.index, chunks.start, chunks.end, chunks.n_tokens])
+        places = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
+        same, at = self._sorted[places] == keys, self._order[places]
+        if self._cut_words or chunks.cut_words:
+            same &= self._whole(block, same, at)
         for number in np.unique(np.searchsorted(self._edges, at[same], "right") - 1).tolist():
             here = same & (at >= self._edges[number]) & (at < self._edges[number + 1])
             vectors[here] = self._read(number)[at[here] - self._edges[number]]
         return vectors
+
+    def _whole(self, block: Block, same: NDArray[np.bool_], at: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell whose whole document stands in the part: the tokens of half a word hang on the text around it."""
+        chunks = block.chunks
+        assert chunks is not None
+        if block.more or block.base or chunks.truncated:  # not all of the document is seen here
+            return np.zeros(len(chunks), np.bool_)
+        follows = np.concatenate([[False], chunks.doc[1:] == chunks.doc[:-1]])
+        ends = np.concatenate([~follows[1:], [True]])
+        begins = np.append(self._begins, True)
+        good = same & (~follows | (at == np.concatenate([[-1], at[:-1]]) + 1)) & (~ends | begins[at + 1])
+        bad_docs = np.unique(chunks.doc[~good])
+        return ~np.isin(chunks.doc, bad_docs)
 
     def _read(self, number: int) -> NDArray[np.float32]:
         if self._group is None or self._group[0] != number:
@@ -123,6 +179,13 @@ class _Old:
             if not np.array_equal(self._codec.encode(self._group[1]), stored):  # int8 with a range of next to nothing
                 raise ValueError("its vectors would not be stored again as they are")
         return self._group[1]
+
+
+def _keys(hashes: NDArray[np.uint8], columns: list[NDArray[Any]]) -> NDArray[np.void]:
+    """Join what tells chunks apart into one value of 48 bytes each."""
+    rest = np.stack(columns, axis=1).astype(np.int64).view(np.uint8)
+    joined = np.concatenate([hashes, rest], axis=1)
+    return joined.view(f"V{joined.shape[1]}").reshape(-1)
 
 
 def _as_bytes(column: pa.ChunkedArray) -> NDArray[np.uint8]:

@@ -15,9 +15,10 @@ from embed_corpus.job.claims import Queue
 from embed_corpus.job.complete import problem_with, stop_if_hopeless
 from embed_corpus.job.devices import cores_of
 from embed_corpus.job.fingerprint import digest
+from embed_corpus.job.identity import of_other_content
 from embed_corpus.job.loader import Chunking
 from embed_corpus.job.messages import Elsewhere, Ended, Lost, Ready, WorkerSpec
-from embed_corpus.job.pipeline import Committed, Embedded, Failed
+from embed_corpus.job.pipeline import CHANGED, Committed, Embedded, Failed
 from embed_corpus.job.prepare import Job, prepare
 from embed_corpus.job.ranges import calibration_shards, restore_ranges
 from embed_corpus.job.rates import note_rate, predicted_seconds
@@ -210,6 +211,8 @@ def _embed(job: Job, stream: TextIO | None) -> _Tally:
                 stop_if_hopeless(job, tally.seen)
             elif isinstance(event, Elsewhere):
                 bar.add(Counts(rows=event.shard.n_rows))
+                if of_other_content(job.layout, event.shard, job.config.columns):
+                    tally.take(Failed(event.shard, CHANGED.format(event.shard.path)))
     if stop.count:
         raise _stopped(job, tally)
     if tally.elsewhere:

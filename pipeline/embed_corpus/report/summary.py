@@ -90,7 +90,7 @@ class RunReport:
         reused = sum(worker.reused for worker in self.workers)
         rate = max(self.fresh.tokens - reused, 0) / max(self.elapsed, 1e-9)
         speed = f"{rate:,.0f} tokens/s, {self.fresh.documents / max(self.elapsed, 1e-9):,.1f} documents/s"
-        taken = [f"vectors of {reused:,} tokens were taken over from parts set aside"] if reused else []
+        taken = [f"vectors of {reused:,} tokens were taken over from earlier parts"] if reused else []
         lines = [*taken, f"{speed} over {self.elapsed:.1f} s{self._against()} (seconds by stage: {stages})"]
         lines += [*(worker.line() for worker in self.workers), *filter(None, [verdict(list(self.workers))])]
         return [*lines, self.loss.line()] if self.loss else lines

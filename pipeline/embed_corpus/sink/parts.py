@@ -252,8 +252,10 @@ class PartWriter:
             self._n_written += len(group)
             self._waiting = [table[self._group_rows :]] if len(table) > self._group_rows else []
 
-    def commit(self) -> dict[str, Any]:
-        """Check the part, publish rejects, statistics and part, and return the statistics.
+    def commit(self, content: str = "") -> dict[str, Any]:
+        """Check the part, publish rejects, statistics and part, and return the statistics of the part that is there.
+
+        `content` is a digest of the bytes it was read from, which the part tells from now on.
 
         Raises:
             OutputError: what was written does not read back as it should, or cannot be written.
@@ -263,14 +265,17 @@ class PartWriter:
             if self.counts.rows != self.shard.n_rows:
                 raise OutputError(f"{self.shard.source}: {self.counts.rows} of {self.shard.n_rows} rows came out")
             self._write_groups(1)
-            self._writer.add_key_value_metadata({"embed_corpus.counts": json.dumps(asdict(self.counts))})
+            told = {"embed_corpus.counts": json.dumps(asdict(self.counts))}
+            self._writer.add_key_value_metadata(told | ({"embed_corpus.content": content} if content else {}))
             self._writer.close()
             check_part(self._made, self._form.dim, self.counts.chunks, normalized=self._form.normalized)
             final = self._layout.data / self.shard.part_name
             shown, committed = self._form.reject_bytes, final.exists()
             rejects = sorted(self._rejects, key=lambda r: r.row)  # blocks end elsewhere with other loaders
             publish_rejects(self._layout, self.shard.id, rejects, shown, committed=committed)
-            stats = stats_of(self._made, self.counts) | {"numerics": self._numerics}
+            stats = stats_of(self._made, self.counts, content) | {"numerics": self._numerics}
+            if content:
+                stats["source_mtime_ns"] = self.shard.mtime_ns
             replace_json(self._layout.stats / f"{self.shard.id}.json", stats, self._layout.tmp)
             final.parent.mkdir(parents=True, exist_ok=True)
             if publish(self._made, final, alone=self._layout.alone) == "lost":

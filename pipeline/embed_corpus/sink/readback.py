@@ -85,11 +85,12 @@ def check_vectors(vectors: NDArray[Any], *, normalized: bool, where: str) -> Non
         )
 
 
-def stats_of(part: Path, counts: Counts) -> dict[str, Any]:
-    """Return what is noted about a part beside it: its counts, bytes and sha256."""
+def stats_of(part: Path, counts: Counts, content: str = "") -> dict[str, Any]:
+    """Return what is noted about a part beside it: its counts, bytes, sha256 and a digest of what it was read from."""
     with part.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"counts": asdict(counts), "bytes": part.stat().st_size, "sha256": digest}
+    stats = {"counts": asdict(counts), "bytes": part.stat().st_size, "sha256": digest}
+    return stats | ({"content": content} if content else {})
 
 
 def cached_stats(layout: Layout, name: str) -> dict[str, Any] | None:
@@ -116,7 +117,8 @@ def part_stats(layout: Layout, name: str) -> dict[str, Any]:
                 metadata = file.metadata.metadata or {}
                 for _ in file.iter_batches(4096):  # with the note went the checksum of all: each page has its own
                     pass
-            stats = stats_of(part, Counts(**json.loads(metadata[b"embed_corpus.counts"])))
+            counts = Counts(**json.loads(metadata[b"embed_corpus.counts"]))
+            stats = stats_of(part, counts, metadata.get(b"embed_corpus.content", b"").decode())
         except (OSError, pa.ArrowException, KeyError, ValueError) as error:
             raise OutputError(
                 f"{part} is damaged or no part of ours: {error}. See `embed-corpus verify --repair`."

@@ -68,7 +68,8 @@ class Source:
     """A source file that can be read: what it is, and the row ranges its shards will have.
 
     `tag` is a hash of the Parquet footer, or of a JSONL file's decompressed bytes;
-    `keep_types` the types of the kept columns where the file tells them (Parquet).
+    `keep_types` the types of the kept columns where the file tells them (Parquet);
+    `ctime_ns` the time of its last change of any kind, 0 if unknown.
     """
 
     path: str
@@ -78,6 +79,7 @@ class Source:
     tag: str
     cuts: tuple[Cut, ...]
     keep_types: dict[str, pa.DataType] = field(default_factory=dict)
+    ctime_ns: int = 0
 
 
 class UnreadableError(DataError):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from embed_corpus.source.inspect import Columns, Source
     from embed_corpus.source.known import Known
 
-__all__ = ["Plan", "inspect_all", "inspect_good", "kept_types", "make_plan"]
+__all__ = ["Plan", "inspect_all", "inspect_good", "kept_types", "make_plan", "shard_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +116,12 @@ def make_plan(sources: Iterable[Source], job: str, limit: int | None = None) -> 
                 break
             n_rows = min(cut.n_rows, left)
             left -= n_rows
-            identity = [source.relative, source.size, source.tag, cut.first_row, n_rows, job]
-            digest = blake2b(json.dumps(identity).encode(), digest_size=10).hexdigest()
-            place = cut.first_row, n_rows, cut.offset, source.path, source.mtime_ns
-            shards.append(Shard(digest, source.relative, *place))
+            shards.append(shard_of(source, cut.first_row, n_rows, cut.offset, job))
     return Plan(tuple(shards))
+
+
+def shard_of(source: Source, first_row: int, n_rows: int, offset: int, job: str) -> Shard:
+    """Return the shard of a row range: its id is what it is, wherever and whenever it is planned."""
+    identity = [source.relative, source.size, source.tag, first_row, n_rows, job]
+    digest = blake2b(json.dumps(identity).encode(), digest_size=10).hexdigest()
+    return Shard(digest, source.relative, first_row, n_rows, offset, source.path, source.mtime_ns)
