@@ -121,11 +121,11 @@ def differs_from_transformers(load: Callable[[], Callable[[str], list[int]]], fo
 
 
 def _state(folder: Path) -> str:
-    """Name the state of the files that decide about tokens, and the versions of who reads them."""
-    names = ("tokenizer.json", "tokenizer_config.json", "sentence_bert_config.json", "config.json")
-    stats = [(folder / name).stat() for name in names if (folder / name).exists()]
+    """Name the state of the files that may decide about tokens, and the versions of who reads them."""
+    files = sorted(file for file in folder.iterdir() if file.is_file() and file.suffix not in {".safetensors", ".bin"})
+    stats = [(file.name, file.stat()) for file in files]
     state = [str(folder.resolve()), __version__, version("transformers"), version("tokenizers")]
-    state += [f"{stat.st_size} {stat.st_mtime_ns}" for stat in stats]
+    state += [f"{name} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_ino}" for name, s in stats]
     return blake2b("\n".join(state).encode(), digest_size=16).hexdigest()
 
 

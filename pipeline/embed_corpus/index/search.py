@@ -245,7 +245,7 @@ def _texts(opened: OpenIndex, chunks: list[dict[str, Any]]) -> list[str | None]:
         part = opened.layout.data / entry.name
         wanted = {i: ids["row"] for i, ids in enumerate(chunks) if ids["part"] == entry.name}
         try:
-            with pq.ParquetFile(part) as file:
+            with pq.ParquetFile(part, page_checksum_verification=True) as file:
                 if "text" not in file.schema_arrow.names:
                     continue
                 check_parts(opened.layout, [entry])

@@ -50,7 +50,7 @@ def rows_where(layout: Layout, manifest: dict[str, Any], conditions: Sequence[st
                 raise UsageError(
                     f"--where {missing[0]}: no such column; there are {', '.join(sorted(names))} (see --keep)."
                 )
-            table = pq.read_table(file, columns=columns)
+            table = pq.read_table(file, columns=columns, page_checksum_verification=True)
         except (OSError, pa.ArrowException) as error:
             raise damaged(layout, part["name"], error) from error
         mask = np.ones(len(table), np.bool_)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from embed_corpus.job.config import JobConfig
 
 __all__ = ["differences", "digest", "job_fields", "space_fields", "weight_files"]
+
+_SETTLED_NS = 2_000_000_000
+"""A file that changed later than so long ago is hashed again the next time."""
 
 
 def digest(fields: dict[str, Any]) -> str:
@@ -132,18 +136,30 @@ def differences(ours: dict[str, Any], theirs: dict[str, Any], prefix: str = "") 
 
 
 def _file_hash(file: Path) -> str:
-    """Return a file's sha256: from the hub's own name for it, the cache, or the bytes."""
+    """Return a file's sha256: from the cache if the file is as it was then, else from its bytes.
+
+    Raises:
+        ModelError: the hub's own name for it is another: it was damaged, or written to.
+    """
     real = file.resolve()
-    if len(real.name) == 64 and real.parent.name == "blobs":
-        return real.name
+    value = _hashed(real)
+    if len(real.name) == 64 and real.parent.name == "blobs" and real.name != value:
+        raise ModelError(
+            f"{file} is not what the hub gave: the sha256 of {real} is {value}. Delete that, to fetch it anew."
+        )
+    return value
+
+
+def _hashed(real: Path) -> str:
     stat = real.stat()
-    name = blake2b(f"{real}\n{stat.st_size}\n{stat.st_mtime_ns}".encode(), digest_size=16).hexdigest()
-    entry = cache_folder() / "hashes" / name
+    state = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+    entry = cache_folder() / "hashes" / blake2b(f"{real}\n{state}".encode(), digest_size=16).hexdigest()
     try:
         return entry.read_text(encoding="ascii")
     except OSError:
         pass
     with real.open("rb") as stream:
         value = hashlib.file_digest(stream, "sha256").hexdigest()
-    keep(entry, value)
+    if stat.st_ctime_ns < time.time_ns() - _SETTLED_NS:  # else it may change again without its times telling
+        keep(entry, value)
     return value

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embed_corpus.errors import DataError
+from embed_corpus.errors import DataError, OutputError
 from embed_corpus.sink.commit import publish_json
-from embed_corpus.sink.vectors import Ranges, codec_of, read_ranges
+from embed_corpus.sink.vectors import MADE_AGAIN, Ranges, codec_of, read_ranges
 from embed_corpus.source.plan import Plan
 from embed_corpus.source.sample import beginnings, read_places, spread
 
@@ -47,15 +47,20 @@ def settle_ranges(spec: WorkerSpec, encoder: Encoder, alive: Callable[[], None])
     workers or runs the first to publish wins, and all take what it published. `alive` is called now and then.
 
     Raises:
-        OutputError: the ranges of OUT are damaged.
+        OutputError: the ranges of OUT are damaged, or not those of its parts.
     """
     form, file = spec.form, spec.layout.ranges
     if form.vector_type != "int8":
         return form
+    theirs = _of_a_part(spec.layout)
     if not file.exists():
-        ranges = _of_a_part(spec.layout) or _measured(spec, encoder, alive)
-        publish_json(file, ranges.to_json(), spec.layout.tmp, alone=spec.layout.alone)
-    return replace(form, ranges=read_ranges(file, form.dim))
+        publish_json(
+            file, (theirs or _measured(spec, encoder, alive)).to_json(), spec.layout.tmp, alone=spec.layout.alone
+        )
+    ranges = read_ranges(file, form.dim)
+    if theirs is not None and not theirs.same(ranges):
+        raise OutputError(f"{file} does not hold the ranges that parts of OUT were made with: {MADE_AGAIN}")
+    return replace(form, ranges=ranges)
 
 
 def restore_ranges(layout: Layout) -> None:

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["VECTOR_TYPES", "Codec", "Ranges", "codec_of", "read_ranges"]
+__all__ = ["MADE_AGAIN", "VECTOR_TYPES", "Codec", "Ranges", "codec_of", "read_ranges"]
 
 VECTOR_TYPES = {"float32": pa.float32(), "float16": pa.float16(), "int8": pa.int8(), "ubinary": pa.uint8()}
 """Names as sentence-transformers has them, and the type of a stored number."""
 _KEY = b"embed_corpus.ranges"
+MADE_AGAIN = "delete it and run the same line again; it is taken from a part."
+"""What to do about ranges that cannot be used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,10 +154,7 @@ def read_ranges(file: Path, dim: int) -> Ranges:
         ranges = Ranges.from_json(json.loads(file.read_text(encoding="utf8")))
         sound = (dim,) == ranges.minimum.shape == ranges.maximum.shape and not (ranges.minimum > ranges.maximum).any()
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{file} cannot be read ({error}): {_MADE_AGAIN}") from error
+        raise OutputError(f"{file} cannot be read ({error}): {MADE_AGAIN}") from error
     if not sound:
-        raise OutputError(f"{file} does not hold the ranges of {dim} dimensions: {_MADE_AGAIN}")
+        raise OutputError(f"{file} does not hold the ranges of {dim} dimensions: {MADE_AGAIN}")
     return ranges
-
-
-_MADE_AGAIN = "delete it and run the same line again; it is taken from a part."
