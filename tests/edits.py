@@ -112,11 +112,12 @@ class Night:
     def prepared(self, **options: Any) -> Job:
         """Settle the job."""
         fixed = {"id_column": "id", "keep": ("year",), "keep_text": True, "devices": "cpu", "prune": True}
-        return prepare(JobConfig((str(self.folder),), self.out, str(self.model), **fixed, **options))
+        return prepare(JobConfig((str(self.folder),), self.out, str(self.model), **fixed | options))
 
     def embed(self, job: Job) -> None:
         """Embed, and set aside what is replaced."""
-        chunking = Chunking(job.facts.folder, job.chunk_tokens, 0, "", truncate=False)
+        sizes = job.chunk_tokens, 0, job.facts.document_prompt
+        chunking = Chunking(job.facts.folder, *sizes, truncate=False, pass_tokens=job.pass_tokens)
         loader = Loader(chunking, job.config.columns, job.form.keep_types, workers=0)
         stages = Stages(loader, self.encoder, job.form, job.layout, "n", Reuse(job.earlier, "n"))
         failed: list[str] = []

@@ -62,8 +62,8 @@ def taken_from(
     found = {}
     for shard in todo:
         if same := by_source.get(shard.source):
-            at = bisect(same, (shard.first_row, "~"))
-            near = same[max(at - _MOST // 2, 0) : at + _MOST // 2]
+            at = max(min(bisect(same, (shard.first_row, "~")) - _MOST // 2, len(same) - _MOST), 0)
+            near = same[at : at + _MOST]
             likely = [name for _, name in sorted(near, key=lambda item: abs(item[0] - shard.first_row))]
         else:
             place = shard.first_row, shard.n_rows
