@@ -19,6 +19,7 @@ from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine.encoder import Encoder
 from embed_corpus.engine.facts import read_facts
 from embed_corpus.engine.matryoshka import at_dim
+from embed_corpus.errors import OutputError
 from embed_corpus.index.search import open_index, search
 from embed_corpus.job.query import embed_queries, encode_chunks
 from embed_corpus.job.reopen import open_output
@@ -128,3 +129,6 @@ def _later_night(corpus: Path, model: Path, folder: Path, out: Path) -> None:
     Layout(out).ranges.write_bytes(first.replace(b"0.", b"1.", 1))
     (part,) = (check for check in verify(open_output(out), sample=0) if check.name == "parts")
     assert "its ranges are not those of" in part.detail
+    shutil.copy(CORPUS / "cranfield-2.jsonl", grown / "more.jsonl")
+    with pytest.raises(OutputError, match="does not hold the ranges that parts of OUT were made with"):
+        embedded(grown, out, model, "int8")

@@ -151,6 +151,8 @@ class _Old:
         keys = _keys(chunks.content_hash, [chunks.index, chunks.start, chunks.end, chunks.n_tokens])
         places = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
         same, at = self._sorted[places] == keys, self._order[places]
+        if block.base:  # a later piece of a huge document: how the one before ended is not seen here
+            same[0] = False
         if self._cut_words or chunks.cut_words:
             same &= self._whole(block, same, at)
         for number in np.unique(np.searchsorted(self._edges, at[same], "right") - 1).tolist():
