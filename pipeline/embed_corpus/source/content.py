@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embed_corpus.errors import DataError
-from embed_corpus.source.discover import kind_of
+from embed_corpus.source.formats import kind_at
 from embed_corpus.source.inspect import reason_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _STEP = 1 << 20
 
 def told_by_footer(path: str) -> bool:
     """Tell whether a source's tag, as `inspect` makes it, is of its footer: all other tags cover all bytes."""
-    return kind_of(path) == "parquet"
+    return kind_at(path) == "parquet"
 
 
 def content_of(shard: Shard, columns: Columns) -> str:
