@@ -35,8 +35,8 @@ def command(out: Path, kind: str, max_memory: str, target_recall: float, gpu: st
     """Build the index of the result in OUT, or extend it by the parts that are new; measure it on vectors that it
     was not trained on, tune it to the recall asked for, and write all that to OUT/index/index.json.
 
-    Stopped at any time, the same line goes on where it was. It ends with 0 and a warning where the
-    recall asked for is not reached.
+    Stopped at any time, the same line goes on where it was. Where auto's type misses the recall asked
+    for, the next is built; a type that you name is kept, with a warning, and ends with 0.
 
     \b
     embed-corpus index out/ --max-memory 4GB
@@ -59,7 +59,8 @@ def command(out: Path, kind: str, max_memory: str, target_recall: float, gpu: st
         return
     recall, speed = made["recall"], made["queries_per_second"]
     effort = "".join(f", {name} {value}" for name, value in made["effort"].items())
-    click.echo(f"{made['type']} of {made['rows']:,} vectors in {opened.layout.index}{effort}")
+    held = f"{made['vectors']:,} different vectors of {made['rows']:,} chunks" if "vectors" in made else None
+    click.echo(f"{made['type']} of {held or '{:,} vectors'.format(made['rows'])} in {opened.layout.index}{effort}")
     click.echo(
         f"recall@1 {recall['1']:.3f}, @10 {recall['10']:.3f}, @100 {recall['100']:.3f} of exact search; "
         f"{speed['batch_on_one_thread']:,} queries/s on one thread; {made['bytes_in_memory'] / (1 << 20):,.0f} MiB"

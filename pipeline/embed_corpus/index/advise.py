@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,8 @@ import numpy as np
 from embed_corpus.errors import UsageError
 from embed_corpus.index.check import empty_index
 from embed_corpus.index.choose import Request, choose
+from embed_corpus.index.copies import copies_of
+from embed_corpus.index.distinct import numbers_of
 from embed_corpus.index.effort import effort_of, tune
 from embed_corpus.index.quality import Truth, queries_per_second, recall_at, searched_others, truth_of
 from embed_corpus.index.rows import Vectors, scale_rows
@@ -61,13 +63,14 @@ def advise(vectors: Vectors, n_sample: int, target: float) -> Iterator[Advice]:
     floats = scale_rows(stored) if vectors.scaled or vectors.binary else stored
     own = np.searchsorted(both, rows.held_out)
     others = np.delete(np.arange(len(both)), own)
-    truth = truth_of([(0, floats[others])], floats[own], np.full(len(own), _NOT_THERE))
+    held = floats[others]
+    truth = truth_of([(0, held)], floats[own], np.full(len(own), _NOT_THERE), lambda rows: held[rows])
     for dim in _dims(vectors):
         cut = scale_rows(floats[:, :dim]) if dim < floats.shape[1] else floats
         for kind in _types(vectors, dim):
             codec = Codec(kind, dim, Ranges.over(cut) if kind == "int8" else None)
             ready = codec.encode(cut) if kind == "ubinary" else codec.decode(codec.encode(cut))
-            asked = Truth(np.ascontiguousarray(ready[own]), truth.own, truth.scores, truth.rows)
+            asked = replace(truth, queries=np.ascontiguousarray(ready[own]))
             exact = 1.0
             for index in _INDEXES:
                 tried = _tried(index, ready[others], asked, codec, vectors.n_rows, target * exact)
@@ -96,6 +99,8 @@ def _tried(kind: str, ready: NDArray[Any], asked: Truth, codec: Codec, n_rows: i
     import faiss
 
     binary = codec.kind == "ubinary"
+    copies = copies_of(numbers_of([ready]))  # as in an index, which holds equal ones once
+    ready = ready[copies.rows[copies.starts[:-1]]]
     ample = Request(kind, 1 << 50, target)
     choice = choose(len(ready), codec.dim, ample, binary=binary)
     index = empty_index(choice.factory, codec.dim, binary=binary)
@@ -104,12 +109,13 @@ def _tried(kind: str, ready: NDArray[Any], asked: Truth, codec: Codec, n_rows: i
     index.add(ready)
     threads = faiss.omp_get_max_threads()
     if (effort := effort_of(index)) is not None:
-        tune(effort, lambda: recall_at(asked, searched_others(index, asked, 10), 10), target)
-    recall = recall_at(asked, searched_others(index, asked, 10), 10)
+        tune(effort, lambda: recall_at(asked, searched_others(index, asked, 10, copies), 10), target)
+    recall = recall_at(asked, searched_others(index, asked, 10, copies), 10)
     try:
         faiss.omp_set_num_threads(1)
         speed = queries_per_second(index, asked.queries, len(asked.queries), 0.1)
     finally:
         faiss.omp_set_num_threads(threads)
-    size = choose(n_rows, codec.dim, ample, binary=binary).n_bytes
+    n_vectors = n_rows * len(ready) // len(copies.rows)
+    size = choose(n_vectors, codec.dim, ample, binary=binary).n_bytes
     return Advice(codec.dim, codec.kind, choice.factory, recall, n_rows * codec.n_bytes, size, speed)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
 import resource
 import shutil
 import time
@@ -15,17 +14,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from embed_corpus.errors import OutputError, UsageError
-from embed_corpus.index.check import check_gpu, check_indexable, check_room, empty_index, gpus, on_gpus, usable
-from embed_corpus.index.choose import Choice, Request, choose
+from embed_corpus.index.check import (
+    check_gpu,
+    check_indexable,
+    check_room,
+    empty_index,
+    gpus,
+    on_gpus,
+    threads_for,
+    usable,
+)
+from embed_corpus.index.copies import ROWS, write_copies
+from embed_corpus.index.distinct import merged, numbers_of_rows
 from embed_corpus.index.effort import inverted
-from embed_corpus.index.files import IVF_DATA, finish, read_index, settle, told, write_index
+from embed_corpus.index.files import IVF_DATA, finish, read_index, settle, tidy, told, write_index
+from embed_corpus.index.held_out import measured, questions, tell_below_target
 from embed_corpus.index.ids import write_ids
 from embed_corpus.index.lists import RUN_ROWS, OldLists, Run, Source, code_run, into_file, into_memory
-from embed_corpus.index.manifest import check_parts, parts_of
-from embed_corpus.index.quality import measure, truth_of
-from embed_corpus.index.rows import Vectors, open_vectors, space_of
-from embed_corpus.index.sample import HELD_OUT, Draw, draw
-from embed_corpus.index.seconds import predicted_seconds
+from embed_corpus.index.manifest import check_parts, parts_of, vectors_in
+from embed_corpus.index.rows import open_vectors, space_of
+from embed_corpus.index.sample import Draw, draw
+from embed_corpus.index.turns import continues, settled_for_less, turns
 from embed_corpus.report.steps import steps
 from embed_corpus.sink.commit import alone_on, attempt, replace
 from embed_corpus.sink.snapshot import latest_snapshot
@@ -34,15 +43,17 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TextIO
 
+    from numpy.typing import NDArray
+
+    from embed_corpus.index.choose import Request
+    from embed_corpus.index.rows import Vectors
+    from embed_corpus.index.turns import Turn
     from embed_corpus.sink.layout import Layout
     from embed_corpus.sink.snapshot import Snapshot
 
 __all__ = ["build_index"]
 
 log = logging.getLogger("embed_corpus")
-
-_GROWN = 2
-"""An index grows to so many times the rows that it was trained for; then it is trained anew."""
 
 
 def build_index(
@@ -80,9 +91,13 @@ def _built(
 ) -> dict[str, Any]:
     """Build what is not there, alone."""
     check_gpu(request)
+    started = time.perf_counter()
     space = space_of(layout, snapshot.parts[0].name)
     there = usable(layout, snapshot, request, space)
+    if there and settled_for_less(there):
+        there = None
     if there and len(there["parts"]) == len(snapshot.parts):
+        tidy(layout)
         return there
     old = parts_of(there) if there else {}
     named = {part.name: part for part in snapshot.parts}
@@ -91,94 +106,90 @@ def _built(
         *(p for p in snapshot.parts if p.name not in old),
     ]
     check_parts(layout, parts)
-    vectors = open_vectors(layout, parts, similarity, normalized=normalized)
-    check_indexable(similarity, request, vectors.codec.dim, binary=vectors.binary)
-    choice = choose(vectors.n_rows, vectors.codec.dim, request, binary=vectors.binary)
-    if there and (
-        there["family"] != choice.family or (there["trained_for"] * _GROWN < vectors.n_rows and choice.n_lists)
-    ):
+    rows = open_vectors(layout, parts, similarity, normalized=normalized)
+    check_indexable(similarity, request, rows.codec.dim, binary=rows.binary)
+    numbers = numbers_of_rows(rows, request.max_memory, stream)
+    if there and not continues(there, numbers):
+        log.warning("the index in %s holds equal vectors otherwise than is done now: it is made anew", layout.root)
         there = None
-    if there:
-        held = int(there["files"]["index.faiss"]["bytes"])
-        choice = choose(vectors.n_rows, vectors.codec.dim, request, binary=vectors.binary, held=held)
-    build = _Build(layout, snapshot, vectors, choice, request, there, stream)
-    try:
-        return build.run(space)
-    except RuntimeError as error:
-        raise UsageError(
-            f"an index of type {build.factory} cannot be built here ({told(error)}): take --type auto."
-        ) from error
+    vectors = rows if numbers is None else merged(rows, numbers)
+    for turn in turns(layout, vectors, request, there):
+        build = _Build(layout, snapshot, rows, vectors, numbers, turn, request, stream)
+        try:
+            manifest = build.run(space, started)
+        except RuntimeError as error:
+            raise UsageError(
+                f"an index of type {build.factory} cannot be built here ({told(error)}): take --type auto."
+            ) from error
+        if manifest is not None:
+            break
+    assert manifest is not None  # the last turn keeps what it makes
+    tidy(layout)
+    return manifest
 
 
 @dataclass
 class _Build:
-    """One build: `there` is the manifest of the index to extend, if any."""
+    """One build: of `vectors` that are told apart, by the `numbers` of all `rows` where some have the same."""
 
     layout: Layout
     snapshot: Snapshot
+    rows: Vectors
     vectors: Vectors
-    choice: Choice
+    numbers: NDArray[np.int32] | None
+    turn: Turn
     request: Request
-    there: dict[str, Any] | None
     stream: TextIO | None
 
     def __post_init__(self) -> None:
+        self.choice, self.there = self.turn.choice, self.turn.there
         about = {
             "factory": self.choice.factory,
             "n_train": self.choice.n_train,
             "parts": [[part.name, part.sha256] for part in self.vectors.parts],
             "old": self.there["files"] if self.there else {},
+            **({} if self.numbers is None else {"vectors": self.vectors.n_rows}),
         }
         self.work = self.layout.indexing / hashlib.sha256(json.dumps(about).encode()).hexdigest()[:20]
-        self.begin = int(self.there["rows"]) if self.there else 0
+        self.begin = vectors_in(self.there) if self.there else 0
         self.n_train = int(self.there["n_train"]) if self.there else self.choice.n_train
         self.factory = str(self.there["type"]) if self.there else self.choice.factory
 
-    def run(self, space: str) -> dict[str, Any]:
-        """Do it all; returns index.json."""
-        started = time.perf_counter()
-        self._tell()
+    def run(self, space: str, started: float) -> dict[str, Any] | None:
+        """Do it all; returns index.json, None where the recall is missed and something else shall be tried."""
+        self.turn.tell(self.vectors, self.rows.n_rows)
         for other in self.layout.indexing.iterdir():
             if other != self.work:
-                shutil.rmtree(other, ignore_errors=True)
+                shutil.rmtree(other, ignore_errors=True)  # files stay: they are notes
         self.work.mkdir(parents=True, exist_ok=True)
         for killed in self.work.glob(f"*.{'[0-9a-f]' * 32}"):
             killed.unlink()
-        check_room(self.work, self.choice, self.vectors.n_rows, self.begin)
+        check_room(self.work, self.choice, self.vectors.n_rows, self.begin, self.rows.n_rows)
         index = self._old() if self.there else self._trained()
         with attempt(self.work, IVF_DATA) as lists, attempt(self.work, "index.faiss") as file:
             on_disk = self._filled(index, lists)
             quality = self._measured(index)
+            if quality is None:
+                return None
             if on_disk is not None:
                 on_disk.filename = IVF_DATA
             write_index(index, file)
-            with attempt(self.work, "ids.arrow") as ids:
-                write_ids(self.vectors, ids)
+            with attempt(self.work, "ids.arrow") as ids, attempt(self.work, ROWS) as copies:
+                write_ids(self.rows, ids)
                 made = {"index.faiss": file, "ids.arrow": ids} | ({} if on_disk is None else {IVF_DATA: lists})
+                if self.numbers is not None:
+                    write_copies(self.numbers, copies)
+                    made[ROWS] = copies
                 manifest = self._manifest(space, quality, time.perf_counter() - started)
                 settle(made, manifest, self.work)
         finish(self.layout)
         return manifest
 
-    def _tell(self) -> None:
-        seconds = predicted_seconds(self.vectors.n_rows, self.vectors.codec.dim, self.choice, self.begin)
-        log.info(
-            "%s %s of %s vectors: %s. About %.1f GiB of memory%s, %.0f s",
-            "extending the index" if self.there else "building an index",
-            self.factory,
-            f"{self.vectors.n_rows:,}",
-            f"{self.begin:,} are in it" if self.there else self.choice.why,
-            self.choice.peak / (1 << 30),
-            f", {self.choice.n_bytes / (1 << 30):.1f} GiB of lists on disk" if self.choice.on_disk else "",
-            seconds,
-        )
-
     def _draw(self) -> Draw:
         """The sample of the parts that the index was trained on."""
         if not self.there:
             return draw(self.vectors, self.n_train)
-        trained_on = self.vectors.parts[: int(self.there["trained_parts"])]
-        return draw(Vectors(self.layout, trained_on, self.vectors.codec, self.vectors.scaled), self.n_train)
+        return draw(self.vectors.of_parts(int(self.there["trained_parts"])), self.n_train)
 
     def _old(self) -> Any:
         return read_index(self.layout.index / "index.faiss", binary=self.vectors.binary)
@@ -207,7 +218,8 @@ class _Build:
 
                 nearest = on_gpus(faiss.IndexFlatIP(ivf.d))
                 ivf.clustering_index = nearest  # FAISS keeps a pointer: it has to live as long
-            index.train(sample)
+            with threads_for(len(sample)):
+                index.train(sample)
         with attempt(self.work, "trained.faiss") as made:
             write_index(index, made)
             replace(made, file)
@@ -246,30 +258,15 @@ class _Build:
                 code_run(index, ivf, quantizer, self.vectors, first, run)
         return runs
 
-    def _measured(self, index: Any) -> dict[str, Any]:
-        """Search what was never trained on, exactly and through the index; say so if that is not good enough."""
-        own = self._draw().held_out
-        if self.there and (n_new := HELD_OUT * (self.vectors.n_rows - self.begin) // self.vectors.n_rows):
-            dice = np.random.default_rng(self.begin)
-            fresh = dice.choice(self.vectors.n_rows - self.begin, n_new) + self.begin
-            own = np.unique(np.concatenate([dice.choice(own, max(len(own) - n_new, 1), replace=False), fresh]))
-        log.info("searching %s held-out vectors, exactly and through the index", f"{len(own):,}")
-        blocks = steps(self.vectors.blocks(), self.vectors.n_rows, lambda b: len(b[1]), "searching", self.stream)
-        truth = truth_of(blocks, self.vectors.take(own), own)
-        quality = measure(index, truth, self.request.target_recall)
-        log.info(
-            "recall@10 %.3f (@1 %.3f, @100 %.3f), %s queries/s on one thread",
-            *(quality["recall"][k] for k in ("10", "1", "100")),
-            f"{quality['queries_per_second']['batch_on_one_thread']:,}",
-        )
-        if quality["recall"]["10"] < self.request.target_recall:
-            floats = not re.search(r"SQ|PQ|PCA", self.factory)
-            log.warning(
-                "recall@10 is %.3f, below --target-recall %s: more effort gives hardly more with this type. Take %s",
-                quality["recall"]["10"],
-                self.request.target_recall,
-                "--type ivf, or flat (exact)" if floats else "--type ivf --target-recall 0.99, which keeps floats",
-            )
+    def _measured(self, index: Any) -> dict[str, Any] | None:
+        """Measure it; None where that is not good enough, and something else shall be tried."""
+        own = questions(self._draw().held_out, self.begin, self.vectors.n_rows)
+        quality = measured(index, self.vectors, own, self.request.target_recall, self.stream)
+        if (recall := quality["recall"]["10"]) < self.request.target_recall:
+            if not self.turn.keep:
+                self.turn.note(recall, self.layout.tmp)
+                return None
+            tell_below_target(recall, self.request.target_recall, self.factory)
         return quality
 
     def _manifest(self, space: str, quality: dict[str, Any], seconds: float) -> dict[str, Any]:
@@ -283,7 +280,8 @@ class _Build:
             "metric": self.vectors.metric,
             "vector_type": self.vectors.codec.kind,
             "dim": self.vectors.codec.dim,
-            "rows": self.vectors.n_rows,
+            "rows": self.rows.n_rows,
+            **({} if self.numbers is None else {"vectors": self.vectors.n_rows}),
             **quality,
             "bytes_in_memory": self.choice.n_bytes,
             "build": {
@@ -296,4 +294,5 @@ class _Build:
             "snapshot": self.snapshot.number,
             "space": space,
             "parts": [{"name": p.name, "sha256": p.sha256, "first_row": first} for p, first in parts],
+            **self.turn.told(below=quality["recall"]["10"] < self.request.target_recall),
         }

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import shutil
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.errors import OutputError, UsageError
+from embed_corpus.index.effort import inner
 from embed_corpus.index.files import told
 from embed_corpus.index.manifest import check_files, parts_of, read_manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from embed_corpus.index.choose import Choice, Request
     from embed_corpus.sink.layout import Layout
     from embed_corpus.sink.snapshot import Snapshot
 
-__all__ = ["check_gpu", "check_indexable", "check_room", "empty_index", "gpus", "on_gpus", "usable"]
+__all__ = ["check_gpu", "check_indexable", "check_room", "empty_index", "gpus", "on_gpus", "threads_for", "usable"]
 
 log = logging.getLogger("embed_corpus")
 
+_FEW_TO_TRAIN = 10_000
 _NAMES = {"auto", "flat", "hnsw", "ivf", "ivfpq"}
 
 
@@ -59,17 +63,18 @@ def check_gpu(request: Request) -> None:
         raise UsageError("--gpu on: FAISS sees no GPU: pip install faiss-gpu in place of faiss-cpu, or --gpu auto.")
 
 
-def check_room(folder: Path, choice: Choice, rows: int, begin: int) -> None:
-    """Check that the disk holds what a build writes into `folder` for all `rows`, of which `begin` are coded.
+def check_room(folder: Path, choice: Choice, vectors: int, begin: int, rows: int) -> None:
+    """Check that the disk holds what a build writes into `folder` for all `vectors`, of which `begin` are coded.
 
-    That is the index itself, beside the one in use, 64 bytes of ids a row or so, and the runs until they are merged.
+    That is the index itself, beside the one in use, 64 bytes of ids a row or so, 16 more of `rows` that share a vector,
+    and the runs until they are merged.
 
     Raises:
         OutputError: it does not, and how much it takes.
     """
     there = sum(file.stat().st_size for file in folder.glob("run-*"))
-    runs = (rows - begin) * (choice.n_bytes // rows + 4) if choice.in_runs else 0
-    need = choice.n_bytes + 64 * rows + max(runs - there, 0)
+    runs = (vectors - begin) * (choice.n_bytes // vectors + 4) if choice.in_runs else 0
+    need = choice.n_bytes + (64 if vectors == rows else 80) * rows + max(runs - there, 0)
     total, _, free = shutil.disk_usage(folder)
     if total and need > free:
         raise OutputError(
@@ -120,6 +125,21 @@ def on_gpus(quantizer: Any) -> Any:
     return faiss.index_cpu_to_all_gpus(found) if isinstance(found, faiss.IndexFlat) else quantizer
 
 
+@contextlib.contextmanager
+def threads_for(n_train: int) -> Iterator[None]:
+    """Train on few vectors by one thread: several wait for each other in each round of each small k-means, which took
+    minutes on a machine that others use.
+    """  # noqa: D205
+    import faiss
+
+    threads = faiss.omp_get_max_threads()
+    try:
+        faiss.omp_set_num_threads(1 if n_train < _FEW_TO_TRAIN else threads)
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
+
+
 def empty_index(factory: str, dim: int, *, binary: bool) -> Any:
     """Return an index to be trained.
 
@@ -133,6 +153,8 @@ def empty_index(factory: str, dim: int, *, binary: bool) -> Any:
     if binary:
         return faiss.index_binary_factory(dim, factory)
     index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+    if hasattr(found := inner(index), "do_polysemous_training"):  # 2 s a sub-quantiser, for a search that none asks for
+        found.do_polysemous_training = False
     if isinstance(index, faiss.IndexLattice | faiss.IndexIDMap):
         raise UsageError(f"{type(index).__name__} cannot be used: ids are row numbers here, and all is read back.")
     return index

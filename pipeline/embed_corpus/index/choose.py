@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from embed_corpus.errors import UsageError
 
-__all__ = ["Choice", "Request", "choose", "parse_bytes"]
+__all__ = ["Choice", "Request", "choices", "choose", "parse_bytes"]
 
 POINTS_A_LIST = 50
 """Training vectors a list; FAISS warns below 39 and uses 256 at most."""
+_POINTS_A_CODE = 39
+"""Training vectors a centroid of a product quantiser, below which FAISS warns."""
 _EXACT_ROWS, _GRAPH_ROWS = 20_000, 200_000
 _EXACT_BITS, _GRAPH_BITS = 200_000, 2_000_000
 _LINKS = 32
@@ -134,6 +136,25 @@ def choose(rows: int, dim: int, request: Request, *, binary: bool = False, held:
     return choice
 
 
+def choices(rows: int, dim: int, request: Request, *, binary: bool = False) -> list[Choice]:
+    """Return what is chosen, and behind it what auto takes instead, in this order, where that misses the recall.
+
+    Raises:
+        UsageError: as `choose`.
+    """
+    found = [choose(rows, dim, request, binary=binary)]
+    if request.type != "auto" or found[0].family == "flat":
+        return found
+    for kind, target in (("ivf", request.target_recall), ("ivf", 1.0), ("flat", 1.0)):
+        try:
+            other = choose(rows, dim, replace(request, type=kind, target_recall=target), binary=binary)
+        except UsageError:  # it does not fit the memory
+            continue
+        if other.factory not in {choice.factory for choice in found}:
+            found.append(replace(other, why=f"{found[-1].factory} misses the recall asked for"))
+    return found
+
+
 def _auto(rows: int, dim: int, request: Request, *, binary: bool) -> tuple[str, str]:
     exact, graph = (_EXACT_BITS, _GRAPH_BITS) if binary else (_EXACT_ROWS, _GRAPH_ROWS)
     if rows <= exact:
@@ -170,8 +191,13 @@ def _floats(kind: str, why: str, rows: int, dim: int, request: Request, held: in
         kind = f"IVF{n_lists}{over},{codes}"
     elif kind == "ivfpq":
         m = next(m for m in (dim // 4, dim // 8, dim // 16, 1) if m and dim % m == 0)
-        kind = f"IVF{n_lists}{over},PQ{m}x8"
+        kind = f"IVF{n_lists}{over},PQ{m}x{_pq_bits(rows)}"
     return _own(kind, why, rows, dim, request, held)
+
+
+def _pq_bits(rows: int) -> int:
+    """Return the bits of a code that so few vectors can train: 8, if there are 39 for each of 256 centroids."""
+    return next((bits for bits in (8, 6) if 0.9 * rows >= _POINTS_A_CODE << bits), 4)
 
 
 def _own(factory: str, why: str, rows: int, dim: int, request: Request, held: int) -> Choice:

@@ -67,12 +67,12 @@ def evaluate(
         )
     assert opened.among is None
     vectors = opened.vectors
-    assert vectors.n_rows == opened.n_rows  # reads the parts' footers: they are all there
+    assert vectors.n_rows == opened.index.ntotal  # reads the parts' footers: they are all there
     wanted = embed(judged)
     ready = opened.prepared(wanted)
 
     def exactly(n: int) -> Found:
-        return exact_search(vectors.blocks(), ready, n)
+        return opened.rows_of(*exact_search(vectors.blocks(), ready, min(n, vectors.n_rows)), n)
 
     def indexed(n: int) -> Found:
         return opened.search(wanted, n)

@@ -12,6 +12,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.errors import OutputError
+from embed_corpus.index.copies import ROWS
 from embed_corpus.index.effort import inner
 from embed_corpus.index.manifest import digest_of
 from embed_corpus.sink.commit import replace, replace_json
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from embed_corpus.sink.layout import Layout
 
-__all__ = ["IVF_DATA", "finish", "read_index", "settle", "told", "write_index"]
+__all__ = ["IVF_DATA", "finish", "read_index", "settle", "tidy", "told", "write_index"]
 
 IVF_DATA = "index.ivfdata"
 _SETTLED = "index.json"
@@ -91,10 +92,17 @@ def finish(layout: Layout) -> None:
         for name in manifest["files"]:
             if (made := settled.parent / name).exists():
                 replace(made, layout.index / name)
-        if IVF_DATA not in manifest["files"]:
-            (layout.index / IVF_DATA).unlink(missing_ok=True)
+        for name in {IVF_DATA, ROWS} - manifest["files"].keys():
+            (layout.index / name).unlink(missing_ok=True)
         replace_json(layout.index / "index.json", manifest, layout.tmp, durable=True)
         shutil.rmtree(settled.parent)
+
+
+def tidy(layout: Layout) -> None:
+    """Remove the notes of builds, once there is the index that they were for."""
+    for noted in layout.indexing.iterdir():
+        if noted.is_file():
+            noted.unlink()
 
 
 def told(error: Exception) -> str:

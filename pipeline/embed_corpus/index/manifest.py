@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.errors import OutputError, UsageError
@@ -25,7 +26,11 @@ __all__ = [
     "digest_of",
     "parts_of",
     "read_manifest",
+    "vectors_in",
+    "warn_below_target",
 ]
+
+log = logging.getLogger("embed_corpus")
 
 HAMMING = "hamming"
 INNER_PRODUCT = "inner product"
@@ -67,6 +72,25 @@ def digest_of(manifest: dict[str, Any]) -> str:
 def parts_of(manifest: dict[str, Any]) -> dict[str, str]:
     """Return the sha256 of each part of an index, by name, in the order of its rows."""
     return {part["name"]: part["sha256"] for part in manifest["parts"]}
+
+
+def vectors_in(manifest: dict[str, Any]) -> int:
+    """Return how many vectors an index holds: fewer than rows, where equal vectors are."""
+    return int(manifest.get("vectors", manifest["rows"]))
+
+
+def warn_below_target(layout: Layout, manifest: dict[str, Any]) -> None:
+    """Say so if an index finds less than was asked of it when it was built."""
+    recall, target = manifest.get("recall", {}).get("10"), manifest.get("target_recall")
+    if recall is not None and target is not None and recall < target:
+        log.warning(
+            "the index in %s finds %.3f of the 10 nearest, below the %s that was asked of it: `embed-corpus index %s "
+            "--type auto` takes a type that finds them",
+            layout.root,
+            recall,
+            target,
+            layout.root,
+        )
 
 
 def check_current(layout: Layout, manifest: dict[str, Any], snapshot: Snapshot | None, space: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,39 +12,84 @@ from embed_corpus.index.effort import TUNED_FOR, deep_enough, effort_of, full_se
 from embed_corpus.index.graph import taken_out
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
+
+    from embed_corpus.index.copies import Copies
 
 __all__ = ["Truth", "exact_search", "measure", "queries_per_second", "recall_at", "searched_others", "truth_of"]
 
 _DEPTH = 200
 _TIE = 1e-6
 """Scores nearer than that are equal: the same text stands in many a corpus twice."""
+_PAIRS = 8192
+"""Questions and rows that are compared together."""
 _MARGIN = 0.005
 """Tuned on half of the questions for so much more than the target, which the other half has to show."""
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """Questions (as the index takes them), their own row numbers, and their nearest others by exact search."""
+    """Questions (as the index takes them), their own row numbers, and their nearest others by exact search.
+
+    `asked` are the questions as they were searched exactly, and `take` gives the vectors of rows (ascending) to compare
+    with them: what is as near as the last that is listed is looked at itself. `left_out` are rows that are no answers.
+    """
 
     queries: NDArray[Any]
     own: NDArray[np.int64]
     scores: NDArray[np.float32]
     rows: NDArray[np.int64]
+    asked: NDArray[Any]
+    take: Callable[[NDArray[np.int64]], NDArray[Any]] | None = None
+    left_out: NDArray[np.int64] | None = None
 
     def half(self, which: int) -> Truth:
         """Return every other question; all, where there is but one."""
         pick = slice(which, None, 2) if len(self.own) > 1 else slice(None)
-        return Truth(self.queries[pick], self.own[pick], self.scores[pick], self.rows[pick])
+        picked = {name: getattr(self, name)[pick] for name in ("queries", "own", "scores", "rows", "asked")}
+        return replace(self, **picked)
 
     def apart(self) -> Truth:
         """Leave all questions out of the answers: those of an index that does not hold them."""
         gone = np.isin(self.rows, self.own)
         order = np.argsort(gone, axis=1, kind="stable")
         scores, rows = np.where(gone, -np.inf, self.scores), np.where(gone, -1, self.rows)
-        return Truth(self.queries, self.own, *(np.take_along_axis(a, order, axis=1) for a in (scores, rows)))
+        scores, rows = (np.take_along_axis(a, order, axis=1) for a in (scores, rows))
+        return replace(self, scores=scores, rows=rows, left_out=self.own)
+
+    def is_right(self, found: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
+        """Tell which rows found [n, m] are as near as the `k`-th nearest, of which there have to be so many."""
+        worst = self.scores[:, k - 1 : k]
+        least = worst - _TIE * np.maximum(np.abs(worst), np.abs(self.scores[:, :1]))
+        known = self.rows >= 0
+        near = np.where((self.scores >= least) & known, self.rows, -1)
+        listed = [np.isin(f, rows) for f, rows in zip(found, near, strict=True)]
+        right: NDArray[np.bool_] = np.array(listed, np.bool_).reshape(found.shape) & (found >= 0)
+        goes_on = np.where(known, self.scores, np.inf).min(axis=1) >= least[:, 0]  # as many as are listed are as near
+        if self.take is None or not goes_on.any():
+            return right
+        others = np.array([~np.isin(f, rows) for f, rows in zip(found, self.rows, strict=True)]).reshape(found.shape)
+        others &= goes_on[:, None] & (found >= 0) & (found != self.own[:, None])
+        others &= ~np.isin(found, self.left_out) if self.left_out is not None else True
+        which, places = np.nonzero(others)
+        right[which, places] = self._scores_of(which, found[which, places]) >= least[which, 0]
+        return right
+
+    def _scores_of(self, which: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Compare questions with rows, pair by pair."""
+        assert self.take is not None
+        scores, order = np.empty(len(rows)), np.argsort(rows, kind="stable")
+        for at in range(0, len(rows), _PAIRS):
+            pairs = order[at : at + _PAIRS]
+            unique, places = np.unique(rows[pairs], return_inverse=True)
+            vectors, asked = self.take(unique)[places], self.asked[which[pairs]]
+            if asked.dtype == np.uint8:
+                scores[pairs] = -np.unpackbits(vectors ^ asked, axis=1).sum(axis=1, dtype=np.int64)
+            else:
+                scores[pairs] = np.einsum("ij,ij->i", vectors, asked, dtype=np.float64)
+        return scores
 
 
 def exact_search(
@@ -69,16 +114,26 @@ def exact_search(
     return heap.D, heap.I
 
 
-def truth_of(blocks: Iterable[tuple[int, NDArray[Any]]], queries: NDArray[Any], own: NDArray[np.int64]) -> Truth:
-    """Search rows of the index exactly among all others."""
+def truth_of(
+    blocks: Iterable[tuple[int, NDArray[Any]]],
+    queries: NDArray[Any],
+    own: NDArray[np.int64],
+    take: Callable[[NDArray[np.int64]], NDArray[Any]] | None = None,
+) -> Truth:
+    """Search rows of the index exactly among all others; `take` gives the vectors of some rows, as in `Truth`."""
     scores, rows = exact_search(blocks, queries, _DEPTH + 1)
-    return Truth(queries, own, *_without_own(scores, rows, own))
+    return Truth(queries, own, *_without_own(scores, rows, own), queries, take)
 
 
-def searched_others(index: Any, truth: Truth, k: int) -> NDArray[np.int64]:
-    """Search an index for the questions, as `search` does; row numbers of the `k` best others, [n, k]."""
+def searched_others(index: Any, truth: Truth, k: int, copies: Copies | None = None) -> NDArray[np.int64]:
+    """Search an index for the questions, as `search` does; row numbers of the `k` best others, [n, k].
+
+    `copies` are the rows of its vectors, where it holds equal ones once.
+    """
     with deep_enough(index, k):
         scores, rows = full_search(index, truth.queries, min(k + 1, index.ntotal))
+    if copies is not None:
+        scores, rows = copies.expanded(-scores if truth.queries.dtype == np.uint8 else scores, rows, k + 1)
     return _without_own(scores, rows, truth.own)[1][:, :k]
 
 
@@ -93,16 +148,9 @@ def _without_own(
 
 
 def recall_at(truth: Truth, found: NDArray[np.int64], k: int) -> float:
-    """Share of the `k` nearest that are among the first `k` found; of equally near ones any will do."""
+    """Share of the `k` first found that are as near as the `k` nearest; of equally near ones any will do."""
     k = min(k, truth.rows.shape[1], int((truth.rows >= 0).sum(axis=1).min()))
-    if not k:
-        return 1.0
-    good = truth.scores >= truth.scores[:, k - 1 : k] - _TIE * np.abs(truth.scores[:, k - 1 : k])
-    shares = [
-        min(k, int(np.isin(f[:k], rows[ok]).sum())) / k
-        for f, rows, ok in zip(found, truth.rows, good & (truth.rows >= 0), strict=True)
-    ]
-    return float(np.mean(shares))
+    return float(truth.is_right(found[:, :k], k).sum(axis=1).mean() / k) if k else 1.0
 
 
 def measure(index: Any, truth: Truth, target: float) -> dict[str, Any]:

@@ -109,6 +109,10 @@ class Vectors:
             if a < b:
                 yield a, self.prepared(self.stored(group)[a - group.first : b - group.first])
 
+    def of_parts(self, n_parts: int) -> Vectors:
+        """Return those of the first `n_parts` parts."""
+        return Vectors(self.layout, self.parts[:n_parts], self.codec, self.scaled)
+
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Read some rows, given in ascending order; only the row groups that hold them are read."""
         width = self.codec.width if self.binary else self.codec.dim

@@ -12,10 +12,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embed_corpus.errors import EmbedCorpusError, OutputError, UsageError
-from embed_corpus.index.effort import deep_enough, full_search
+from embed_corpus.index.copies import ROWS, Copies, map_copies, ranked
+from embed_corpus.index.distinct import Distinct
+from embed_corpus.index.effort import deep_enough, effort_of, full_search
 from embed_corpus.index.files import read_index, told
 from embed_corpus.index.ids import map_ids, taken
-from embed_corpus.index.manifest import HAMMING, SCALED, check_current, check_files, check_parts, read_manifest
+from embed_corpus.index.manifest import (
+    HAMMING,
+    SCALED,
+    check_current,
+    check_files,
+    check_parts,
+    read_manifest,
+    vectors_in,
+    warn_below_target,
+)
 from embed_corpus.index.quality import exact_search
 from embed_corpus.index.rows import Vectors, damaged, scale_rows, schema_of, space_of
 from embed_corpus.index.where import rows_where
@@ -52,29 +63,41 @@ class Hit:
 
 @dataclass(frozen=True)
 class OpenIndex:
-    """An index of the current `parts`, in the order of its rows, open for search: `among` some of them, or all."""
+    """An index of the current `parts`, in the order of its rows, open for search: `among` some of them, or all.
+
+    `copies` are the rows of each vector of the index; None where row i has vector i.
+    """
 
     layout: Layout
     manifest: dict[str, Any]
     index: Any
     parts: tuple[PartEntry, ...]
     among: NDArray[np.bool_] | None = None
+    copies: Copies | None = None
 
     @cached_property
     def ids(self) -> pa.Table:
-        """Row i tells the chunk of vector i; mapped."""
+        """Row i tells the i-th chunk; mapped."""
         return map_ids(self.layout.index / "ids.arrow")
 
     @cached_property
     def vectors(self) -> Vectors:
-        """The vectors that the index was made of, in the order of its rows.
+        """The vectors that the index was made of, in its order.
 
         Raises:
             UsageError: a part was made again since.
         """
         check_parts(self.layout, self.parts)
         codec = codec_of(schema_of(self.layout, self.parts[0].name))
-        return Vectors(self.layout, self.parts, codec, self.manifest["metric"] == SCALED)
+        scaled = self.manifest["metric"] == SCALED
+        if self.copies is None:
+            return Vectors(self.layout, self.parts, codec, scaled)
+        return Distinct(self.layout, self.parts, codec, scaled, self.copies.first)
+
+    @cached_property
+    def answers(self) -> Copies | None:
+        """The rows of each vector that may be found."""
+        return self.copies if self.copies is None or self.among is None else self.copies.only(self.among)
 
     def prepared(self, queries: NDArray[np.float32]) -> NDArray[Any]:
         """Make queries [n, dim] what the index takes.
@@ -99,33 +122,44 @@ class OpenIndex:
     @property
     def n_rows(self) -> int:
         """Rows to search."""
-        return int(self.index.ntotal if self.among is None else self.among.sum())
+        return int(self.manifest["rows"] if self.among is None else self.among.sum())
 
     def search(self, queries: NDArray[np.float32], k: int) -> Found:
-        """Return the `k` best rows for each query [n, dim].
+        """Return the `k` best rows for each query [n, dim]; of equal scores the first.
 
-        Where FAISS cannot search an index among some rows, those that are among them are searched exactly.
+        Where FAISS cannot search an index among some rows, or a graph's walk does not come to so many, vectors are
+        searched exactly.
 
         Raises:
             UsageError: queries of another dimension, or an index that FAISS cannot search.
         """
-        ready, among = self.prepared(queries), self.among
-        k = min(k, self.n_rows)
+        ready, k = self.prepared(queries), min(k, self.n_rows)
         if not k:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+        some = self.among if self.among is None or self.answers is None else self.answers.any
+        n = min(k, int(self.index.ntotal if some is None else some.sum()))
         try:
-            with deep_enough(self.index, k):
-                raw, rows = full_search(self.index, ready, k, among)
+            with deep_enough(self.index, n):
+                raw, vectors = full_search(self.index, ready, n, some)
         except RuntimeError as error:
-            if among is None:
+            if some is None:
                 raise UsageError(f"FAISS cannot search {self.layout.index} ({told(error)}): see --type.") from error
             log.info("FAISS cannot search %s among some rows: these are searched exactly", self.manifest["type"])
-            raw, rows = self._exactly(ready, k, among)
-        if among is not None and (short := rows[:, -1] < 0).any():  # a graph's walk does not come to far rows
-            raw[short], rows[short] = self._exactly(ready[short], k, among)
-        return self.scores(raw), rows
+            raw, vectors = self._exactly(ready, n, some)
+        graph = (effort := effort_of(self.index)) is not None and effort.name == "efSearch"
+        if (graph or some is not None) and (short := vectors[:, -1] < 0).any():
+            raw[short], vectors[short] = self._exactly(ready[short], n, some)
+        return self.rows_of(self.scores(raw), vectors, k)
 
-    def _exactly(self, ready: NDArray[Any], k: int, among: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    def rows_of(self, scores: NDArray[np.float32], vectors: NDArray[np.int64], k: int) -> Found:
+        """Turn vectors found into the `k` best rows."""
+        return ranked(scores, vectors) if self.answers is None else self.answers.expanded(scores, vectors, k)
+
+    def _exactly(
+        self, ready: NDArray[Any], k: int, some: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        among = np.ones(self.index.ntotal, np.bool_) if some is None else some
+
         def blocks() -> Iterator[tuple[int, NDArray[Any]]]:
             n = 0
             for group in self.vectors.groups:
@@ -154,7 +188,10 @@ def open_index(layout: Layout, where: Sequence[str] = ()) -> OpenIndex:
         if _is_there(layout, manifest):
             raise
         return open_index(layout, where)
-    return opened if _is_there(layout, manifest) else open_index(layout, where)
+    if not _is_there(layout, manifest):
+        return open_index(layout, where)
+    warn_below_target(layout, manifest)
+    return opened
 
 
 def _is_there(layout: Layout, manifest: dict[str, Any]) -> bool:
@@ -170,7 +207,7 @@ def _opened(layout: Layout, manifest: dict[str, Any], where: Sequence[str]) -> O
     check_current(layout, manifest, snapshot, space)
     check_files(layout, manifest)
     index = read_index(layout.index / "index.faiss", binary=manifest["metric"] == HAMMING)
-    if (index.ntotal, index.d) != (manifest["rows"], manifest["dim"]):
+    if (index.ntotal, index.d) != (vectors_in(manifest), manifest["dim"]):
         raise OutputError(
             f"{layout.index} holds {index.ntotal} vectors of dimension {index.d}, not what index.json says: "
             f"`embed-corpus index {layout.root}` makes it anew."
@@ -180,7 +217,9 @@ def _opened(layout: Layout, manifest: dict[str, Any], where: Sequence[str]) -> O
     parts = tuple(named[part["name"]] for part in manifest["parts"])
     if where:
         check_parts(layout, parts)
-    opened = OpenIndex(layout, manifest, index, parts, rows_where(layout, manifest, where) if where else None)
+    among = rows_where(layout, manifest, where) if where else None
+    copies = map_copies(layout.index / ROWS) if ROWS in manifest["files"] else None
+    opened = OpenIndex(layout, manifest, index, parts, among, copies)
     opened.ids.num_rows  # noqa: B018  # mapped now: a build may put another file in its place
     return opened
 

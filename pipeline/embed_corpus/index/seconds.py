@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,12 @@ _READ_BYTES = 300e6
 """A second from Parquet, measured on one core."""
 _WALK_SECONDS, _WALK_SECONDS_A_DIM = 45e-6, 0.2e-6
 """Of one core, to find a vector's place in an HNSW: over 20,000 to 1,000,000 vectors of 64 to 1,024 numbers."""
+_CODE_ROUNDS, _ROTATIONS, _CODE_ROUNDS_A_ROTATION = 25, 50, 4
+"""Of k-means for each part of a product quantiser; of OPQ, each of which trains one."""
+_CODE_SECONDS = 1.5e-9
+"""Of one core, for a distance to a centroid in the few dimensions of such a part: 0.4 to 5 were seen."""
+_POINTS_A_CODE = 256
+"""Training vectors that FAISS takes for each centroid, at most."""
 _DEEP = 2
 """Times as long as for the nearest alone takes a search for the 200 nearest."""
 
@@ -37,7 +44,24 @@ def predicted_seconds(rows: int, dim: int, choice: Choice, begin: int = 0) -> fl
     products = training + (0 if graph_over_lists else new * choice.n_lists) + _DEEP * rows * HELD_OUT
     walks = new if graph_over_lists or choice.family == "hnsw" else 0
     walking = walks * (_WALK_SECONDS + _WALK_SECONDS_A_DIM * width) / int(faiss.omp_get_max_threads())
-    return 2 * width * products / _speed(dim) + (2 * new + rows) * width * 4 / _READ_BYTES + walking + 3
+    coding = 0.0 if choice.factory.startswith("B") else _coding_seconds(choice, dim, new, trained=bool(begin))
+    return 2 * width * products / _speed(dim) + (2 * new + rows) * width * 4 / _READ_BYTES + walking + coding + 3
+
+
+def _coding_seconds(choice: Choice, dim: int, new: int, *, trained: bool) -> float:
+    """Seconds to train a product quantiser, and the rotation before it, and to code new vectors; 0 without."""
+    found = re.search(r"(?<!O)PQ(\d+)(?:x(\d+))?", choice.factory)
+    if not found:
+        return 0.0
+    m, n_codes = int(found[1]), 1 << int(found[2] or 8)
+    distances = float(new * n_codes * m)
+    products = 0.0
+    if not trained:
+        n_train = min(choice.n_train, _POINTS_A_CODE * n_codes)
+        rounds = _CODE_ROUNDS + (_ROTATIONS * _CODE_ROUNDS_A_ROTATION if "OPQ" in choice.factory else 0)
+        distances += n_train * n_codes * m * rounds
+        products = _ROTATIONS * (2 * n_train + 20 * dim) * dim**2 * 2 if "OPQ" in choice.factory else 0.0
+    return distances * _CODE_SECONDS + products / _speed(dim)
 
 
 def _speed(dim: int) -> float:

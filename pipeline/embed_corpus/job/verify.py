@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.errors import DataError, EmbedCorpusError, OutputError
-from embed_corpus.index.manifest import check_current, check_files, read_manifest
+from embed_corpus.index.manifest import check_current, check_files, read_manifest, vectors_in
 from embed_corpus.index.rows import space_of
 from embed_corpus.job.devices import resolve_devices
 from embed_corpus.job.fingerprint import digest
@@ -166,7 +166,8 @@ def _index(opened: Opened, snapshot: Snapshot) -> str:
     manifest = read_manifest(opened.layout) or {}
     check_current(opened.layout, manifest, snapshot, space_of(opened.layout, snapshot.parts[0].name))
     check_files(opened.layout, manifest, whole=True)
-    return f"{manifest['rows']:,} vectors, sha256 holds"
+    n_rows, n_vectors = manifest["rows"], vectors_in(manifest)
+    return f"{n_vectors:,} vectors{f' of {n_rows:,} chunks' if n_vectors < n_rows else ''}, sha256 holds"
 
 
 def _device(used: list[str]) -> str:

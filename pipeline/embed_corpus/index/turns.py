@@ -1,0 +1,141 @@
+"""Types in turn: where auto's first choice misses the recall asked for, the next is built in its place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from embed_corpus.index.choose import choices, choose
+from embed_corpus.index.distinct import merging_bytes
+from embed_corpus.index.manifest import vectors_in
+from embed_corpus.index.seconds import predicted_seconds
+from embed_corpus.sink.commit import replace_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from embed_corpus.index.choose import Choice, Request
+    from embed_corpus.index.rows import Vectors
+    from embed_corpus.sink.layout import Layout
+
+__all__ = ["Turn", "continues", "settled_for_less", "turns"]
+
+log = logging.getLogger("embed_corpus")
+
+_GROWN = 2
+"""An index grows to so many times the vectors that it was trained for; then it is trained anew."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A build to try: `there` is the manifest of the index to extend, if any.
+
+    Attributes:
+        keep: what comes out is kept, whatever its recall.
+        missed: recall@10 of the types that were tried before, by factory string.
+        notes: the file that keeps them while others are tried.
+    """
+
+    choice: Choice
+    there: dict[str, Any] | None
+    keep: bool
+    missed: dict[str, float]
+    notes: Path
+
+    @property
+    def name(self) -> str:
+        """What it is noted by."""
+        return self.choice.factory + (" extended" if self.there else "")
+
+    def tell(self, vectors: Vectors, n_rows: int) -> None:
+        """Tell what is built now of `vectors`, which `n_rows` chunks have, and what it will take."""
+        n, begin = vectors.n_rows, vectors_in(self.there) if self.there else 0
+        choice, gib = self.choice, 1 << 30
+        log.info(
+            "%s %s of %s: %s. About %.1f GiB of memory%s, %.0f s",
+            "extending the index" if self.there else "building an index",
+            self.there["type"] if self.there else choice.factory,
+            f"{n:,} vectors" if n == n_rows else f"{n:,} different vectors, which {n_rows:,} chunks have",
+            f"{begin:,} are in it" if self.there else choice.why,
+            max(choice.peak, merging_bytes(n_rows)) / gib,
+            f", {choice.n_bytes / gib:.1f} GiB of lists on disk" if choice.on_disk else "",
+            predicted_seconds(n, vectors.codec.dim, choice, begin),
+        )
+
+    def told(self, *, below: bool) -> dict[str, Any]:
+        """Return what index.json tells of types that were tried; nothing, where the first reached the recall."""
+        others = {name: r for name, r in self.missed.items() if name != self.choice.factory and " " not in name}
+        return {"missed": others} if others or below else {}
+
+    def note(self, recall: float, tmp: Path) -> None:
+        """Note that the recall was missed."""
+        log.warning("recall@10 is %.3f with %s, below --target-recall: something else is tried", recall, self.name)
+        replace_json(self.notes, _noted(self.notes) | {self.name: recall}, tmp)
+
+
+def continues(there: dict[str, Any], numbers: NDArray[np.int32] | None) -> bool:
+    """Whether an index numbers the vectors of its rows as `numbers` does, or each row by itself for None."""
+    n_rows = int(there["rows"])
+    return vectors_in(there) == (n_rows if numbers is None else int(numbers[:n_rows].max()) + 1)
+
+
+def settled_for_less(there: dict[str, Any]) -> bool:
+    """Whether auto kept an index below its target without trying another type, as it once did."""
+    recall = there.get("recall", {}).get("10", 1.0)
+    return bool(there["asked"] == "auto" and recall < there["target_recall"] and "missed" not in there)
+
+
+def turns(layout: Layout, vectors: Vectors, request: Request, there: dict[str, Any] | None) -> Iterator[Turn]:
+    """Yield what to build, until something is kept: of auto all types that fit, then the best of them once more.
+
+    An index that is `there` is extended if it is of the type that is due, and was not trained for half as many.
+
+    Raises:
+        UsageError: as `choose`.
+    """
+    grown = there is not None and there["trained_for"] * _GROWN < vectors.n_rows
+    notes = layout.indexing / f"missed-{_digest(vectors, request)}.json"
+    before: dict[str, float] = there.get("missed", {}) if there and not grown else {}
+    ladder = choices(vectors.n_rows, vectors.codec.dim, request, binary=vectors.binary)
+    due = [choice for choice in ladder if choice.factory not in before] or ladder[-1:]
+    tries: list[tuple[Choice, dict[str, Any] | None]] = []
+    for choice in due:
+        extends = there is not None and there["family"] == choice.family and not (grown and choice.n_lists)
+        if there and extends:
+            tries.append((_extended(choice, vectors, request, there), there))
+            there = None
+        if not extends or len(due) > 1:
+            tries.append((choice, None))
+    for choice, old in tries:
+        turn = Turn(choice, old, len(tries) == 1, before | _noted(notes), notes)
+        if turn.name not in _noted(notes):
+            yield turn
+    missed = _noted(notes)
+    last = [Turn(choice, old, True, before | missed, notes) for choice, old in tries]
+    yield max(last, key=lambda turn: missed[turn.name])
+
+
+def _extended(choice: Choice, vectors: Vectors, request: Request, there: dict[str, Any]) -> Choice:
+    """Reckon with the lists that are held while they are merged."""
+    if not choice.in_runs:
+        return choice
+    held, own = int(there["files"]["index.faiss"]["bytes"]), replace(request, type=choice.factory)
+    return replace(choose(vectors.n_rows, vectors.codec.dim, own, binary=vectors.binary, held=held), why=choice.why)
+
+
+def _noted(notes: Path) -> dict[str, float]:
+    noted: dict[str, float] = json.loads(notes.read_text(encoding="utf8")) if notes.exists() else {}
+    return noted
+
+
+def _digest(vectors: Vectors, request: Request) -> str:
+    asked = [request.type, request.target_recall, request.max_memory]
+    about = [asked, *([part.name, part.sha256] for part in vectors.parts)]
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:20]
