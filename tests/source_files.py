@@ -16,8 +16,9 @@ import zstandard
 
 from embed_corpus.data import Rows
 from embed_corpus.source.discover import discover
-from embed_corpus.source.inspect import Columns
-from embed_corpus.source.plan import Plan, inspect_all, kept_types, make_plan
+from embed_corpus.source.inspect import Columns, Source
+from embed_corpus.source.kept import kept_types
+from embed_corpus.source.plan import Plan, inspect_all, make_plan
 from embed_corpus.source.read import read_shard
 
 TEXT = Columns(("text",))
@@ -41,9 +42,14 @@ def plan_of(folder: Path, columns: Columns = TEXT, job: str = "job", limit: int 
     return make_plan(inspect_all(discover([str(folder)], folder / "out")[0], columns), job, limit)
 
 
+def sources_of(folder: Path, columns: Columns = TEXT) -> list[Source]:
+    """The inspected files of one folder."""
+    return inspect_all(discover([str(folder)], folder / "out")[0], columns)
+
+
 def blocks_of(folder: Path, columns: Columns = TEXT) -> list[Rows]:
     """Everything that the shards of one folder give."""
-    sources = inspect_all(discover([str(folder)], folder / "out")[0], columns)
+    sources = sources_of(folder, columns)
     types = kept_types(sources, columns)
     return [rows for shard in make_plan(sources, "job").shards for rows in read_shard(shard, columns, types)]
 

@@ -134,7 +134,8 @@ def values() -> Iterator[Case]:
         ("huge-number", b'{"id": ' + b"9" * 5000 + b', "text": "a"}', "bad_json"),
         ("nan-text", b'{"text": NaN}', "wrong_type"),
         ("infinite-id", b'{"id": -Infinity, "text": "a"}', "wrong_type"),
-        ("float-id", b'{"id": 1.0, "text": "a"}', "wrong_type"),
+        ("float-id", b'{"id": 1.5, "text": "a"}', "wrong_type"),
+        ("float-id-beyond-whole-ones", b'{"id": 9007199254740992.0, "text": "a"}', "wrong_type"),
         ("bool-id", b'{"id": true, "text": "a"}', "wrong_type"),
         ("list-id", b'{"id": [1], "text": "a"}', "wrong_type"),
         ("object-text", b'{"id": "a", "text": {"text": "a"}}', "wrong_type"),
@@ -146,7 +147,7 @@ def values() -> Iterator[Case]:
     for what, line in missing.items():
         yield Case(what, holding("a.jsonl", line), "has no column 'text'. It has: ", "a.jsonl")
     big = b'{"text": "a", "kept": 1' + b"0" * 400 + b"}"
-    yield Case("huge-kept-number", holding("a.jsonl", big), texts=["a"], columns=KEPT)
+    yield Case("huge-kept-number", holding("a.jsonl", big), "a whole number beyond 64 bits", "a.jsonl", columns=KEPT)
     odd = b'{"text": "a", "kept": [NaN, 1e999, {"x": null}]}'
     yield Case("odd-kept-values", holding("a.jsonl", odd), texts=["a"], columns=KEPT)
     # What is parsed with one call to spare cannot be written out again with one less.

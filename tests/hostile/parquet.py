@@ -127,24 +127,26 @@ def types() -> Iterator[Case]:
         (pa.int64(), 1),
         (pa.float64(), 1.5),
         (pa.bool_(), True),
-        (pa.binary(), b"x"),
-        (pa.large_binary(), b"x"),
-        (pa.binary(3), b"abc"),
-        (pa.dictionary(pa.int8(), pa.binary()), b"x"),
         (pa.timestamp("us"), dt.datetime(2024, 1, 1, tzinfo=dt.UTC)),
         (pa.decimal128(9, 2), Decimal("1.50")),
-        (pa.list_(pa.string()), ["x"]),
+        (pa.list_(pa.int8()), [1]),
+        (pa.list_(pa.list_(pa.string())), [["x"]]),
         (pa.map_(pa.string(), pa.string()), [("x", "y")]),
         (nested, {"x": "y"}),
     ]:
         base = re.split(r"[<(\[]", str(kind))[0]  # Arrow names what is inside as it pleases
         says = rf"text column 'text' is of type {base}.*, not text"
-        yield Case(f"text-{base}{kind.id}", holding(NAME, column([value], kind)), says, NAME)
+        name = f"text-{base}{kind.num_fields and kind.field(0).type.id}{kind.id}"
+        yield Case(name, holding(NAME, column([value], kind)), says, NAME)
+    for kind in (pa.binary(), pa.large_binary(), pa.binary(2), pa.dictionary(pa.int8(), pa.binary()), pa.binary_view()):
+        content = column(pa.array([b"ok", None, b"a\xff"]).cast(kind))
+        yield Case(f"bytes-{kind}", holding(NAME, content), None, "", ["ok"], {"empty": 1, "invalid_utf8": 1})
+    for kind in (pa.list_(pa.string()), pa.large_list(pa.binary()), pa.list_(pa.dictionary(pa.int8(), pa.string()))):
+        content = column([["a", None, "", "b"], [], None], kind)
+        yield Case(f"texts-{kind}", holding(NAME, content), None, "", ["a\n\nb"], {"empty": 2})
     ids: list[tuple[Any, str | None]] = [
-        ([1.5], "double"),
         ([True], "bool"),
         ([["x"]], "list"),
-        ([b"x"], "binary"),
         ([None], None),
         (pa.array([2**64 - 1], pa.uint64()), ""),
     ]
@@ -173,7 +175,12 @@ def columns() -> Iterator[Case]:
     dotted = pa.table({"a": [{"b": "inner"}], "a.b": ["outer"]})
     yield Case("dotted-column", holding(NAME, written(dotted)), texts=["outer"], columns=Columns(("a.b",)))
     inner = dotted.select(["a"])
-    yield Case("dotted-field", holding(NAME, written(inner)), "has no column 'a.b'", NAME, columns=Columns(("a.b",)))
+    yield Case("dotted-field", holding(NAME, written(inner)), texts=["inner"], columns=Columns(("a.b",)))
+    yield Case("no-such-field", holding(NAME, written(inner)), "has no column 'a.c'", NAME, columns=Columns(("a.c",)))
+    two = pa.StructArray.from_arrays([pa.array(["x"]), pa.array(["y"])], ["b", "b"])
+    yield Case(
+        "field-twice", holding(NAME, written(pa.table({"a": two}))), "2 columns 'a.b'", NAME, columns=Columns(("a.b",))
+    )
     odd = pa.table({"": ["empty"], "a b\n": ["odd"]})
     yield Case("odd-names", holding(NAME, written(odd)), texts=["empty\n\nodd"], columns=Columns(("", "a b\n")))
     kept = pa.table({"text": ["x"], "kept": [[{"a": [1, None]}]]})
@@ -215,6 +222,9 @@ def codecs() -> Iterator[Case]:
     repeated = pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int32()), ["x" * (1 << 20)])
     content = written(pa.table({"text": repeated}), compression="zstd", store_schema=False)
     yield Case("one-text-1000-times", holding(NAME, content), texts=1000, peak_mb=600)
+    lists = pa.ListArray.from_arrays(pa.array(range(0, 1001, 10), pa.int32()), repeated)
+    content = written(pa.table({"text": lists}), compression="zstd", store_schema=False)
+    yield Case("one-text-10-times-in-100-lists", holding(NAME, content), texts=100, peak_mb=900)
 
 
 def cases() -> Iterator[Case]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -189,10 +191,12 @@ def test_missing_column(tmp_path: Path, name: str, columns: Columns, missing: st
     ("columns", "values", "message"),
     [
         (TEXT, [1], "text column 'text' is of type int64, not text. Name another with --text-column."),
-        (TEXT, [b"a"], "text column 'text' is of type binary, not text. Name another with --text-column."),
-        (TEXT, [["a"]], "text column 'text' is of type list<element: string>, not text."),
-        (Columns(("x",), "text"), [1.5], "id column 'text' is of type double; ids are text or whole numbers."),
-        (Columns(("x",), "text"), [True], "id column 'text' is of type bool; ids are text or whole numbers."),
+        (TEXT, [[1]], "text column 'text' is of type list<element: int64>, not text."),
+        (TEXT, [[["a"]]], "text column 'text' is of type list<element: list<element: string>>, not text."),
+        (TEXT, [{"a": "b"}], "text column 'text' is of type struct<a: string>, not text."),
+        (Columns(("x",), "text"), [True], "id column 'text' is of type bool; ids are text or whole numbers or UUIDs."),
+        (Columns(("x",), "text"), [Decimal("1.5")], "id column 'text' is of type decimal128(2, 1); ids are"),
+        (Columns(("x",), "text"), [date(2024, 1, 1)], "id column 'text' is of type date32[day]; ids are"),
     ],
 )
 def test_column_of_unfit_type(tmp_path: Path, columns: Columns, values: list[Any], message: str) -> None:

@@ -97,21 +97,24 @@ def test_source_name_that_is_no_utf8(tmp_path: Path) -> None:
         assert rows.table["doc_id"].to_pylist()[0].encode()
 
 
-def test_kept_json_values(tmp_path: Path) -> None:
-    """Where only JSONL holds a kept column it is text: other values are kept as their JSON, absent ones as null."""
-    values = ["t", 5, True, {"é": [1, None]}, None]
+def test_kept_json_values_of_several_kinds(tmp_path: Path) -> None:
+    """Kept as text by choice, values of all kinds are kept: what is no text as its JSON, what is absent as null."""
+    values = ["t", 5, True, {"é": [1, None]}, None, 2**70, 1.5]
     write_jsonl(tmp_path / "a.jsonl", *({"text": "x", "k": value} for value in values), {"text": "x"})
-    kept = [value for _, value in documents(blocks_of(tmp_path, Columns(("text",), None, ("k",))), "k")]
-    assert kept == ["t", "5", "true", '{"é": [1, null]}', None, None]
+    write_jsonl(tmp_path / "b.jsonl", b'{"text": "x", "k": 1e400}')
+    columns = Columns(("text",), None, ("k",), (("k", "text"),))
+    kept = [value for _, value in documents(blocks_of(tmp_path, columns), "k")]
+    assert kept == ["t", "5", "true", '{"é": [1, null]}', None, str(2**70), "1.5", None, "1e400"]
 
 
 def test_kept_json_values_take_the_type_of_parquet(tmp_path: Path) -> None:
-    """Where a Parquet file tells a kept column's type, JSONL values that do not fit it are rejects."""
-    write_parquet(tmp_path / "a.parquet", {"text": ["x"], "n": [1]})
-    write_jsonl(tmp_path / "b.jsonl", *({"text": "x", "n": n} for n in (2, None, "3", 10**30, True, [4], 1.5)))
-    _, blocks = blocks_of(tmp_path, Columns(("text",), None, ("n",)))
-    assert blocks.table["n"].to_pylist() == [2, None]
-    assert rejects([blocks]) == [(row, "wrong_type") for row in (2, 3, 4, 5, 6)]
+    """JSON values that a column of Parquet holds unchanged take its type."""
+    write_parquet(tmp_path / "a.parquet", {"text": ["x"], "n": pa.array([1.5], pa.float32()), "l": [[1]]})
+    write_jsonl(tmp_path / "b.jsonl", *({"text": "x", "n": n, "l": [n]} for n in (2, None, 3, 2.5)))
+    _, blocks = blocks_of(tmp_path, Columns(("text",), None, ("n", "l")))
+    assert blocks.table["n"].to_pylist() == [2.0, None, 3.0]
+    assert blocks.table["l"].to_pylist() == [[2], [None], [3]]
+    assert rejects([blocks]) == [(3, "wrong_type")]
 
 
 def test_number_ids_may_be_kept(tmp_path: Path) -> None:

@@ -76,14 +76,32 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
     multiple=True,
     default=("text",),
     metavar="COLUMN",
-    help="Column that holds the text; repeatable: joined with a blank line.  [default: text]",
+    help="Column that holds the text, also one inside a struct (doc.text); repeatable: joined with a blank line, as a "
+    "list of texts is.  [default: text]",
 )
 @click.option(
     "--id-column",
     metavar="COLUMN",
     help="Column that holds the document's id.  [default: made up: <path relative to INPUT>#<row>]",
 )
-@click.option("--keep", multiple=True, metavar="COLUMN", help="Input column to carry over into the parts; repeatable.")
+@click.option(
+    "--keep",
+    multiple=True,
+    metavar="COLUMN",
+    help="Input column, or key of folders such as lang=de/, to carry over into the parts; repeatable.",
+)
+@click.option(
+    "--keep-type",
+    multiple=True,
+    metavar="COLUMN=TYPE",
+    help="Keep a column as text, int64, double or bool; repeatable.  [default: the type that holds all its values]",
+)
+@click.option("--partition-types", is_flag=True, help="Kept keys of folders are whole numbers or dates where all are.")
+@click.option(
+    "--strict-schema",
+    is_flag=True,
+    help="Refuse files that lack a column (null there, otherwise) or have a kept one in another type (widened).",
+)
 @click.option("--keep-text", is_flag=True, help="Keep each chunk's text as column `text`; search shows it.")
 @click.option(
     "--chunk-tokens",
@@ -206,8 +224,8 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
 @click.option(
     "--strict",
     is_flag=True,
-    help="No reject but empty texts, no file left out, no id twice: --max-rejects 0 --max-bad-files 0 "
-    "--on-duplicate error.",
+    help="No reject but empty texts, no file left out, no id twice, no column missing: --max-rejects 0 "
+    "--max-bad-files 0 --on-duplicate error --strict-schema.",
 )
 @click.option(
     "--retry-rejects",

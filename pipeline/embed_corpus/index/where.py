@@ -26,6 +26,7 @@ _SHAPE = re.compile(
     r"\s*(?P<column>.+?)(?<![=<>])\s*(?:(?P<op>!=|=|<|>)(?![=<>])|\s(?P<among>in)\s)\s*(?P<value>.*?)\s*", re.DOTALL
 )
 _ITEM = re.compile(r"""\s*("[^"]*"|'[^']*'|[^,]*)\s*,""")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _COMPARE = {"=": pc.equal, "!=": pc.not_equal, "<": pc.less, ">": pc.greater}
 
 
@@ -71,6 +72,7 @@ def _met(column: pa.ChunkedArray, name: str, op: str, value: str) -> NDArray[np.
     try:
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
+        _check_ordered(column.type, name, op, value)
         if op == "in":
             items = value[1:-1] if value[:1] + value[-1:] == "()" else value
             values = pa.array([_unquoted(item.strip()) for item in _ITEM.findall(f"{items},")]).cast(column.type)
@@ -81,6 +83,16 @@ def _met(column: pa.ChunkedArray, name: str, op: str, value: str) -> NDArray[np.
         raise UsageError(f"--where {name} {op} {value}: the column holds {column.type}: {error}") from error
     mask: NDArray[np.bool_] = met.to_numpy().astype(np.bool_)
     return mask
+
+
+def _check_ordered(kind: pa.DataType, name: str, op: str, value: str) -> None:
+    """Refuse to compare numbers by their letters, of which 9 comes after 100."""
+    if op[0] in "<>" and kind == pa.string() and _NUMBER.fullmatch(value):
+        raise UsageError(
+            f"--where {name} {op} {value}: the column holds text, which is ordered by its letters ('9' after '100'). "
+            f"Keep it as numbers (--keep-type {name}=int64 or double, in a new OUT), or compare as text: "
+            f"{name} {op} '{value}'."
+        )
 
 
 def _unquoted(value: str) -> str:

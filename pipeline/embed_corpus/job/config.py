@@ -16,6 +16,7 @@ from embed_corpus.job.forms import kinds_of, wanted_form
 from embed_corpus.sink.parts import RESERVED
 from embed_corpus.source.formats import FORMATS
 from embed_corpus.source.inspect import Columns
+from embed_corpus.source.kept import KEEP_TYPES
 
 __all__ = ["JobConfig", "parse_share"]
 
@@ -78,6 +79,9 @@ class JobConfig:
     text_column: tuple[str, ...] = ("text",)
     id_column: str | None = None
     keep: tuple[str, ...] = ()
+    keep_type: tuple[str, ...] = ()
+    partition_types: bool = False
+    strict_schema: bool = False
     keep_text: bool = False
     chunk_tokens: int | None = None
     chunk_overlap: int = 0
@@ -153,9 +157,11 @@ class JobConfig:
             object.__setattr__(self, "max_rejects", "0")
             object.__setattr__(self, "max_bad_files", 0)
             object.__setattr__(self, "on_duplicate", "error")
+            object.__setattr__(self, "strict_schema", True)
         if self.reject_bytes > SHOWN_BYTES:
             raise UsageError(f"--reject-bytes {self.reject_bytes}: at most {SHOWN_BYTES}.")
         parse_share(self.max_rejects)
+        self._check_keep_types()
         self.index_request  # noqa: B018  # raises
 
     def _check_forms(self) -> None:
@@ -181,7 +187,19 @@ class JobConfig:
     @property
     def columns(self) -> Columns:
         """The input columns that are read."""
-        return Columns(tuple(self.text_column), self.id_column, tuple(self.keep))
+        types = tuple((name, kind) for name, _, kind in (text.rpartition("=") for text in self.keep_type))
+        names = tuple(self.text_column), self.id_column, tuple(self.keep)
+        return Columns(*names, types, self.strict_schema, self.partition_types)
+
+    def _check_keep_types(self) -> None:
+        for text in self.keep_type:
+            name, _, kind = text.rpartition("=")
+            if not name or kind not in KEEP_TYPES:
+                raise UsageError(f"--keep-type {text!r}: give COLUMN=TYPE with TYPE one of {', '.join(KEEP_TYPES)}.")
+            if name not in self.keep:
+                raise UsageError(f"--keep-type {text!r}: column {name!r} is not kept. Add --keep {name}.")
+        if len(dict(self.columns.types)) < len(self.keep_type):
+            raise UsageError("--keep-type names a column twice: give it one type.")
 
     @property
     def index_request(self) -> Request:

@@ -15,16 +15,23 @@ import pyarrow.parquet as pq
 
 from embed_corpus.errors import DataError
 from embed_corpus.firstbytes import ENOUGH, other_kind
+from embed_corpus.source.checks import check_fields, kept_type, missing_of
+from embed_corpus.source.fields import field_of, n_leaves
 from embed_corpus.source.formats import wrong_kind
+from embed_corpus.source.int96 import check_int96
 from embed_corpus.source.jsonl import lines, open_stream
+from embed_corpus.source.kinds import KindScan
 from embed_corpus.source.objects import Objects
 from embed_corpus.source.packed import left_behind
+from embed_corpus.source.partitions import folder_keys
 from embed_corpus.source.tables import is_part
+from embed_corpus.source.types import plain_type
 
 if TYPE_CHECKING:
     from embed_corpus.source.discover import Found
+    from embed_corpus.source.fields import Field
 
-__all__ = ["Columns", "Cut", "Source", "UnreadableError", "inspect", "plain_type", "reason_of"]
+__all__ = ["Columns", "Cut", "Source", "UnreadableError", "inspect", "reason_of"]
 
 log = logging.getLogger("embed_corpus")
 
@@ -42,11 +49,18 @@ _SAMPLED_LINES = 100
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which input columns are read: the text's (joined), the id's (None: made up), the kept ones."""
+    """Which input columns are read: the text's (joined), the id's (None: made up), the kept ones.
+
+    `types` are chosen for kept columns (`--keep-type`); `strict`: no file may lack one or have it in another type;
+    `partition_types`: keys of folders become numbers and dates where all of them are such.
+    """
 
     text: tuple[str, ...]
     id: str | None = None
     keep: tuple[str, ...] = ()
+    types: tuple[tuple[str, str], ...] = ()
+    strict: bool = False
+    partition_types: bool = False
 
     @property
     def all(self) -> list[str]:
@@ -69,7 +83,9 @@ class Source:
 
     `tag` is a hash of the Parquet footer, or of a JSONL file's decompressed bytes;
     `keep_types` the types of the kept columns where the file tells them (Parquet);
-    `ctime_ns` the time of its last change of any kind, 0 if unknown.
+    `ctime_ns` the time of its last change of any kind, 0 if unknown; `kinds` the kinds of a kept column's values
+    (JSONL, see `kinds.NAMES`); `lacks` are text and kept columns that it has not, and `names` those that it has, if it
+    lacks any; `from_folder` are kept columns that (in some rows) are the key of a folder.
     """
 
     path: str
@@ -80,6 +96,10 @@ class Source:
     cuts: tuple[Cut, ...]
     keep_types: dict[str, pa.DataType] = field(default_factory=dict)
     ctime_ns: int = 0
+    kinds: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    lacks: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    from_folder: tuple[str, ...] = ()
 
 
 class UnreadableError(DataError):
@@ -118,15 +138,6 @@ def reason_of(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ") + "."
 
 
-def plain_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type a column is read as: the plain one behind dictionaries and string views; text if all null."""
-    if pa.types.is_dictionary(kind):
-        return plain_type(kind.value_type)
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_null(kind):
-        return pa.string()
-    return kind
-
-
 def _inspect_parquet(found: Found, columns: Columns) -> Source:
     stat = Path(found.path).stat()
     # Only with both options a look at no rows (in `_row_groups`) is no reading of all pages.
@@ -136,43 +147,40 @@ def _inspect_parquet(found: Found, columns: Columns) -> Source:
             raise DataError(
                 f"{found.path} is a part that embed-corpus wrote: it holds vectors, no documents. Take it out of INPUT."
             )
-        _check_present(found, columns, schema.names)
-        for name in columns.text:
-            if plain_type(schema.field(name).type) != pa.string():
-                raise DataError(
-                    f"{found.path}: text column {name!r} is of type {schema.field(name).type}, not text. "
-                    "Name another with --text-column."
-                )
-        if columns.id and not _fits_id(plain_type(schema.field(columns.id).type)):
-            raise DataError(
-                f"{found.path}: id column {columns.id!r} is of type {schema.field(columns.id).type}; "
-                "ids are text or whole numbers. Name another with --id-column, or none."
-            )
-        sizes = _row_groups(found, file, columns)
-    kept = {name: schema.field(name).type for name in columns.keep}
-    keep_types = {name: plain_type(kind) for name, kind in kept.items() if not pa.types.is_null(kind)}
+        spots = {name: field_of(schema, name) for name in columns.all}
+        there = {name: spot for name, spot in spots.items() if spot is not None}
+        missing = missing_of(found, columns, set(columns.all) - there.keys(), schema.names)
+        check_fields(found.path, columns, there)
+        if sum(map(n_leaves, schema.types)) != len(file.schema):
+            raise UnreadableError(f"{found.path}: the footer tells two numbers of columns. Replace the file.")
+        sizes = _row_groups(found, file, columns, there)
+        kept = {name: there[name] for name in columns.keep if name in there}
+        coarse = check_int96(found.path, file, kept) == "us"
+        kinds = {name: kept_type(file, spot, coarse=coarse) for name, spot in kept.items()}
+    keep_types = {name: plain_type(kind) for name, kind in kinds.items() if not pa.types.is_null(kind)}
     tag = _footer_hash(Path(found.path))
-    return Source(found.path, found.relative, stat.st_size, stat.st_mtime_ns, tag, _cut_row_groups(sizes), keep_types)
+    cuts = _cut_row_groups(sizes)
+    return Source(found.path, found.relative, stat.st_size, stat.st_mtime_ns, tag, cuts, keep_types, 0, {}, *missing)
 
 
-def _row_groups(found: Found, file: pq.ParquetFile, columns: Columns) -> list[tuple[int, int]]:
+def _row_groups(found: Found, file: pq.ParquetFile, columns: Columns, there: dict[str, Field]) -> list[tuple[int, int]]:
     """Return the rows and the bytes of text of each row group, if the footer can be believed.
 
     Raises:
         UnreadableError: it contradicts itself, or a column would unpack to far more than it should.
     """
-    paths = [file.schema.column(i).path for i in range(len(file.schema))]
-    leaves = [i for i, path in enumerate(paths) if any(f"{path}.".startswith(f"{name}.") for name in columns.all)]
+    leaves = sorted({leaf for spot in there.values() for leaf in spot.leaves})
+    of_text = {leaf for name in columns.text if name in there for leaf in there[name].leaves}
+    flat = {leaf for leaf in leaves if file.schema.column(leaf).max_repetition_level == 0}
     groups = []
     for number in range(file.num_row_groups):
         # Over the damaged description of a column Arrow ends the process (`row_group.column` lets no C++ exception
         # through), but the reader raises: so it is made to look first, at no rows.
         next(file.reader.iter_batches(0, [number], leaves, use_threads=False), None)
         group = file.metadata.row_group(number)
-        chunks = [group.column(i) for i in leaves]
-        for chunk in chunks:
-            flat = chunk.path_in_schema in columns.text or chunk.path_in_schema == columns.id
-            sound = chunk.num_values == group.num_rows if flat else chunk.num_values >= group.num_rows
+        chunks = {i: group.column(i) for i in leaves}
+        for i, chunk in chunks.items():
+            sound = chunk.num_values == group.num_rows if i in flat else chunk.num_values >= group.num_rows
             if not sound or chunk.total_uncompressed_size < 0 or not 0 <= group.num_rows < _MOST_ROWS:
                 raise UnreadableError(
                     f"{found.path}, row group {number}, column {chunk.path_in_schema!r}: the footer says "
@@ -185,14 +193,8 @@ def _row_groups(found: Found, file: pq.ParquetFile, columns: Columns) -> list[tu
                     f"bytes would unpack to {chunk.total_uncompressed_size >> 20} MiB, as a bomb does. Write it with "
                     "smaller row groups, or take it out of INPUT."
                 )
-        groups.append(
-            (group.num_rows, sum(c.total_uncompressed_size for c in chunks if c.path_in_schema in columns.text))
-        )
+        groups.append((group.num_rows, sum(chunks[i].total_uncompressed_size for i in of_text)))
     return groups
-
-
-def _fits_id(kind: pa.DataType) -> bool:
-    return bool(kind == pa.string() or pa.types.is_integer(kind))
 
 
 def _footer_hash(path: Path) -> str:
@@ -231,6 +233,10 @@ def _inspect_jsonl(found: Found, columns: Columns) -> Source:
     seen: dict[str, None] = {}
     look = Objects()
     first = rows = begin = end = 0
+    keys = folder_keys(found.relative) if columns.keep else {}
+    chosen = {name for name, kind in columns.types if kind == "text"}  # any value is
+    scanned = tuple(name for name in columns.keep if name not in chosen or name in keys)
+    scan = KindScan(scanned, each_line=not keys.keys().isdisjoint(scanned))
     with open_stream(Path(found.path)) as stream:
         if told := other_kind(stream.peek(ENOUGH)[:ENOUGH], "json"):
             raise UnreadableError(_refused(found, f"inside it is {told}"))
@@ -239,30 +245,32 @@ def _inspect_jsonl(found: Found, columns: Columns) -> Source:
                 cuts.append(Cut(first, rows, begin))
                 first, rows, begin = first + rows, 0, end
             if first + rows < _SAMPLED_LINES or not look.any:
-                seen |= dict.fromkeys(look.keys(line, first + rows))
+                seen |= dict.fromkeys(look.keys(line, first + rows, columns.all))
             else:  # further down a rare column is looked for without parsing every line
-                seen |= {n: None for n in columns.all if n not in seen and json.dumps(n).encode() in (line or b"")}
+                seen |= {n: None for n in columns.all if n not in seen and _may_have(line, n)}
             if line is None or not line.startswith(b"{"):
                 look.odd(line, n_bytes, first + rows)
             rows, end = rows + 1, end + n_bytes
             digest.update(line or b"")
+            scan.add(line)
         if behind := left_behind(stream):
             log.warning("%s: the %d bytes behind its packed end are passed over, as zcat does", found.path, behind)
     if why := look.problem(first + rows, end):
         raise UnreadableError(_refused(found, why))
-    if seen:
-        _check_present(found, columns, list(seen))
+    kinds = scan.found()
+    absent = {name for name in columns.all if name not in seen} if seen else set()
+    gone, names, from_folder = missing_of(found, columns, absent, list(seen))
+    if not seen:  # a file without a row has no column, and none that is missing
+        gone = tuple(columns.all)
+    from_folder += tuple(n for n in keys if n not in from_folder and "absent" in kinds.get(n, ()))
     if rows or not cuts:
         cuts.append(Cut(first, rows, begin))
-    return Source(found.path, found.relative, stat.st_size, stat.st_mtime_ns, digest.hexdigest(), tuple(cuts))
+    place = found.path, found.relative, stat.st_size, stat.st_mtime_ns, digest.hexdigest(), tuple(cuts)
+    return Source(*place, {}, 0, kinds, gone, names, from_folder)
 
 
-def _check_present(found: Found, columns: Columns, names: list[str]) -> None:
-    flags = {columns.id: "--id-column"} | dict.fromkeys(columns.keep, "--keep")
-    flags |= dict.fromkeys(columns.text, "--text-column")
-    for name in columns.all:
-        if names.count(name) > 1:
-            raise DataError(f"{found.path} has {names.count(name)} columns {name!r}: rename one.")
-        if name not in names:
-            there = ", ".join(names) or "none"
-            raise DataError(f"{found.path} has no column {name!r}. It has: {there}. Name one with {flags[name]}.")
+def _may_have(line: bytes | None, name: str) -> bool:
+    """Tell whether a line holds a column's name (of a dotted one, the last)."""
+    return json.dumps(name).encode() in (line or b"") or (
+        "." in name and json.dumps(name.rpartition(".")[2]).encode() in (line or b"")
+    )

@@ -97,7 +97,8 @@ def to_json(
 
 def _meant_for(columns: Columns) -> dict[str, Any]:
     """Return what a note hangs on beside the files: another version may cut them otherwise."""
-    return {"version": __version__, "columns": [list(columns.text), columns.id, list(columns.keep)]}
+    chosen = [dict(columns.types)] if columns.types else []
+    return {"version": __version__, "columns": [list(columns.text), columns.id, list(columns.keep), *chosen]}
 
 
 def _entry(source: Source) -> dict[str, Any]:
@@ -109,6 +110,7 @@ def _entry(source: Source) -> dict[str, Any]:
         "tag": source.tag,
         "cuts": [[cut.first_row, cut.n_rows, cut.offset] for cut in source.cuts],
         "types": base64.b64encode(types).decode("ascii"),
+        "columns": [source.kinds, source.lacks, source.names, source.from_folder],
     }
 
 
@@ -124,4 +126,6 @@ def _source(found: Found, entry: dict[str, Any], ctime_ns: int) -> Source:
         tuple(Cut(*map(int, cut)) for cut in entry["cuts"]),
         dict(zip(schema.names, schema.types, strict=True)),
         ctime_ns,
+        {name: tuple(map(str, kinds)) for name, kinds in entry["columns"][0].items()},
+        *(tuple(map(str, names)) for names in entry["columns"][1:]),
     )

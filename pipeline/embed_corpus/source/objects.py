@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
+from embed_corpus.source.fields import ABSENT, value_of
 from embed_corpus.source.jsonl import BadLineError, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Objects"]
 
@@ -27,15 +32,15 @@ class Objects:
         self._bad: tuple[str, bytes, str] | None = None
         self._arrays = self._array_bytes = self._first_array = 0
 
-    def keys(self, line: bytes | None, row: int) -> list[str]:
-        """Return the columns of a line; none of a bad one."""
+    def keys(self, line: bytes | None, row: int, wanted: Sequence[str] = ()) -> list[str]:
+        """Return the columns of a line, and those wanted that lie deeper in it (`a.b`); none of a bad one."""
         try:
-            found = list(parse(line, first=row == 0))
+            found = parse(line, first=row == 0)
         except BadLineError as error:
             self._bad = self._bad or (f"line {row + 1}", (line or b"")[:_SHOWN], ": ".join(error.args))
             return []
         self.any = True
-        return found
+        return [*found, *(name for name in wanted if "." in name and value_of(found, name) is not ABSENT)]
 
     def odd(self, line: bytes | None, n_bytes: int, row: int) -> None:
         """Take note of a line that does not begin with a brace."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from embed_corpus.data import Shard
 from embed_corpus.errors import DataError
 from embed_corpus.source.inspect import UnreadableError
+from embed_corpus.source.kept import check_missing, kept_types, told_of_columns
 from embed_corpus.source.known import inspect_known
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from embed_corpus.source.known import Known
 
 __all__ = ["Plan", "inspect_all", "inspect_good", "kept_types", "make_plan", "shard_of"]
+
+log = logging.getLogger("embed_corpus")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,28 +84,11 @@ def inspect_good(
     if bad and (len(bad) > len(left_out) or len(bad) > max_bad or not sources):
         more = [f"and {len(bad) - 10} more"] if len(bad) > 10 else []
         raise DataError("\n".join(bad[:10] + more))
+    if missing := check_missing(sources, columns):
+        raise DataError("\n".join(missing[:10] + ([f"and {len(missing) - 10} more"] if len(missing) > 10 else [])))
+    for line in told_of_columns(sources, columns):
+        log.warning("%s", line)
     return sources, left_out
-
-
-def kept_types(sources: Iterable[Source], columns: Columns) -> dict[str, pa.DataType]:
-    """Return the one type each kept column has in every part.
-
-    Parquet files tell it and must agree; where only JSONL holds the column it is text,
-    and values that are no text are kept as their JSON.
-
-    Raises:
-        DataError: two Parquet files disagree.
-    """
-    types: dict[str, tuple[pa.DataType, Source]] = {}
-    for source in sources:
-        for name, kind in source.keep_types.items():
-            known, where = types.setdefault(name, (kind, source))
-            if known != kind:
-                raise DataError(
-                    f"kept column {name!r} is {known} in {where.path} but {kind} in {source.path}: "
-                    "one dataset needs one type. Convert one of them, or do not --keep it."
-                )
-    return {name: types[name][0] if name in types else pa.string() for name in columns.keep}
 
 
 def make_plan(sources: Iterable[Source], job: str, limit: int | None = None) -> Plan:

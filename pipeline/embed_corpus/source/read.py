@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,13 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from embed_corpus.data import SHOWN_BYTES, Reject, Rows
 from embed_corpus.errors import DataError
+from embed_corpus.source.fields import ABSENT, value_of
+from embed_corpus.source.fit import as_id, as_kept, as_text
 from embed_corpus.source.formats import kind_at
-from embed_corpus.source.inspect import plain_type, reason_of
+from embed_corpus.source.inspect import reason_of
 from embed_corpus.source.jsonl import BadLineError, lines, open_stream, parse
+from embed_corpus.source.kinds import kept_value
+from embed_corpus.source.parquet import batches_of, kept_of, texts_in
+from embed_corpus.source.partitions import folder_keys, folder_value
+from embed_corpus.source.texts import ids_of, valid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,15 +48,15 @@ LARGE = BlockSize(8192, 1 << 20)
 """For a GPU: a block costs as much overhead as a batch, and feeds several."""
 MAX_DOC_BYTES = 256 << 20
 """Documents above are rejects: their ids and offsets would not fit in memory."""
-_BATCH_BYTES = 64 << 20
-"""Bytes of one text column that are unpacked together at most, unless a single text is longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Raw:
-    """Rows as they stand in the source: its own column names, plain types; bad lines set aside."""
+    """Rows as they stand in the source: texts, which may be no UTF-8, ids of any type, kept values; bad lines aside."""
 
-    table: pa.RecordBatch
+    texts: list[pa.StringArray]
+    ids: pa.Array | None
+    kept: list[pa.Array]
     rows: NDArray[np.int64]
     rejects: list[Reject]
 
@@ -90,45 +94,11 @@ def _parquet_rows(
     shard: Shard, columns: Columns, keep_types: dict[str, pa.DataType], size: BlockSize
 ) -> Iterator[_Raw]:
     """Yield the range's rows; only the needed columns, and only the row groups that hold it."""
-    stop = shard.first_row + shard.n_rows
-    with pq.ParquetFile(shard.path, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True) as file:
-        group_first = 0
-        for number in range(file.metadata.num_row_groups):
-            group = file.metadata.row_group(number)
-            row, group_first = group_first, group_first + group.num_rows
-            if row >= stop or group_first <= shard.first_row:
-                continue
-            n_rows = min(size.n_rows, size.n_bytes * group.num_rows // max(group.total_byte_size, 1))
-            if n_rows * group.total_byte_size > _BATCH_BYTES:
-                n_rows = min(n_rows, _BATCH_BYTES // _longest(shard.path, file.metadata, number, columns))
-            n_rows = max(1, n_rows)
-            batches = file.iter_batches(n_rows, row_groups=[number], columns=columns.all, use_threads=False)
-            for batch in batches:
-                if row + len(batch) == group_first:
-                    next(batches, None)  # at its end it lets go of its pages: of a huge text, three times the text
-                begin, end = max(row, shard.first_row), min(row + len(batch), stop)
-                if begin < end:
-                    part = batch.slice(begin - row, end - begin)
-                    plain = [part[n].cast(keep_types.get(n) or plain_type(part[n].type)) for n in columns.all]
-                    table = pa.RecordBatch.from_arrays(plain, names=columns.all)
-                    yield _Raw(table, np.arange(begin, end), [])
-                row += len(batch)
-
-
-def _longest(path: str, footer: pq.FileMetaData, group: int, columns: Columns) -> int:
-    """Return the bytes of the longest text in a row group's dictionaries, 1 at least.
-
-    The footer counts a text of a dictionary once, however many rows repeat it: a file of 1 MB may hold 8 GB.
-    """
-    longest = 1
-    options = {"buffer_size": 1 << 20, "pre_buffer": False}  # else all pages are read for this one row
-    with pq.ParquetFile(path, metadata=footer, read_dictionary=columns.all, **options) as file:
-        for row in file.iter_batches(1, row_groups=[group], columns=columns.all, use_threads=False):
-            for column in row:
-                if pa.types.is_dictionary(column.type) and plain_type(column.type) in {pa.string(), pa.binary()}:
-                    longest = max(longest, pc.max(pc.binary_length(column.dictionary)).as_py() or 0)
-            break
-    return longest
+    for first, batch, spots in batches_of(shard, columns, keep_types, size.n_rows, size.n_bytes):
+        texts = [texts_in(batch, spots, name) for name in columns.text]
+        spot = spots[columns.id] if columns.id else None
+        kept = [kept_of(batch, spots, shard, n, keep_types.get(n, pa.string())) for n in columns.keep]
+        yield _Raw(texts, spot and spot.values(batch), kept, np.arange(first, first + len(batch)), [])
 
 
 def _jsonl_rows(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataType], limit: BlockSize) -> Iterator[_Raw]:
@@ -137,13 +107,16 @@ def _jsonl_rows(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataTyp
     rows: list[int] = []
     rejects: list[Reject] = []
     size = 0
-    names = columns.all
-    types = [keep_types.get(name, pa.string()) for name in names]
-    fits = [_as_id if n == columns.id else _as_text if n in columns.text else _as_kept for n in names]
+    types = [pa.string()] * (len(columns.text) + bool(columns.id)) + [
+        keep_types.get(n, pa.string()) for n in columns.keep
+    ]
+    folders = {n: folder_value(v, keep_types[n]) for n, v in folder_keys(shard.source).items() if n in keep_types}
 
     def raw() -> _Raw:
         arrays = [pa.array([row[i] for row in values], t) for i, t in enumerate(types)]
-        return _Raw(pa.RecordBatch.from_arrays(arrays, names=names), np.array(rows, np.int64), rejects)
+        texts, others = arrays[: len(columns.text)], arrays[len(columns.text) :]
+        ids = others.pop(0) if columns.id else None
+        return _Raw(texts, ids, others, np.array(rows, np.int64), rejects)
 
     with open_stream(Path(shard.path), shard.offset) as stream:
         row = shard.first_row - 1
@@ -151,7 +124,7 @@ def _jsonl_rows(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataTyp
             row += 1  # by hand: `enumerate` would hold the line
             try:
                 fields = parse(line, first=row == 0)
-                fitted = [fit(fields.get(n), n, t) for fit, n, t in zip(fits, names, types, strict=True)]
+                fitted = _fitted(line or b"", fields, columns, keep_types, folders)
             except BadLineError as error:
                 reason, detail = error.args
                 begin = bytes((line or b"")[:SHOWN_BYTES]).rstrip(b"\r\n")
@@ -170,56 +143,32 @@ def _jsonl_rows(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataTyp
         yield raw()
 
 
-def _as_text(value: Any, name: str, _: pa.DataType) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise BadLineError("wrong_type", f"{name} is a {type(value).__name__}, not text")
-    return None if value is None else _encodable(value, name)
-
-
-def _as_id(value: Any, name: str, kind: pa.DataType) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value) if kind == pa.string() else _as_kept(value, name, kind)
-    return _as_text(value, name, kind) if kind == pa.string() else _as_kept(value, name, kind)
-
-
-def _as_kept(value: Any, name: str, kind: pa.DataType) -> Any:
-    """Fit a kept value to its column's type; where that is text, other values become their JSON."""
-    if value is None:
-        return None
-    if kind == pa.string():
-        return _encodable(value if isinstance(value, str) else _dumped(value, name), name)
-    try:
-        fitted = pa.scalar(value, kind)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        fitted = None
-    cut_down = fitted is not None and isinstance(value, float) and pa.types.is_integer(kind) and fitted.as_py() != value
-    if fitted is None or cut_down:  # Arrow makes 1 of 1.5
-        raise BadLineError("wrong_type", f"{name} is a {type(value).__name__}, not {kind}")
+def _fitted(
+    line: bytes,
+    fields: dict[str, Any],
+    columns: Columns,
+    keep_types: dict[str, pa.DataType],
+    folders: dict[str, pa.Scalar],
+) -> list[Any]:
+    """Return a line's texts, its id if one is read, and its kept values; where it has none, the key of a folder."""
+    fitted = [as_text(value_of(fields, name), name) for name in columns.text]
+    if columns.id:
+        fitted.append(as_id(value_of(fields, columns.id), columns.id))
+    for name in columns.keep:
+        value = kept_value(line, fields, name)
+        if value is ABSENT and name in folders:
+            fitted.append(folders[name].as_py())
+        else:
+            fitted.append(as_kept(value, name, keep_types.get(name, pa.string())))
     return fitted
-
-
-def _dumped(value: Any, name: str) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=False)
-    except RecursionError:  # parsed with fewer calls on the stack than there are now
-        raise BadLineError("bad_json", f"{name} is nested too deeply") from None
-
-
-def _encodable(value: str, name: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise BadLineError("invalid_utf8", f"{name} holds a lone surrogate") from None
-    return value
 
 
 def _screen(raw: _Raw, shard: Shard, columns: Columns, seen: set[str]) -> Rows:
     """Turn raw rows into documents, and those that cannot be embedded into rejects."""
     bad: dict[int, tuple[str, str]] = {}
-    raw_texts = [raw.table[name] for name in columns.text]
-    texts = [_valid(raw.table[name], name, bad) for name in columns.text]
+    texts = [valid(text, name, bad) for name, text in zip(columns.text, raw.texts, strict=True)]
     ids = _doc_ids(raw, shard, columns, bad)
-    kept = [_valid(raw.table[n], n, bad) if raw.table[n].type == pa.string() else raw.table[n] for n in columns.keep]
+    kept = [valid(a, n, bad) if a.type == pa.string() else a for n, a in zip(columns.keep, raw.kept, strict=True)]
     text = _joined(texts)
     for i in _blank(text).tolist():
         bad.setdefault(i, ("empty", ""))
@@ -234,7 +183,7 @@ def _screen(raw: _Raw, shard: Shard, columns: Columns, seen: set[str]) -> Rows:
             elif i not in bad:
                 seen.add(doc_id)
     rejects = raw.rejects + [
-        Reject(shard.source, int(raw.rows[i]), *why, ids[i].as_py() if columns.id else None, _beginning(raw_texts, i))
+        Reject(shard.source, int(raw.rows[i]), *why, ids[i].as_py() if columns.id else None, _beginning(raw.texts, i))
         for i, why in bad.items()
     ]
     table = pa.RecordBatch.from_arrays([ids, text, *kept], names=["doc_id", "text", *columns.keep])
@@ -266,7 +215,7 @@ def _beginning(texts: list[pa.StringArray], row: int) -> bytes:
 def _doc_ids(raw: _Raw, shard: Shard, columns: Columns, bad: dict[int, tuple[str, str]]) -> pa.StringArray:
     if columns.id is None:
         return pc.binary_join_element_wise(shard.source, pa.array(raw.rows).cast(pa.string()), "#")
-    return _valid(raw.table[columns.id].cast(pa.string()), columns.id, bad)
+    return ids_of(raw.ids, columns.id, bad)
 
 
 def _joined(texts: list[pa.StringArray]) -> pa.StringArray:
@@ -280,19 +229,3 @@ def _joined(texts: list[pa.StringArray]) -> pa.StringArray:
         gap = pc.if_else(both, "\n\n", "")
         joined = pc.binary_join_element_wise(joined, gap, text, "")
     return joined
-
-
-def _valid(array: pa.StringArray, name: str, bad: dict[int, tuple[str, str]]) -> pa.StringArray:
-    """Null out the values that are no UTF-8 and note them in `bad`; Arrow does not check on reading."""
-    try:
-        array.validate(full=True)
-    except pa.ArrowInvalid:
-        values = array.cast(pa.binary()).to_pylist()
-        for i, value in enumerate(values):
-            try:
-                value = value and value.decode()  # noqa: PLW2901
-            except UnicodeDecodeError as error:
-                bad.setdefault(i, ("invalid_utf8", f"{name}, byte {error.start}"))
-                values[i] = None
-        return pa.array(values, pa.binary()).cast(pa.string())
-    return array
