@@ -207,6 +207,7 @@ def test_a_part_that_another_run_made_of_the_former_content(night: Night, tmp_pa
     os.utime(night.folder / FLAT.name, ns=(1, 1))
     late = night.prepared()
     assert late.plan.id == early.plan.id
+    assert json.loads(late.layout.sources.read_text())["sources"] == {}, "what it is cannot be known yet"
     edit(night)
     os.utime(night.folder / FLAT.name, ns=(1, early.todo[0].mtime_ns))
     night.embed(early)
