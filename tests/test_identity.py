@@ -144,6 +144,21 @@ def test_only_paranoid_sees_what_no_time_tells(night: Night) -> None:
     assert not night.prepared(paranoid=True).todo
 
 
+def test_a_parquet_file_by_another_name(night: Night) -> None:
+    """One whose ending says nothing is told by its first bytes, and no more believed by its footer."""
+    (night.folder / FLAT.name).rename(night.folder / "rows")
+    options = {"format": "parquet"}
+    night.embed(night.prepared(**options))
+    content = (night.folder / "rows").read_bytes()
+    FLAT.write(night.folder / FLAT.name, rows(**EDIT))
+    new = (night.folder / FLAT.name).read_bytes()
+    (night.folder / FLAT.name).unlink()
+    assert len(new) == len(content)
+    (night.folder / "rows").write_bytes(new)
+    night.embed(night.prepared(**options))
+    assert texts(night)["p003"] == EDIT["p003"]
+
+
 def test_edited_twice_and_back(night: Night) -> None:
     """Each content has its ids, whatever was there before; none is mixed up with another."""
     for changes in (EDIT, {"p030": EDIT["p003"]}, {}, EDIT):

@@ -52,7 +52,7 @@ def identified(
     """
     trust = {} if config.paranoid else known
     tagged = [_as_noted(source, trust) for source in sources]
-    doubted = [s for s in tagged if told_by_footer(s.path) and not is_noted(s, trust)]
+    doubted = [s for s in tagged if not is_noted(s, trust) and told_by_footer(s.path)]
     if not doubted or not _is_ours(layout, job):
         return tagged, set()
     look = _Look(layout, config.columns, job, known, make_plan(tagged, job, config.limit).shards)
@@ -71,11 +71,10 @@ def identified(
 
 def _as_noted(source: Source, known: Known) -> Source:
     """Return a source with the tag that is noted of it, if it has not been touched since."""
-    if told_by_footer(source.path) and is_noted(source, known):
-        noted = str(known[source.path].get("tag", ""))
-        if _footer(noted) == _footer(source.tag):
-            return replace(source, tag=noted)
-    return source
+    if not is_noted(source, known):
+        return source
+    noted = str(known[source.path].get("tag", ""))
+    return replace(source, tag=noted) if noted != source.tag and _footer(noted) == _footer(source.tag) else source
 
 
 def _is_ours(layout: Layout, job: str) -> bool:
