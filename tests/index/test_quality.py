@@ -68,6 +68,38 @@ def test_equal_ones_will_do(vectors: np.ndarray) -> None:
     assert recall_at(truth, np.arange(159, 149, -1)[None], 10) == 1
 
 
+def test_ties_beyond_what_is_stored(vectors: np.ndarray) -> None:
+    """Of a thousand that are equally near any will do, though but some are listed; one that is farther will not."""
+    rows = np.concatenate([np.repeat(vectors[:1], 1000, axis=0), vectors])
+    own = np.array([1000])
+    truth = truth_of(blocks(rows), rows[own], own, lambda which: rows[which])
+    assert recall_at(truth, np.arange(999, 989, -1)[None], 10) == 1
+    assert recall_at(truth, np.array([[999, 998, 997, 5, 6, 1500, 1501, 1502, 1503, -1]]), 10) == 0.5
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("bits", [False, True])
+def test_recall_is_that_of_scores(seed: int, bits: bool) -> None:
+    """With heavy ties, recall is the share of results whose score is no worse than the k-th best, by NumPy alone."""
+    dice = np.random.default_rng(seed)
+    if bits:
+        rows = dice.integers(0, 256, (1500, 1)).astype(np.uint8)
+        scores = -np.unpackbits(rows[:, None] ^ rows[None], axis=2).sum(axis=2, dtype=np.int64).astype(float)
+    else:
+        rows = clustered(1500, 16, seed)[dice.integers(0, 12, 1500)]
+        scores = rows.astype(float) @ rows.T.astype(float)
+    own = dice.choice(1500, 40, replace=False)
+    np.fill_diagonal(scores, -np.inf)
+    found = np.where(dice.random((40, 100)) < 0.9, dice.integers(0, 1500, (40, 100)), -1)
+    found[:20, :60] = np.argsort(-scores[own[:20]] + dice.random((20, 1500)) * 1e-9, axis=1)[:, :60]
+    found[found == own[:, None]] = -1
+    truth = truth_of(blocks(rows), rows[own], own, lambda which: rows[which])
+    for k in (1, 10, 100):
+        worst = -np.sort(-scores[own], axis=1)[:, k - 1 : k]
+        right = (np.take_along_axis(scores[own], found, axis=1) >= worst - 1e-6) & (found >= 0)
+        assert recall_at(truth, found, k) == pytest.approx(right[:, :k].sum(axis=1).mean() / k), k
+
+
 def test_a_hundred_results_are_as_good_as_ten() -> None:
     """A graph that is tuned for 10 results looks further for 100, and as far as before for the next 10."""
     vectors = clustered(8000, 32)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 
 from embed_corpus.errors import DataError, UsageError
-from embed_corpus.index import quality
+from embed_corpus.index import effort, quality, seconds
 from embed_corpus.index.build import build_index
-from embed_corpus.index.choose import Request
+from embed_corpus.index.choose import Request, choose
 from embed_corpus.index.evaluate import evaluate
 from embed_corpus.index.search import open_index, search
 from embed_corpus.sink.layout import Layout
@@ -87,3 +89,33 @@ def test_few_vectors(tmp_path: Path, kind: str, n: int) -> None:
 def test_no_vectors(tmp_path: Path, kind: str) -> None:
     """Of nothing, no index is made."""
     assert build(Layout(tmp_path / "out"), kind, clustered(1, DIM)[:0]) is None
+
+
+@pytest.mark.parametrize("kind", ["ivfpq", "IVF4,PQ16x8", "PCAR16,IVF4,PQ8"])
+def test_product_quantisers_of_few_vectors(tmp_path: Path, kind: str) -> None:
+    """A few hundred vectors are trained on in seconds: codes are put in no order that no search here makes use of."""
+    layout, begin = Layout(tmp_path / "out"), time.process_time()
+    made = build(layout, kind, clustered(300, DIM))
+    assert made["type"] == {"ivfpq": "IVF4,PQ8x8"}.get(kind, kind)
+    assert time.process_time() - begin < 10  # in that order: 2 s for each of 8
+    assert not effort.inner(faiss.read_index(str(layout.index / "index.faiss"))).do_polysemous_training
+
+
+def test_codes_are_no_more_than_vectors() -> None:
+    """Product quantisers have 8 bits a code, fewer where fewer vectors could train them, 4 at least."""
+    ends = [choose(rows, 384, Request("ivfpq")).factory.rsplit("x")[-1] for rows in (10, 40, 150, 300, 1_000_000)]
+    assert ends == ["4", "5", "7", "8", "8"]
+
+
+def test_time_of_product_quantisers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training takes time by sub-quantisers and codes, a rotation before it far more, and none to extend."""
+    monkeypatch.setattr(seconds, "_speed", lambda _: 1e11)
+    monkeypatch.setattr(seconds, "_round_seconds", lambda n, n_codes, _: n * n_codes * 1e-9)
+
+    def told(factory: str, begin: int = 0) -> float:
+        return seconds.predicted_seconds(300_000, 384, choose(300_000, 384, Request(factory)), begin)
+
+    fast, slow, turned = told("IVF64,PQ48x4"), told("IVF64,PQ48x8"), told("OPQ48_384,IVF64,PQ48x8")
+    assert slow - fast > 48 * 25 * 19_000 * 240e-9
+    assert turned - slow > 48 * 200 * 19_000 * 256e-9
+    assert slow - told("IVF64,PQ48x8", 1) > 48 * 25 * 19_000 * 256e-9

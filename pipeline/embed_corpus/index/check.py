@@ -25,7 +25,7 @@ __all__ = ["check_gpu", "check_indexable", "check_room", "empty_index", "gpus", 
 
 log = logging.getLogger("embed_corpus")
 
-_FEW_TO_TRAIN = 10_000
+_FEW_TO_TRAIN = 25_000
 _NAMES = {"auto", "flat", "hnsw", "ivf", "ivfpq"}
 
 
@@ -153,8 +153,11 @@ def empty_index(factory: str, dim: int, *, binary: bool) -> Any:
     if binary:
         return faiss.index_binary_factory(dim, factory)
     index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
-    if hasattr(found := inner(index), "do_polysemous_training"):  # 2 s a sub-quantiser, for a search that none asks for
+    found = inner(index)
+    if hasattr(found, "do_polysemous_training"):  # 2 s a sub-quantiser, for a kind of search that is not used here
         found.do_polysemous_training = False
+    if hasattr(found, "pq"):  # else a line on standard error for each; too low a recall is told by itself
+        found.pq.cp.min_points_per_centroid = 1
     if isinstance(index, faiss.IndexLattice | faiss.IndexIDMap):
         raise UsageError(f"{type(index).__name__} cannot be used: ids are row numbers here, and all is read back.")
     return index

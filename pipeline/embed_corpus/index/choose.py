@@ -19,8 +19,6 @@ __all__ = ["Choice", "Request", "choices", "choose", "parse_bytes"]
 
 POINTS_A_LIST = 50
 """Training vectors a list; FAISS warns below 39 and uses 256 at most."""
-_POINTS_A_CODE = 39
-"""Training vectors a centroid of a product quantiser, below which FAISS warns."""
 _EXACT_ROWS, _GRAPH_ROWS = 20_000, 200_000
 _EXACT_BITS, _GRAPH_BITS = 200_000, 2_000_000
 _LINKS = 32
@@ -196,8 +194,8 @@ def _floats(kind: str, why: str, rows: int, dim: int, request: Request, held: in
 
 
 def _pq_bits(rows: int) -> int:
-    """Return the bits of a code that so few vectors can train: 8, if there are 39 for each of 256 centroids."""
-    return next((bits for bits in (8, 6) if 0.9 * rows >= _POINTS_A_CODE << bits), 4)
+    """Return the bits of a code, 8, or fewer where there are not so many vectors to train on as codes."""
+    return max(4, min(8, int(0.9 * rows).bit_length() - 1))
 
 
 def _own(factory: str, why: str, rows: int, dim: int, request: Request, held: int) -> Choice:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from embed_corpus.index.check import threads_for
 from embed_corpus.index.sample import HELD_OUT
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ _WALK_SECONDS, _WALK_SECONDS_A_DIM = 45e-6, 0.2e-6
 """Of one core, to find a vector's place in an HNSW: over 20,000 to 1,000,000 vectors of 64 to 1,024 numbers."""
 _CODE_ROUNDS, _ROTATIONS, _CODE_ROUNDS_A_ROTATION = 25, 50, 4
 """Of k-means for each part of a product quantiser; of OPQ, each of which trains one."""
-_CODE_SECONDS = 1.5e-9
-"""Of one core, for a distance to a centroid in the few dimensions of such a part: 0.4 to 5 were seen."""
+_CODE_SECONDS = 1e-9
+"""Of one core, to compare a vector that is coded with a centroid of a part."""
 _POINTS_A_CODE = 256
 """Training vectors that FAISS takes for each centroid, at most."""
 _DEEP = 2
@@ -50,18 +51,34 @@ def predicted_seconds(rows: int, dim: int, choice: Choice, begin: int = 0) -> fl
 
 def _coding_seconds(choice: Choice, dim: int, new: int, *, trained: bool) -> float:
     """Seconds to train a product quantiser, and the rotation before it, and to code new vectors; 0 without."""
+    import faiss
+
     found = re.search(r"(?<!O)PQ(\d+)(?:x(\d+))?", choice.factory)
     if not found:
         return 0.0
     m, n_codes = int(found[1]), 1 << int(found[2] or 8)
-    distances = float(new * n_codes * m)
-    products = 0.0
-    if not trained:
-        n_train = min(choice.n_train, _POINTS_A_CODE * n_codes)
-        rounds = _CODE_ROUNDS + (_ROTATIONS * _CODE_ROUNDS_A_ROTATION if "OPQ" in choice.factory else 0)
-        distances += n_train * n_codes * m * rounds
-        products = _ROTATIONS * (2 * n_train + 20 * dim) * dim**2 * 2 if "OPQ" in choice.factory else 0.0
-    return distances * _CODE_SECONDS + products / _speed(dim)
+    seconds = new * n_codes * m * _CODE_SECONDS / int(faiss.omp_get_max_threads())
+    if trained:
+        return seconds
+    n_train = min(choice.n_train, _POINTS_A_CODE * n_codes)
+    rounds = _CODE_ROUNDS
+    if "OPQ" in choice.factory:
+        rounds += _ROTATIONS * _CODE_ROUNDS_A_ROTATION
+        seconds += _ROTATIONS * 2 * (2 * n_train + 20 * dim) * dim**2 / _speed(dim)
+    with threads_for(choice.n_train):
+        return seconds + rounds * m * _round_seconds(n_train, n_codes, max(1, dim // m))
+
+
+def _round_seconds(n: int, n_codes: int, dim: int) -> float:
+    """Seconds to find the nearest of `n_codes` centroids for `n` vectors of so few numbers, 0.3 to 4 ns for each."""
+    import faiss
+
+    most = min(n, 1 << 16), min(n_codes, 256)
+    vectors = np.random.default_rng(0).normal(size=(max(most), dim)).astype(np.float32)
+    faiss.knn(vectors[:64], vectors[:64], 1)
+    begin = time.perf_counter()
+    faiss.knn(vectors[: most[0]], vectors[: most[1]], 1)
+    return (time.perf_counter() - begin) * n * n_codes / (most[0] * most[1])
 
 
 def _speed(dim: int) -> float:

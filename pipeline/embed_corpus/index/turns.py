@@ -52,7 +52,7 @@ class Turn:
     @property
     def name(self) -> str:
         """What it is noted by."""
-        return self.choice.factory + (" extended" if self.there else "")
+        return f"{self.there['type']} extended" if self.there else self.choice.factory
 
     def tell(self, vectors: Vectors, n_rows: int) -> None:
         """Tell what is built now of `vectors`, which `n_rows` chunks have, and what it will take."""
