@@ -190,9 +190,9 @@ def _file_of(encoder: Encoder) -> Path:
 def _cache_file(facts: ModelFacts, device: torch.device, precision: str, longest: int) -> Path:
     import transformers
 
-    weights = [(f.name, f.stat().st_size) for f in sorted(facts.transformer.glob("*.safetensors"))]
+    weights = [(f.name, f.stat().st_size) for f in sorted(facts.weights.glob("*.safetensors"))]
     key: dict[str, Any] = {
-        "model": [(facts.transformer / "config.json").read_text(encoding="utf8"), weights],
+        "model": [(facts.weights / "config.json").read_text(encoding="utf8"), weights],
         "device": [torch.cuda.get_device_name(device), torch.cuda.mem_get_info(device)[1]],
         "precision": precision,
         "longest": longest,

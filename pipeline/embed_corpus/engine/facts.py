@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from embed_corpus.engine.adapter import Adapter, read_adapter
 from embed_corpus.engine.folder import read_json
 from embed_corpus.engine.modules import Module, kinds_of, read_modules
 from embed_corpus.errors import ModelError
@@ -54,7 +55,8 @@ class ModelFacts:
 
     Attributes:
         folder: the model's.
-        transformer: the Transformer module's: its configuration, weights and tokenizer; mostly the same.
+        transformer: the Transformer module's, with its tokenizer; mostly the same.
+        weights: holds its config.json and weights: mostly the same, but an adapter may lie apart from its base.
         family: transformers' `model_type`.
         pooling: one of `POOLINGS`, or several joined by "+", whose vectors are laid side by side.
         include_prompt: pooling takes the prompt's tokens, too.
@@ -68,10 +70,12 @@ class ModelFacts:
         similarity: "cosine", "dot", …: how the authors compare vectors.
         left_out: tokens at the begin of each document's chunks that pooling leaves out.
         remote_code: the folder's own Python code may be run.
+        adapter: what is added to the weights as they are loaded.
     """
 
     folder: Path
     transformer: Path
+    weights: Path
     family: str
     pooling: str
     include_prompt: bool
@@ -86,6 +90,7 @@ class ModelFacts:
     similarity: str
     left_out: int = 0
     remote_code: bool = False
+    adapter: Adapter | None = None
 
 
 def read_facts(folder: Path, pooling: str | None = None, *, remote_code: bool = False) -> ModelFacts:
@@ -109,14 +114,15 @@ def read_facts(folder: Path, pooling: str | None = None, *, remote_code: bool = 
 
 def _read_facts(folder: Path, asked: str | None, remote_code: bool) -> ModelFacts:
     transformer, pooler, behind = _modules(folder, asked)
-    config = _config_of(folder, transformer)
+    adapter, weights = read_adapter(transformer, code=remote_code)
+    config = _config_of(folder, transformer) if weights == transformer else read_json(weights, "config.json")
     settings = read_json(folder, "config_sentence_transformers.json", default={})
     hidden = _hidden(config)
     pool = {} if pooler is None else _config_of(folder, pooler)
     mode = _pooling_mode(folder, pool, asked)
     n_in = pool.get("embedding_dimension") or pool.get("word_embedding_dimension") or hidden
     if n_in is None:
-        raise ModelError(f"{transformer / 'config.json'} does not say how wide a token's state is (hidden_size).")
+        raise ModelError(f"{weights / 'config.json'} does not say how wide a token's state is (hidden_size).")
     if hidden not in (None, n_in):
         raise ModelError(
             f"{(pooler or folder) / 'config.json'} pools states of {n_in} numbers, but the model's have {hidden} "
@@ -127,6 +133,7 @@ def _read_facts(folder: Path, asked: str | None, remote_code: bool) -> ModelFact
     return ModelFacts(
         folder=folder,
         transformer=transformer,
+        weights=weights,
         family=str(config.get("model_type", "unknown")),
         pooling=mode,
         include_prompt=bool(pool.get("include_prompt", True)),
@@ -140,6 +147,7 @@ def _read_facts(folder: Path, asked: str | None, remote_code: bool) -> ModelFact
         query_prompt=prompts.get("query", ""),
         similarity=str(settings.get("similarity_fn_name") or "cosine"),
         remote_code=remote_code,
+        adapter=adapter,
     )
 
 

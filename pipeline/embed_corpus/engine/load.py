@@ -10,6 +10,7 @@ import torch
 
 from embed_corpus.engine.attention import register
 from embed_corpus.engine.folder import read_json
+from embed_corpus.engine.lora import merge
 from embed_corpus.errors import ModelError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _ENCODERS = {kind: f"{name}EncoderModel" for kind, name in (("t5", "T5"), ("mt5"
 
 
 def load_model(facts: ModelFacts, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
-    """Load a model's weights, its attention set to ours, without a pooler or head.
+    """Load a model's weights, an adapter's among them, its attention set to ours, without a pooler or head.
 
     Raises:
         ModelError: weights missing, unreadable or not finite, code that may not be run, or more than the device holds.
@@ -39,37 +40,56 @@ def load_model(facts: ModelFacts, dtype: torch.dtype, device: torch.device) -> t
     transformers.utils.logging.disable_progress_bar()
     try:
         runs_code = _runs_code(facts)
-        config = transformers.AutoConfig.from_pretrained(facts.transformer, trust_remote_code=runs_code)
+        config = transformers.AutoConfig.from_pretrained(facts.weights, trust_remote_code=runs_code)
         kind = _kind_of(config)
         model, report = kind.from_pretrained(
-            facts.transformer,
+            **_where(facts),
             config=config,
-            dtype=dtype,
+            dtype=torch.float32 if facts.adapter else dtype,
             use_safetensors=True,
             output_loading_info=True,
             **({"trust_remote_code": runs_code} if kind is transformers.AutoModel else _options(kind)),
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError, TypeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"model {facts.transformer} cannot be loaded: {reason}") from error
+        raise ModelError(f"model {facts.weights} cannot be loaded: {reason}") from error
     except Exception as error:
         if type(error).__module__.startswith("safetensors"):
-            raise ModelError(f"model {facts.transformer}: broken safetensors file: {error}") from error
+            raise ModelError(f"model {facts.weights}: broken safetensors file: {error}") from error
         raise
     missing = sorted(report["missing_keys"])
     if missing:
         raise ModelError(
-            f"model {facts.transformer} lacks {len(missing)} weights, e.g. {missing[0]}: random ones would stand in."
+            f"model {facts.weights} lacks {len(missing)} weights, e.g. {missing[0]}: random ones would stand in."
         )
     width = getattr(config, "hidden_size", None)
     if facts.hidden is not None and width not in (None, facts.hidden):
-        raise ModelError(f"model {facts.transformer} has token states of {width} numbers, not as config.json says.")
+        raise ModelError(f"model {facts.weights} has token states of {width} numbers, not as config.json says.")
+    if facts.adapter:
+        merge(model, facts.adapter)
+        model = model.to(dtype)
     try:
         module: torch.nn.Module = model.to(device).eval().requires_grad_(False)
     except torch.OutOfMemoryError as error:
         raise ModelError(f"{device} has too little memory for the model's weights in {dtype}: {error}") from error
     _check_finite(module, facts)
     return module
+
+
+def _where(facts: ModelFacts) -> dict[str, Any]:
+    """Return what transformers is told of where the weights lie.
+
+    From a folder that holds an adapter it would load that, too, where PEFT is installed; so it gets the tensors.
+    """
+    if not facts.adapter or facts.weights != facts.adapter.folder:
+        return {"pretrained_model_name_or_path": facts.weights}
+    from safetensors.torch import load_file
+
+    files = {"model.safetensors"}
+    if not (facts.weights / "model.safetensors").exists():
+        files = set(read_json(facts.weights, "model.safetensors.index.json")["weight_map"].values())
+    tensors = {name: tensor for file in files for name, tensor in load_file(facts.weights / file).items()}
+    return {"pretrained_model_name_or_path": None, "state_dict": tensors}
 
 
 def _runs_code(facts: ModelFacts) -> bool:
@@ -80,21 +100,21 @@ def _runs_code(facts: ModelFacts) -> bool:
     """
     import transformers
 
-    config = read_json(facts.transformer, "config.json")
+    config = read_json(facts.weights, "config.json")
     elsewhere = sorted({str(name) for name in (config.get("auto_map") or {}).values() if "--" in str(name)})
     known = facts.family in transformers.CONFIG_MAPPING
     if known or not config.get("auto_map"):
         if known and config.get("auto_map") and facts.remote_code:
-            log.warning("%s: transformers knows %r; the model's own code is not run", facts.transformer, facts.family)
+            log.warning("%s: transformers knows %r; the model's own code is not run", facts.weights, facts.family)
         return False
     if not facts.remote_code:
         raise ModelError(
-            f"architecture {facts.family!r} is not one of transformers': {facts.transformer} brings Python code of its "
+            f"architecture {facts.family!r} is not one of transformers': {facts.weights} brings Python code of its "
             "own. Read it, then allow it with --trust-remote-code (a hub model: and --revision, the commit you read)."
         )
     if elsewhere:
         raise ModelError(
-            f"{facts.transformer / 'config.json'} takes code from another repository ({elsewhere[0]}), whose state "
+            f"{facts.weights / 'config.json'} takes code from another repository ({elsewhere[0]}), whose state "
             "nothing pins: put that code beside the model, and drop what stands before '--' in auto_map."
         )
     return True
@@ -121,7 +141,7 @@ def _check_finite(model: torch.nn.Module, facts: ModelFacts) -> None:
         low, high = weight.aminmax()
         if not (low.isfinite() and high.isfinite()):
             raise ModelError(
-                f"model {facts.transformer}: {name} holds numbers that are not finite in {str(weight.dtype)[6:]}. "
+                f"model {facts.weights}: {name} holds numbers that are not finite in {str(weight.dtype)[6:]}. "
                 "If they are finite in the file, use --precision fp32 or bf16."
             )
 

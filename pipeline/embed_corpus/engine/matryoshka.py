@@ -32,7 +32,7 @@ def declared_dims(facts: ModelFacts) -> Sequence[int]:
     last-token pooling and its instructed queries.
     """
     found: set[int] = set()
-    for folder, name in ((facts.transformer, "config.json"), (facts.folder, "config_sentence_transformers.json")):
+    for folder, name in ((facts.weights, "config.json"), (facts.folder, "config_sentence_transformers.json")):
         settings = _settings(folder, name)
         if settings.get("is_matryoshka") is True:
             return range(1, facts.dim)

@@ -64,7 +64,8 @@ def describe(
 
 
 def _modules(facts: ModelFacts) -> list[str]:
-    names = ["Transformer", f"Pooling ({facts.pooling})"]
+    adapted = f" with a LoRA adapter of rank {facts.adapter.rank}" if facts.adapter else ""
+    names = [f"Transformer{adapted}", f"Pooling ({facts.pooling})"]
     for dense in facts.dense:
         names += ["Normalize"] if dense.of_units else []
         names.append(f"Dense {dense.n_in} → {dense.n_out} ({dense.activation})")

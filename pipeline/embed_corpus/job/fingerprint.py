@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.chunk.rules import file_rules
+from embed_corpus.engine.adapter import ADAPTER_FILES
 from embed_corpus.engine.cache import cache_folder, keep
 from embed_corpus.engine.folder import read_json
 from embed_corpus.errors import ModelError
@@ -40,8 +41,8 @@ def weight_files(facts: ModelFacts) -> list[Path]:
     Raises:
         ModelError: the folder holds no safetensors weights, or no tokenizer.json.
     """
-    folder = facts.transformer
-    weights = sorted(folder.glob("*.safetensors"))
+    folder = facts.weights
+    weights = sorted(file for file in folder.glob("*.safetensors") if file.name not in ADAPTER_FILES)
     if not weights:
         pickles = sorted(folder.glob("*.bin"))
         why = f" ({pickles[0].name} is a pickle, which is never loaded)" if pickles else ""
@@ -49,9 +50,9 @@ def weight_files(facts: ModelFacts) -> list[Path]:
     listed = read_json(folder, "model.safetensors.index.json", default={}).get("weight_map", {}).values()
     if gone := sorted(set(map(str, listed)) - {file.name for file in weights}):
         raise ModelError(f"model folder {folder} lacks {gone[0]}, one of {len(set(listed))} files of weights.")
-    if not (folder / "tokenizer.json").exists():
+    if not (facts.transformer / "tokenizer.json").exists():
         raise ModelError(
-            f"model folder {folder} lacks tokenizer.json: save its tokenizer as a fast one "
+            f"model folder {facts.transformer} lacks tokenizer.json: save its tokenizer as a fast one "
             "(AutoTokenizer.from_pretrained(…).save_pretrained(…))."
         )
     for dense in facts.dense:
@@ -68,7 +69,7 @@ def space_fields(facts: ModelFacts) -> dict[str, Any]:
     """
     weights = weight_files(facts)
     return {
-        "config": _file_hash(facts.transformer / "config.json"),
+        "config": _file_hash(facts.weights / "config.json"),
         "weights": {file.name: _file_hash(file) for file in weights},
         "tokenizer": _file_hash(facts.transformer / "tokenizer.json"),
         "prompt": facts.document_prompt,
@@ -88,9 +89,11 @@ def _what_few_have(facts: ModelFacts) -> dict[str, Any]:
         fields["dense"] = {file.relative_to(facts.folder).as_posix(): _file_hash(file) for file in files}
     if rules := file_rules(facts.transformer):
         fields["tokenizer_rules"] = rules
-    own_code = facts.remote_code and read_json(facts.transformer, "config.json").get("auto_map")
-    if own_code and (code := sorted(facts.transformer.glob("*.py"))):
+    own_code = facts.remote_code and read_json(facts.weights, "config.json").get("auto_map")
+    if own_code and (code := sorted(facts.weights.glob("*.py"))):
         fields["code"] = {file.name: _file_hash(file) for file in code}
+    if facts.adapter:
+        fields["adapter"] = {name: _file_hash(facts.adapter.folder / name) for name in ADAPTER_FILES}
     if facts.left_out:
         fields["left_out"] = facts.left_out
     return fields
