@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
     from embed_corpus.chunk.lanes import Lane
     from embed_corpus.chunk.utf8 import LongText
+    from embed_corpus.engine.facts import ModelFacts
 
-__all__ = ["SLOW", "WordTokenizer", "batches", "is_long"]
+__all__ = ["SLOW", "WordTokenizer", "batches", "is_long", "tokenizer_of"]
 
 _log = logging.getLogger("embed_corpus")
 
@@ -52,11 +53,12 @@ class WordTokenizer:
     Special tokens are put around the chunks by us, so their places are read off the
     post-processor once, as `prefix` and `suffix` (int32).
 
+    A `bare` one has no special tokens, and goes by nothing but the file: so a StaticEmbedding module has it.
     It uses Hugging Face's tokenizers until `prove` found a faster lane right; `fast=False` is to stay there.
     `differs` says what was wrong with that lane, if anything was found after its proof.
     """
 
-    def __init__(self, folder: Path, *, fast: bool = True) -> None:
+    def __init__(self, folder: Path, *, fast: bool = True, bare: bool = False) -> None:
         file = folder / "tokenizer.json"
         # An encode call holds the interpreter for short texts; its own threads end with the process.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -66,9 +68,10 @@ class WordTokenizer:
             raise ModelError(f"{file} is no usable tokenizer: {error}") from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self.prefix, self.suffix = self._special_tokens()
+        nothing = np.zeros(0, np.int32)
+        self.prefix, self.suffix = (nothing, nothing) if bare else self._special_tokens()
         self._tokenizer.post_processor = None  # it would also trim leading spaces off the offsets
-        changed = apply_rules(self._tokenizer, folder)
+        changed = not bare and apply_rules(self._tokenizer, folder)
         self._slow = SlowLane(self._tokenizer)
         inner = inner_tokenizer(self._tokenizer)
         self._inner = self._slow if inner is self._tokenizer else SlowLane(inner)
@@ -189,6 +192,15 @@ class WordTokenizer:
                 break
         ids = np.concatenate([slab.ids for slab in slabs])
         return Encoded([text], ids, np.array([0, len(ids)]), lambda _: join([(s.texts[0], s.tokens(0)) for s in slabs]))
+
+
+def tokenizer_of(facts: ModelFacts) -> WordTokenizer:
+    """Open a model's tokenizer.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    return WordTokenizer(facts.transformer, bare=facts.table is not None)
 
 
 def is_long(text: str) -> bool:

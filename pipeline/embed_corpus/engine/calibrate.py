@@ -192,7 +192,7 @@ def _cache_file(facts: ModelFacts, device: torch.device, precision: str, longest
 
     weights = [(f.name, f.stat().st_size) for f in sorted(facts.weights.glob("*.safetensors"))]
     key: dict[str, Any] = {
-        "model": [(facts.weights / "config.json").read_text(encoding="utf8"), weights],
+        "model": [facts.told, weights],
         "device": [torch.cuda.get_device_name(device), torch.cuda.mem_get_info(device)[1]],
         "precision": precision,
         "longest": longest,

@@ -20,6 +20,7 @@ from embed_corpus.engine.load import DTYPES, is_table, load_model, position_offs
 from embed_corpus.engine.packed import Packed
 from embed_corpus.engine.padded import PADDED_WINDOW, PaddedLayers
 from embed_corpus.engine.pooling import pool
+from embed_corpus.engine.table import TableRows
 from embed_corpus.engine.transfer import STEPS, Sent, Streams, upload
 from embed_corpus.errors import ModelError
 from embed_corpus.feed.packing import MIN_TOKENS, Packer, alone, split_batch
@@ -118,19 +119,20 @@ class Encoder:
         told = getattr(self.config, "is_causal", None)
         self.causal = told is not False and any(getattr(module, "is_causal", False) for module in self.model.modules())
         self.n_parameters = sum(p.numel() for n, p in self.model.named_parameters() if not is_table(n))
-        self.forward: Forward = make_forward(
-            self.model,
-            precision,
-            self.device,
-            self.longest,
-            pooling="" if facts.pooling == "cls" and facts.left_out else facts.pooling,  # not the first token, then
-            compiled=compiled,
-        )
+        self.forward: Forward = self._forward(compiled=compiled)
         self._heads = Heads(facts, self.device)
         self.padded = False
         self._streams = Streams(self.device) if self.device.type == "cuda" else None
         self._wide: Encoder | None = None
         self._changes: list[float] = []
+
+    def _forward(self, *, compiled: bool) -> Forward:
+        if self.facts.table:
+            return TableRows(self.model, self.facts.table)
+        pooling = (
+            "" if self.facts.pooling == "cls" and self.facts.left_out else self.facts.pooling
+        )  # not the first, then
+        return make_forward(self.model, self.precision, self.device, self.longest, pooling=pooling, compiled=compiled)
 
     def use_padded(self) -> None:
         """Take the padded path from now on.

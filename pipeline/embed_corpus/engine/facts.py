@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from embed_corpus.engine.adapter import Adapter, read_adapter
 from embed_corpus.engine.folder import read_json
 from embed_corpus.engine.modules import Module, kinds_of, read_modules
+from embed_corpus.engine.static import Table, is_model2vec, read_table
 from embed_corpus.errors import ModelError
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class ModelFacts:
         left_out: tokens at the begin of each document's chunks that pooling leaves out.
         remote_code: the folder's own Python code may be run.
         adapter: what is added to the weights as they are loaded.
+        table: of a StaticEmbedding module, which stands in the Transformer's place; `pooling` is "mean" then.
     """
 
     folder: Path
@@ -91,6 +93,12 @@ class ModelFacts:
     left_out: int = 0
     remote_code: bool = False
     adapter: Adapter | None = None
+    table: Table | None = None
+
+    @property
+    def told(self) -> str:
+        """The text of config.json; of a table its size."""
+        return str(self.table) if self.table else (self.weights / "config.json").read_text(encoding="utf8")
 
 
 def read_facts(folder: Path, pooling: str | None = None, *, remote_code: bool = False) -> ModelFacts:
@@ -113,10 +121,26 @@ def read_facts(folder: Path, pooling: str | None = None, *, remote_code: bool = 
 
 
 def _read_facts(folder: Path, asked: str | None, remote_code: bool) -> ModelFacts:
-    transformer, pooler, behind = _modules(folder, asked)
+    if (folder / "modules.json").exists():
+        return _facts_of(folder, read_modules(folder), asked, remote_code)
+    if is_model2vec(folder):
+        unit = [Module("Normalize", folder)] if read_json(folder, "config.json").get("normalize") else []
+        return _static(folder, [Module("StaticEmbedding", folder), *unit], of_model2vec=True)
+    if asked:
+        return _facts_of(folder, [Module(kind, folder) for kind in ("Transformer", "Normalize")], asked, remote_code)
+    looked_for = "modules.json, then the Pooling module's config.json that it names (1_Pooling/config.json)"
+    raise ModelError(
+        f"model folder {folder} lacks {looked_for}: nothing says how a text's token states become its vector. "
+        f"If its authors tell, say so with --pooling {{{','.join(POOLINGS)}}}; vectors are then normalised."
+    )
+
+
+def _facts_of(folder: Path, listed: list[Module], asked: str | None, remote_code: bool) -> ModelFacts:
+    if listed and listed[0].kind == "StaticEmbedding":
+        return _static(folder, listed)
+    transformer, pooler, behind = _modules(folder, listed)
     adapter, weights = read_adapter(transformer, code=remote_code)
     config = _config_of(folder, transformer) if weights == transformer else read_json(weights, "config.json")
-    settings = read_json(folder, "config_sentence_transformers.json", default={})
     hidden = _hidden(config)
     pool = {} if pooler is None else _config_of(folder, pooler)
     mode = _pooling_mode(folder, pool, asked)
@@ -129,7 +153,6 @@ def _read_facts(folder: Path, asked: str | None, remote_code: bool) -> ModelFact
             "(config.json): one of the two files is another model's."
         )
     dense, normalize = _behind_pooling(folder, behind, int(n_in) * (mode.count("+") + 1))
-    prompts = {str(k): str(v) for k, v in (settings.get("prompts") or {}).items() if v is not None}
     return ModelFacts(
         folder=folder,
         transformer=transformer,
@@ -142,13 +165,45 @@ def _read_facts(folder: Path, asked: str | None, remote_code: bool) -> ModelFact
         hidden=hidden,
         dim=dense[-1].n_out if dense else int(n_in) * (mode.count("+") + 1),
         max_tokens=_max_tokens(transformer, config),
-        prompts=prompts,
-        document_prompt=next((prompts[n] for n in _DOCUMENT_PROMPTS if n in prompts), ""),
-        query_prompt=prompts.get("query", ""),
-        similarity=str(settings.get("similarity_fn_name") or "cosine"),
         remote_code=remote_code,
         adapter=adapter,
+        **_prompts(folder),
     )
+
+
+def _static(folder: Path, listed: list[Module], *, of_model2vec: bool = False) -> ModelFacts:
+    """Return the facts of a StaticEmbedding module and those behind it."""
+    (first, *behind), kinds = listed, {module.kind for module in listed[1:]}
+    if kinds & {"Transformer", "Pooling", "StaticEmbedding"}:
+        raise ModelError(f"{folder / 'modules.json'} lists {kinds_of(listed)}: a StaticEmbedding goes without those.")
+    table, limit = read_table(first.folder, of_model2vec=of_model2vec)
+    dense, normalize = _behind_pooling(folder, behind, table.dim)
+    return ModelFacts(
+        folder=folder,
+        transformer=first.folder,
+        weights=first.folder,
+        family="static",
+        pooling="mean",
+        include_prompt=True,
+        dense=dense,
+        normalize=normalize,
+        hidden=table.dim,
+        dim=dense[-1].n_out if dense else table.dim,
+        max_tokens=limit,
+        table=table,
+        **_prompts(folder),
+    )
+
+
+def _prompts(folder: Path) -> dict[str, Any]:
+    settings = read_json(folder, "config_sentence_transformers.json", default={})
+    prompts = {str(k): str(v) for k, v in (settings.get("prompts") or {}).items() if v is not None}
+    return {
+        "prompts": prompts,
+        "document_prompt": next((prompts[n] for n in _DOCUMENT_PROMPTS if n in prompts), ""),
+        "query_prompt": prompts.get("query", ""),
+        "similarity": str(settings.get("similarity_fn_name") or "cosine"),
+    }
 
 
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
@@ -158,21 +213,14 @@ Neither it nor `encode_query` takes `default_prompt_name`: that is for texts tha
 """
 
 
-def _modules(folder: Path, asked: str | None) -> tuple[Path, Path | None, list[Module]]:
+def _modules(folder: Path, listed: list[Module]) -> tuple[Path, Path | None, list[Module]]:
     """Return the Transformer's folder, the Pooling module's (None: it has no files), and the modules behind them."""
-    if not (folder / "modules.json").exists():
-        if asked:
-            return folder, None, [Module("Normalize", folder)]
-        looked_for = "modules.json, then the Pooling module's config.json that it names (1_Pooling/config.json)"
-        raise ModelError(
-            f"model folder {folder} lacks {looked_for}: nothing says how a text's token states become its vector. "
-            f"If its authors tell, say so with --pooling {{{','.join(POOLINGS)}}}; vectors are then normalised."
-        )
-    file, listed = folder / "modules.json", read_modules(folder)
-    kinds = [module.kind for module in listed]
+    file, kinds = folder / "modules.json", [module.kind for module in listed]
+    if not file.exists():
+        return listed[0].folder, None, listed[1:]
     if "Pooling" not in kinds:
         raise ModelError(f"{file} names no Pooling module.")
-    if kinds[:2] != ["Transformer", "Pooling"] or {"Transformer", "Pooling"} & set(kinds[2:]):
+    if kinds[:2] != ["Transformer", "Pooling"] or {"Transformer", "Pooling", "StaticEmbedding"} & set(kinds[2:]):
         raise ModelError(
             f"{file} lists {kinds_of(listed)}: supported is one Transformer, one Pooling, and what follows them."
         )

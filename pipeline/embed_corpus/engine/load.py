@@ -11,6 +11,7 @@ import torch
 from embed_corpus.engine.attention import register
 from embed_corpus.engine.folder import read_json
 from embed_corpus.engine.lora import merge
+from embed_corpus.engine.table import load_table
 from embed_corpus.errors import ModelError
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def load_model(facts: ModelFacts, dtype: torch.dtype, device: torch.device) -> t
     Raises:
         ModelError: weights missing, unreadable or not finite, code that may not be run, or more than the device holds.
     """
+    if facts.table:
+        return load_table(facts.table, device)
     import transformers
 
     transformers.utils.logging.set_verbosity_error()

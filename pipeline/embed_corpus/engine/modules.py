@@ -21,6 +21,7 @@ _PLACES = {
     "Dense": (_BASE, "dense"),
     "Normalize": (_BASE, "normalize"),
     "Dropout": (_DENSE, "dropout"),
+    "StaticEmbedding": (_DENSE, "static_embedding"),
 }
 """Each kind's package and file in sentence-transformers since 5.4; before, all of them lay in `models`."""
 KINDS = tuple(_PLACES)

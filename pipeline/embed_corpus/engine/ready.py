@@ -12,6 +12,7 @@ from embed_corpus.engine import ops
 from embed_corpus.engine.calibrate import FIRST, calibrate
 from embed_corpus.engine.forward import ModelLayers, tile_rows_of
 from embed_corpus.engine.selftest import probe, self_test
+from embed_corpus.engine.table import TABLE_BUDGET
 from embed_corpus.errors import ModelError
 from embed_corpus.feed.packing import CPU_BUDGET, MIN_TOKENS, Packer, pack_all
 from embed_corpus.sink.loss import neighbours_kept
@@ -42,6 +43,9 @@ def get_ready(encoder: Encoder, token_budget: int | None = None) -> list[str]:
         ModelError: the device cannot hold the longest text; the model fails on padded texts too, or
             needs them and fp8 was asked for.
     """
+    if encoder.facts.table:
+        encoder.token_budget = max(token_budget or TABLE_BUDGET, encoder.longest)
+        return []
     notes = []
     cuda = encoder.device.type == "cuda"
     if cuda and (reason := ops.why_no_kernels()):

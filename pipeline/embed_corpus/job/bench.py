@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embed_corpus.chunk.tokenizer import WordTokenizer
+from embed_corpus.chunk.tokenizer import tokenizer_of
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine.cache import keep_kernels
 from embed_corpus.engine.facts import ModelFacts, read_facts
@@ -183,7 +183,7 @@ def first_of(config: JobConfig, facts: ModelFacts, chunk_tokens: int, tokens: in
     Raises:
         DataError, UsageError: the corpus cannot be read.
     """
-    chunker = Chunker(WordTokenizer(facts.transformer), chunk_tokens, prompt=facts.document_prompt)
+    chunker = Chunker(tokenizer_of(facts), chunk_tokens, prompt=facts.document_prompt)
     found, _ = discover(config.input, config.output, config.format, config.text_column)
     plan = make_plan(inspect_all(found, config.columns), "bench")
     chunks: Ids = []

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from embed_corpus.chunk.rules import differs_from_transformers
-from embed_corpus.chunk.tokenizer import WordTokenizer
+from embed_corpus.chunk.tokenizer import tokenizer_of
 from embed_corpus.engine.cache import keep_kernels
 from embed_corpus.engine.facts import ModelFacts, read_facts
 from embed_corpus.engine.folder import model_folder
@@ -41,7 +41,7 @@ def describe(
     folder = model_folder(name, revision, code=trust_remote_code)
     facts = resolve_dim(read_facts(folder, pooling, remote_code=trust_remote_code), None, forced=False)
     weight_files(facts)
-    tokenizer = WordTokenizer(facts.transformer)
+    tokenizer = tokenizer_of(facts)
     return {
         "folder": str(facts.folder),
         "family": facts.family,
@@ -58,14 +58,14 @@ def describe(
         "prompts": facts.prompts,
         "tokenizer": tokenizer.kind,
         "tokenizer_lane": tokenizer.prove(_PROBES),
-        "tokenizer_note": differs_from_transformers(lambda: tokenizer.whole, facts.transformer),
+        "tokenizer_note": "" if facts.table else differs_from_transformers(lambda: tokenizer.whole, facts.transformer),
         **_loaded(facts, device, resolve_precision(precision, device, facts.family)),
     }
 
 
 def _modules(facts: ModelFacts) -> list[str]:
     adapted = f" with a LoRA adapter of rank {facts.adapter.rank}" if facts.adapter else ""
-    names = [f"Transformer{adapted}", f"Pooling ({facts.pooling})"]
+    names = ["StaticEmbedding"] if facts.table else [f"Transformer{adapted}", f"Pooling ({facts.pooling})"]
     for dense in facts.dense:
         names += ["Normalize"] if dense.of_units else []
         names.append(f"Dense {dense.n_in} → {dense.n_out} ({dense.activation})")

@@ -113,10 +113,15 @@ def resolve_precision(asked: str, device: str, family: str) -> str:
 
     fp16 keeps BERT-like encoders within cosine 0.99999 of fp32 (bf16: 0.9998); decoders
     overflow fp16's range, so they get bf16 (measured). Vectors that overflow are redone in fp32.
+    A table is always fp32.
 
     Raises:
-        UsageError: fp8 on a device that has none.
+        UsageError: fp8 on a device that has none, or anything but fp32 for a table.
     """
+    if family == "static":
+        if asked not in ("auto", "fp32"):
+            raise UsageError(f"--precision {asked}: a StaticEmbedding model is a table of fp32 numbers. Drop it.")
+        return "fp32"
     if asked == "fp8" and (device == "cpu" or _capability(device) < (8, 9)):
         raise UsageError("--precision fp8 needs a GPU that has it (Ada, Hopper or later): use --precision auto.")
     if asked != "auto":

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from embed_corpus.chunk.tokenizer import WordTokenizer
+from embed_corpus.chunk.tokenizer import tokenizer_of
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Block, Chunks, Rows
 from embed_corpus.feed.packing import CPU_BUDGET, Packer
@@ -167,7 +167,7 @@ def _survey(config: JobConfig) -> _Survey:
     keep_types = kept_types(sources, config.columns)
     weight_files(facts)  # raises if they are not there
     chunker = Chunker(
-        WordTokenizer(facts.transformer),
+        tokenizer_of(facts),
         chunk_tokens,
         config.chunk_overlap,
         facts.document_prompt,

@@ -69,7 +69,7 @@ def space_fields(facts: ModelFacts) -> dict[str, Any]:
     """
     weights = weight_files(facts)
     return {
-        "config": _file_hash(facts.weights / "config.json"),
+        **({} if facts.table else {"config": _file_hash(facts.weights / "config.json")}),
         "weights": {file.name: _file_hash(file) for file in weights},
         "tokenizer": _file_hash(facts.transformer / "tokenizer.json"),
         "prompt": facts.document_prompt,
@@ -87,7 +87,9 @@ def _what_few_have(facts: ModelFacts) -> dict[str, Any]:
         files = [dense.folder / name for dense in facts.dense for name in ("config.json", "model.safetensors")]
         fields["modules"] = [[d.folder.relative_to(facts.folder).as_posix(), d.of_units] for d in facts.dense]
         fields["dense"] = {file.relative_to(facts.folder).as_posix(): _file_hash(file) for file in files}
-    if rules := file_rules(facts.transformer):
+    if facts.table:
+        fields["static"] = {"unknown": facts.table.unknown}
+    elif rules := file_rules(facts.transformer):
         fields["tokenizer_rules"] = rules
     own_code = facts.remote_code and read_json(facts.weights, "config.json").get("auto_map")
     if own_code and (code := sorted(facts.weights.glob("*.py"))):

@@ -26,6 +26,11 @@ def resolve_pass_tokens(config: JobConfig, facts: ModelFacts, chunk_tokens: int)
     """
     if not config.late_chunking:
         return 0
+    if facts.table:
+        raise UsageError(
+            "--late-chunking: a StaticEmbedding model gives a token the same vector whatever stands around it, so that "
+            "each chunk's is what it is without. Drop it."
+        )
     if facts.pooling in _ONE_TOKEN:
         raise UsageError(
             f"--late-chunking: this model's vector is the state of one token, the {_ONE_TOKEN[facts.pooling]} "

@@ -53,6 +53,7 @@ _EACH = 2
 class Chunking:
     """How documents become chunks, as plain values: it crosses to the loader processes.
 
+    `bare`: the tokenizer is a StaticEmbedding module's, without special tokens.
     With `fast`, the fast lane of the tokenizer is used if it has one: it was proven, or is being proven.
     """
 
@@ -64,6 +65,7 @@ class Chunking:
     by: str = "tokens"
     fast: bool = False
     pass_tokens: int = 0
+    bare: bool = False
 
     @property
     def longest(self) -> int:
@@ -72,7 +74,7 @@ class Chunking:
 
     def chunker(self) -> Chunker:
         """Load the tokenizer, a fast lane unproven."""
-        tokenizer = WordTokenizer(self.folder, fast=self.fast)
+        tokenizer = WordTokenizer(self.folder, fast=self.fast, bare=self.bare)
         tokenizer.prove(())
         sizes = self.chunk_tokens, self.overlap
         return Chunker(tokenizer, *sizes, self.prompt, self.truncate, self.by, self.pass_tokens)

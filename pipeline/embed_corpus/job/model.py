@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from embed_corpus.chunk.tokenizer import WordTokenizer
+from embed_corpus.chunk.tokenizer import tokenizer_of
 from embed_corpus.engine.facts import ModelFacts, read_facts
 from embed_corpus.engine.folder import model_folder
 from embed_corpus.engine.matryoshka import resolve_dim
@@ -121,5 +121,5 @@ def _left_out(facts: ModelFacts, prompt: str) -> int:
     """
     if facts.include_prompt or not prompt:
         return 0
-    tokenizer = WordTokenizer(facts.transformer)
+    tokenizer = tokenizer_of(facts)
     return len(tokenizer.prefix) + sum(len(encoded.ids) for encoded in tokenizer.encode([prompt]))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embed_corpus.chunk.tokenizer import WordTokenizer
+from embed_corpus.chunk.tokenizer import tokenizer_of
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Counts
 from embed_corpus.errors import OutputError, UsageError
@@ -113,7 +113,7 @@ def prepare(config: JobConfig) -> Job:
     sources, bad = _look(config, layout, known)
     keep_types = kept_types(sources, config.columns)
     space = space_fields(facts)
-    tokenizer = WordTokenizer(facts.transformer)
+    tokenizer = tokenizer_of(facts)
     Chunker(tokenizer, chunk_tokens, config.chunk_overlap, facts.document_prompt)  # raises if unfit
     fields = job_fields(config, space, (chunk_tokens, pass_tokens), precision, keep_types)
     sources, unsure = identified(sources, config, layout, digest(fields), known)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embed_corpus.chunk.tokenizer import WordTokenizer
+from embed_corpus.chunk.tokenizer import tokenizer_of
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.errors import UsageError
 from embed_corpus.job.model import Prompts, with_query_prompt
@@ -43,7 +43,7 @@ def embed_queries(
         if not query.isprintable() and any("\ud800" <= c <= "\udfff" for c in query):
             raise UsageError(f"query {i} is no valid UTF-8.")
     facts = with_query_prompt(opened.facts(model, remote_code=remote_code), prompts or Prompts())
-    chunker = Chunker(WordTokenizer(facts.transformer), facts.max_tokens, prompt=facts.document_prompt)
+    chunker = Chunker(tokenizer_of(facts), facts.max_tokens, prompt=facts.document_prompt)
     chunks = chunker(queries)
     each = np.bincount(chunks.doc, minlength=len(queries))
     if len(bad := np.flatnonzero(each != 1)):

@@ -93,7 +93,7 @@ def predicted_seconds(
 def _file(facts: ModelFacts, precision: str, device: str, chunk_tokens: int, *, whole_run: bool) -> Path:
     """Name the file by all that decides the speed; weights by name and size, whose hash would cost minutes."""
     key = {
-        "model": (facts.weights / "config.json").read_text(encoding="utf8"),
+        "model": facts.told,
         "weights": [(file.name, file.stat().st_size) for file in weight_files(facts)],
         "precision": precision,
         "device": device_kind(device),

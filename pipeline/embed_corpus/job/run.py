@@ -258,6 +258,7 @@ def _spec(job: Job, device: str, cores: frozenset[int]) -> WorkerSpec:
             truncate=config.long == "truncate",
             by=config.chunk_by,
             pass_tokens=job.pass_tokens,
+            bare=job.facts.table is not None,
             fast=config.fast_tokenizer and not job.layout.slow_tokenizer.exists(),
         ),
         precision=job.precision,

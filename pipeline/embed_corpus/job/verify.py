@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from embed_corpus.chunk.tokenizer import WordTokenizer
+from embed_corpus.chunk.tokenizer import tokenizer_of
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.errors import DataError, EmbedCorpusError, OutputError
 from embed_corpus.index.manifest import check_current, check_files, read_manifest, vectors_in
@@ -205,7 +205,7 @@ class _Sample:
         pass_tokens = fields.get("late_chunking", 0)
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         chunker = Chunker(
-            WordTokenizer(facts.transformer),
+            tokenizer_of(facts),
             fields["chunk_tokens"],
             fields["chunk_overlap"],
             facts.document_prompt,

@@ -155,7 +155,7 @@ def _embed(parent: _Parent, spec: WorkerSpec) -> None:
             notes.append(check_fp8(encoder, sample.chunks or first_chunks(spec), forced=spec.force_fp8))
         form = settle_ranges(spec, encoder, lambda: parent.send(Alive()))
         files = spec.facts.transformer
-        if differs := differs_from_transformers(lambda: WordTokenizer(files).whole, files):
+        if not spec.facts.table and (differs := differs_from_transformers(lambda: WordTokenizer(files).whole, files)):
             notes.append(f"vectors may differ from sentence-transformers': {differs}")
         encoder.release()
         parent.send(Ready(numerics(encoder), encoder.token_budget, tuple(notes)))
