@@ -24,7 +24,7 @@ from embed_corpus.feed.packing import Packer
 from embed_corpus.job.describe import describe, lines_of
 from embed_corpus.job.devices import resolve_precision
 from embed_corpus.job.fingerprint import space_fields
-from tiny import Command, byte_bpe, edit, unigram, wordpiece
+from tiny import Command, byte_bpe, unigram, wordpiece
 
 DIM = 48
 TRAINED = {"wordpiece": wordpiece, "byte_bpe": byte_bpe, "unigram": unigram}
