@@ -19,7 +19,7 @@ test: .venv/dev ## run the tests, then the built wheel in an environment of its 
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 	$(BIN)/python tests/wheel.py
 
-torture: .venv/dev ## kill, stop, starve and unplug runs, edit their sources, for an hour; power cuts need root
+torture: .venv/dev ## kill, stop, starve and unplug runs, edit their sources, for three quarters of an hour; power cuts need root
 	PYTHONPATH=tests $(BIN)/python -m torture
 	PYTHONPATH=tests $(BIN)/python -m edits 500
 	$(BIN)/python -m pytest -s tests/torture_signals.py
