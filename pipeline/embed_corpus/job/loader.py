@@ -241,8 +241,7 @@ def _blocks(block: Block, parts: Iterator[Chunks]) -> Iterator[Block]:
 
 
 def _weight(item: tuple[Block, object]) -> int:
-    rows = item[0].rows
-    return 0 if rows is None else int(rows.table.nbytes)
+    return 0 if item[0].rows is None else int(item[0].rows.table.nbytes)
 
 
 class _Process(SpawnProcess):
