@@ -63,6 +63,13 @@ def test_planning_and_worker_agree(tmp_path: Path, first_row: int, n_rows: int) 
     assert digest(path, first_row, n_rows) == digest_over(group_digests(path, COLUMNS), first_row, n_rows)
 
 
+def test_a_name_without_an_ending_hides_no_parquet(tmp_path: Path) -> None:
+    """Parquet that is read by --format has the same digest as under its own ending."""
+    path = Path(write(tmp_path))
+    old = digest(str(path))
+    assert digest(str(path.rename(tmp_path / "part-00000"))) == old != ""
+
+
 def test_jsonl_needs_none(tmp_path: Path) -> None:
     """Its id covers all of its bytes."""
     assert digest(str(write_jsonl(tmp_path / "a.jsonl", {"id": "1", "text": "x"}))) == ""
