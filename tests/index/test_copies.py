@@ -133,7 +133,7 @@ def test_later_rows_join_earlier_vectors(tmp_path: Path, kind: str) -> None:
     second = build(layout, grown, kind)
     assert (second["rows"], second["trained_for"], first["vectors"]) == (1500, held, held)
     after = open_index(layout)
-    whole = copies_of(numbers_of([rows]))
+    whole = copies_of(numbers_of([rows], len(rows)))
     np.testing.assert_array_equal(after.copies.starts, whole.starts)
     np.testing.assert_array_equal(after.copies.rows, whole.rows)
     np.testing.assert_array_equal(after.copies.only(np.arange(1500) < 1000).starts[: held + 1], before.copies.starts)
@@ -220,12 +220,12 @@ def test_numbers(seed: int) -> None:
     dice = np.random.default_rng(seed)
     dtype = dice.choice([np.float32, np.float16, np.int8, np.uint8])
     rows = dice.integers(0, 3, (int(dice.integers(1, 200)), int(dice.integers(1, 5)))).astype(dtype)
-    numbers = numbers_of(np.array_split(rows, 3)) if len(rows) > 2 else numbers_of([rows])
+    numbers = numbers_of([rows[:1], rows[1:9], rows[9:]], len(rows))
     seen: dict[bytes, int] = {}
     assert numbers.tolist() == [seen.setdefault(row.tobytes(), len(seen)) for row in rows]
     first, copies = is_first(numbers), copies_of(numbers)
     np.testing.assert_array_equal(first, copies.first)
-    np.testing.assert_array_equal(numbers_of([rows[first]]), np.arange(len(seen)))
+    np.testing.assert_array_equal(numbers_of([rows[first]], len(seen)), np.arange(len(seen)))
     k = int(dice.integers(1, 30))
     vectors = np.argsort(dice.random((4, len(seen))), axis=1)
     scores = -np.sort(dice.integers(0, 4, vectors.shape), axis=1).astype(np.float32)

@@ -99,7 +99,7 @@ def _tried(kind: str, ready: NDArray[Any], asked: Truth, codec: Codec, n_rows: i
     import faiss
 
     binary = codec.kind == "ubinary"
-    copies = copies_of(numbers_of([ready]))  # as in an index, which holds equal ones once
+    copies = copies_of(numbers_of([ready], len(ready)))  # as in an index, which holds equal ones once
     ready = ready[copies.rows[copies.starts[:-1]]]
     ample = Request(kind, 1 << 50, target)
     choice = choose(len(ready), codec.dim, ample, binary=binary)
