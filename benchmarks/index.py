@@ -20,6 +20,7 @@ import shutil
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -175,7 +176,7 @@ def autofaiss(root: Path, case: Path, memory: str, options: argparse.Namespace) 
     asked = truth_of(vectors.blocks(), vectors.take(own), own)
     last = np.isin(np.arange(vectors.n_rows), own)
     place = np.argsort(np.argsort(last, kind="stable"))  # where a row stands in the file
-    asked = Truth(asked.queries, place[own], asked.scores, place[asked.rows])
+    asked = replace(asked, own=place[own], rows=place[asked.rows])
     shape = (vectors.n_rows, vectors.codec.dim)
     file = np.lib.format.open_memmap(case / "vectors" / "all.npy", "w+", np.float32, shape)
     for first, block in vectors.blocks():
