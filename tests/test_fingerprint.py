@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from embed_corpus.chunk.rules import differs_from_transformers
+from embed_corpus.chunk.compare import differs_from_transformers
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.engine.facts import read_facts
 from embed_corpus.errors import ModelError
@@ -84,8 +84,8 @@ def test_tokenizer_files_changed_behind_size_and_time(folder: Path, name: str) -
         stream.write("\n")
     verdicts = folder.parent / "cache" / "embed-corpus" / "tokenizers"
     for n_asked in (1, 2):
-        differs_from_transformers(lambda: WordTokenizer(folder).whole, folder)
-        differs_from_transformers(lambda: WordTokenizer(folder).whole, folder)
+        differs_from_transformers(WordTokenizer(folder), folder)
+        differs_from_transformers(WordTokenizer(folder), folder)
         assert len(list(verdicts.iterdir())) == n_asked
         stat = (folder / name).stat()
         (folder / name).write_text((folder / name).read_text()[:-1] + " ")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from embed_corpus.chunk.rules import differs_from_transformers
+from embed_corpus.chunk.compare import differs_from_transformers
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from ended import Call
 from tiny import SIZES, add_dense, edit, save_model, wordpiece
@@ -42,7 +42,6 @@ def test_json(call: Call, folder: Path) -> None:
         "query_prompt": "Instruct: find\nQuery:",
         "tokenizer": "byte-level BPE",
         "tokenizer_lane": "fastokens",
-        "tokenizer_note": "",
         "path": "packed",
         "causal": True,
         "notes": [],
@@ -99,15 +98,17 @@ def test_pooling_has_to_be_said(call: Call, folder: Path) -> None:
 def test_other_tokens_in_transformers(
     call: Call, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the model's own class makes other tokens than tokenizer.json, it is told, and remembered."""
+    """A model whose own class makes other tokens than tokenizer.json is refused, and that is remembered."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     words = WordTokenizer(folder)
-    assert differs_from_transformers(lambda: words.whole, folder) == ""
+    assert differs_from_transformers(words, folder) == ""
     spec = json.loads((folder / "tokenizer.json").read_text())
     spec["normalizer"] = {"type": "Lowercase"}  # Qwen's own class has NFC, whatever stands here
     (folder / "tokenizer.json").write_text(json.dumps(spec))
     edit(folder, "tokenizer_config.json", tokenizer_class="Qwen2Tokenizer", eos_token="<|endoftext|>")
-    assert "note: transformers' Qwen2Tokenizer makes other tokens" in call("model", folder, "--devices", "cpu").out
+    ended = call("model", folder, "--devices", "cpu")
+    assert ended.code == 2
+    assert "transformers' Qwen2Tokenizer makes other tokens" in ended.err
     assert len(list((tmp_path / "cache").glob("*/tokenizers/*"))) == 2
-    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", None)
-    assert "makes other tokens" in differs_from_transformers(lambda: words.whole, folder)
+    monkeypatch.setattr("transformers.AutoProcessor.from_pretrained", None)
+    assert "makes other tokens" in differs_from_transformers(words, folder)

@@ -67,6 +67,16 @@ def test_roberta_positions_begin_behind_the_padding_index(bred: Build, name: str
     assert (cosines(ours(folder, ids, offset=0), expected) < FAR).all()
 
 
+@pytest.mark.parametrize("name", ["roberta", "xlm-roberta", "mpnet", "bert"])
+def test_padding_token_in_a_text(bred: Build, name: str) -> None:
+    """A padding token that a text holds takes the place that transformers gives it, and so do those behind it."""
+    folder = bred(name)
+    pad = "[PAD]" if name in ("bert", "mpnet") else "<pad>"
+    texts = [f"One {pad} two {pad}{pad} three.", f"{pad} first", "none at all", f"last {pad}", *SENTENCES[:3]]
+    ids, expected = chunked(folder, texts), theirs(folder, texts)
+    assert (cosines(ours(folder, ids), expected) >= NEAR).all()
+
+
 @pytest.mark.parametrize("name", ["qwen3", "mistral"])
 def test_last_token_under_left_padding(bred: Build, tmp_path: Path, name: str) -> None:
     """The last token is the text's last, whichever side a tokenizer pads on, on both paths."""

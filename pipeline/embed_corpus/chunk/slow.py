@@ -64,6 +64,8 @@ class SlowLane:
             self.has_safe_cuts = not any(map(_ACROSS_SAFE.search, tokenizer.get_vocab()))
             loose = any(map(_ACROSS_SPACED.search, tokenizer.get_vocab()))
             self._edges = SAFE_CUT if loose else _SPACED
+        added = tokenizer.get_added_tokens_decoder().values()
+        self.has_safe_cuts &= not any(SAFE_CUT.search(token.content) for token in added)
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """Tokenise texts; the library holds some 150 bytes per character until the result is dropped."""

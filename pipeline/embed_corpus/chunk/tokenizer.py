@@ -15,6 +15,7 @@ from embed_corpus.chunk.lanes import open_lane
 from embed_corpus.chunk.rules import apply_rules, inner_tokenizer, spec_of
 from embed_corpus.chunk.slow import SAFE_CUT, SlowLane
 from embed_corpus.chunk.tokens import Encoded, LaneDiffersError, Tokens, described, join, stretches
+from embed_corpus.engine.settings import tokenizer_settings
 from embed_corpus.errors import ModelError
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class WordTokenizer:
 
     A `bare` one has no special tokens, and goes by nothing but the file: so a StaticEmbedding module has it.
     It uses Hugging Face's tokenizers until `prove` found a faster lane right; `fast=False` is to stay there.
+    `added` has the tokens that are whole wherever they stand, with their ids; `cut_at` is the side on which
+    the model's files want a text cut that is too long.
     `differs` says what was wrong with that lane, if anything was found after its proof.
     """
 
@@ -66,12 +69,15 @@ class WordTokenizer:
             self._tokenizer = Tokenizer.from_str(file.read_text(encoding="utf8"))
         except Exception as error:  # the library raises bare Exception
             raise ModelError(f"{file} is no usable tokenizer: {error}") from error
+        cut_at = (self._tokenizer.truncation or {}).get("direction", "right")
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         nothing = np.zeros(0, np.int32)
         self.prefix, self.suffix = (nothing, nothing) if bare else self._special_tokens()
         self._tokenizer.post_processor = None  # it would also trim leading spaces off the offsets
         changed = not bare and apply_rules(self._tokenizer, folder)
+        self.cut_at = cut_at if bare else str(tokenizer_settings(folder).get("truncation_side", cut_at))
+        self.added = {token.content: id_ for id_, token in self._tokenizer.get_added_tokens_decoder().items()}
         self._slow = SlowLane(self._tokenizer)
         inner = inner_tokenizer(self._tokenizer)
         self._inner = self._slow if inner is self._tokenizer else SlowLane(inner)
@@ -90,6 +96,11 @@ class WordTokenizer:
         """Return the ids of a text that is one chunk, special tokens included."""
         ids = [part.ids for part in self.encode([text])]
         return [*self.prefix.tolist(), *np.concatenate(ids).tolist(), *self.suffix.tolist()]
+
+    def from_id(self, first: int) -> list[tuple[str, int]]:
+        """Return the tokens with that id and larger ones, smallest first."""
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        return sorted(((token, id_) for token, id_ in vocabulary.items() if id_ >= first), key=lambda pair: pair[1])
 
     @property
     def kind(self) -> str:

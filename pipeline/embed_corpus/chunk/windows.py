@@ -67,7 +67,8 @@ class Chunker:
             0: each goes alone.
 
     Raises:
-        UsageError: the limit leaves no room for text, or not more room than the overlap.
+        UsageError: the limit leaves no room for text, or not more room than the overlap; or a text's end is to be
+            kept.
     """
 
     tokenizer: WordTokenizer
@@ -79,6 +80,12 @@ class Chunker:
     pass_tokens: int = 0
 
     def __post_init__(self) -> None:
+        if self.truncate and self.tokenizer.cut_at != "right":
+            raise UsageError(
+                "--long truncate keeps the begin of a long text, but tokenizer_config.json or tokenizer.json of the "
+                f"model wants its end kept (truncation_side {self.tokenizer.cut_at!r}). Use --long split, or set "
+                "truncation_side to right in a copy of the model."
+            )
         if self.overlap >= self.capacity:
             special = self.limit - self.capacity
             raise UsageError(

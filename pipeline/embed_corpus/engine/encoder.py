@@ -20,6 +20,7 @@ from embed_corpus.engine.load import DTYPES, is_table, load_model, position_offs
 from embed_corpus.engine.packed import Packed
 from embed_corpus.engine.padded import PADDED_WINDOW, PaddedLayers
 from embed_corpus.engine.pooling import pool
+from embed_corpus.engine.positions import positions_of
 from embed_corpus.engine.table import TableRows
 from embed_corpus.engine.transfer import STEPS, Sent, Streams, upload
 from embed_corpus.errors import ModelError
@@ -237,7 +238,7 @@ class Encoder:
         return ops.unit_rows(vectors) if self.facts.normalize else vectors
 
     def _upload(self, batch: Batch, forward: Forward) -> Packed:
-        arrays = {"ids": batch.input_ids, "positions": batch.position_ids + np.int32(self._offset)}
+        arrays = {"ids": batch.input_ids, "positions": positions_of(batch, self._offset)}
         arrays |= forward.layout(batch.cu_seqlens, len(batch.input_ids))
         if batch.pooled is not None:
             arrays["pooled"] = batch.pooled

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from embed_corpus.engine.adapter import Adapter, read_adapter
 from embed_corpus.engine.folder import read_json
+from embed_corpus.engine.folder_check import check_folder
+from embed_corpus.engine.limit import longest_text
 from embed_corpus.engine.modules import Module, kinds_of, read_modules
 from embed_corpus.engine.static import Table, is_model2vec, read_table
 from embed_corpus.errors import ModelError
@@ -122,11 +124,14 @@ def read_facts(folder: Path, pooling: str | None = None, *, remote_code: bool = 
 
 def _read_facts(folder: Path, asked: str | None, remote_code: bool) -> ModelFacts:
     if (folder / "modules.json").exists():
-        return _facts_of(folder, read_modules(folder), asked, remote_code)
+        listed = read_modules(folder)
+        check_folder(folder, listed)
+        return _facts_of(folder, listed, asked, remote_code)
     if is_model2vec(folder):
         unit = [Module("Normalize", folder)] if read_json(folder, "config.json").get("normalize") else []
         return _static(folder, [Module("StaticEmbedding", folder), *unit], of_model2vec=True)
     if asked:
+        check_folder(folder, [Module("Transformer", folder)])
         return _facts_of(folder, [Module(kind, folder) for kind in ("Transformer", "Normalize")], asked, remote_code)
     looked_for = "modules.json, then the Pooling module's config.json that it names (1_Pooling/config.json)"
     raise ModelError(
@@ -141,6 +146,8 @@ def _facts_of(folder: Path, listed: list[Module], asked: str | None, remote_code
     transformer, pooler, behind = _modules(folder, listed)
     adapter, weights = read_adapter(transformer, code=remote_code)
     config = _config_of(folder, transformer) if weights == transformer else read_json(weights, "config.json")
+    if weights != transformer:
+        check_folder(weights, [Module("Transformer", weights)])
     hidden = _hidden(config)
     pool = {} if pooler is None else _config_of(folder, pooler)
     mode = _pooling_mode(folder, pool, asked)
@@ -164,7 +171,7 @@ def _facts_of(folder: Path, listed: list[Module], asked: str | None, remote_code
         normalize=normalize,
         hidden=hidden,
         dim=dense[-1].n_out if dense else int(n_in) * (mode.count("+") + 1),
-        max_tokens=_max_tokens(transformer, config),
+        max_tokens=longest_text(transformer, config),
         remote_code=remote_code,
         adapter=adapter,
         **_prompts(folder),
@@ -285,28 +292,3 @@ def _dense(folder: Path, config: dict[str, Any], of_units: bool) -> Dense:
 
 def _hidden(config: dict[str, Any]) -> int | None:
     return next((int(config[key]) for key in ("hidden_size", "d_model", "dim", "n_embd") if config.get(key)), None)
-
-
-def _max_tokens(folder: Path, config: dict[str, Any]) -> int:
-    """Return the smallest limit that any of the files sets."""
-    positions = config.get("max_position_embeddings") or config.get("n_positions")
-    if positions is not None and config.get("model_type") in _POSITIONS_AFTER_PADDING:
-        positions -= int(config.get("pad_token_id", 1)) + 1
-    limits = [
-        positions,
-        *(read_json(folder, f"sentence_{kind}_config.json", default={}).get("max_seq_length") for kind in _KINDS),
-        read_json(folder, "tokenizer_config.json", default={}).get("model_max_length"),
-    ]
-    known = [int(limit) for limit in limits if limit is not None and 0 < limit < 1 << 24]
-    if not known:
-        raise ModelError(
-            f"{folder}: no file says how long a text may be (max_position_embeddings, max_seq_length, "
-            "model_max_length). Set max_seq_length in sentence_bert_config.json."
-        )
-    return min(known)
-
-
-_KINDS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta")
-"""Older versions of sentence-transformers named the file after the family."""
-_POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet", "roberta-prelayernorm"}
-"""Families whose position table begins behind the padding index: two rows are not for texts."""

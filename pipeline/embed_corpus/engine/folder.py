@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from embed_corpus.errors import ModelError, UsageError
+from embed_corpus.firstbytes import other_kind_of
 
 __all__ = ["model_folder", "read_json"]
 
@@ -70,7 +71,8 @@ def read_json(folder: Path, name: str, *, kind: type = dict, default: Any = None
             "module's config.json, tokenizer.json and *.safetensors, as sentence-transformers saves them."
         ) from None
     except (OSError, ValueError) as error:
-        raise ModelError(f"{file} cannot be read: {error}") from error
+        other = other_kind_of(file, "json") if isinstance(error, ValueError) else None
+        raise ModelError(f"{file} is {other}." if other else f"{file} cannot be read: {error}") from error
     if not isinstance(content, kind):
         raise ModelError(f"{file} holds no {kind.__name__}.")
     return content

@@ -59,6 +59,8 @@ def load_model(facts: ModelFacts, dtype: torch.dtype, device: torch.device) -> t
     except Exception as error:
         if type(error).__module__.startswith("safetensors"):
             raise ModelError(f"model {facts.weights}: broken safetensors file: {error}") from error
+        if type(error).__module__.startswith("huggingface_hub"):  # a value of the wrong type in config.json
+            raise ModelError(f"{facts.weights / 'config.json'}: {' '.join(str(error).split())[:300]}") from error
         raise
     missing = sorted(report["missing_keys"])
     if missing:

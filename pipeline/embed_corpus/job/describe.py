@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from embed_corpus.chunk.rules import differs_from_transformers
-from embed_corpus.chunk.tokenizer import tokenizer_of
+from embed_corpus.chunk.tokenizer import WordTokenizer, tokenizer_of
 from embed_corpus.engine.cache import keep_kernels
 from embed_corpus.engine.facts import ModelFacts, read_facts
 from embed_corpus.engine.folder import model_folder
 from embed_corpus.engine.matryoshka import resolve_dim
 from embed_corpus.job.devices import resolve_devices, resolve_precision
 from embed_corpus.job.fingerprint import weight_files
+from embed_corpus.job.fits import check_fit
 from embed_corpus.job.prepare import resolve_chunk_tokens
 
 __all__ = ["describe", "lines_of"]
@@ -58,8 +58,7 @@ def describe(
         "prompts": facts.prompts,
         "tokenizer": tokenizer.kind,
         "tokenizer_lane": tokenizer.prove(_PROBES),
-        "tokenizer_note": "" if facts.table else differs_from_transformers(lambda: tokenizer.whole, facts.transformer),
-        **_loaded(facts, device, resolve_precision(precision, device, facts.family)),
+        **_loaded(facts, tokenizer, device, resolve_precision(precision, device, facts.family)),
     }
 
 
@@ -72,13 +71,14 @@ def _modules(facts: ModelFacts) -> list[str]:
     return names + (["Normalize"] if facts.normalize else [])
 
 
-def _loaded(facts: ModelFacts, device: str, precision: Any) -> dict[str, Any]:
+def _loaded(facts: ModelFacts, tokenizer: WordTokenizer, device: str, precision: Any) -> dict[str, Any]:
     from embed_corpus.engine.ceiling import flops
     from embed_corpus.engine.encoder import Encoder
     from embed_corpus.engine.ready import get_ready
 
     chunk_tokens = resolve_chunk_tokens(None, facts)
     encoder = Encoder(facts, device, precision, chunk_tokens)
+    check_fit(tokenizer, encoder)
     parameters = sum(weight.numel() for weight in encoder.model.parameters())
     notes = get_ready(encoder)
     return {
@@ -114,5 +114,5 @@ def lines_of(told: dict[str, Any]) -> list[str]:
         "parameters": f"{told['parameters'] / 1e6:,.1f} M, {tables / 1e6:,.1f} M of them in embedding tables",
         "FLOPs": f"{told['flops_per_token'] / 1e6:,.1f} M a token, in texts of {told['chunk_tokens']} tokens",
     }
-    notes = [f"note: {note}" for note in (*told["notes"], told["tokenizer_note"]) if note]
+    notes = [f"note: {note}" for note in told["notes"]]
     return [*(f"{name:<11} {text}" for name, text in rows.items()), *notes]

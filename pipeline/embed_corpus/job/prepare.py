@@ -113,8 +113,8 @@ def prepare(config: JobConfig) -> Job:
     sources, bad = _look(config, layout, known)
     keep_types = kept_types(sources, config.columns)
     space = space_fields(facts)
-    tokenizer = tokenizer_of(facts)
-    Chunker(tokenizer, chunk_tokens, config.chunk_overlap, facts.document_prompt)  # raises if unfit
+    sizes = chunk_tokens, config.chunk_overlap
+    Chunker(tokenizer_of(facts), *sizes, facts.document_prompt, config.long == "truncate")  # raises if unfit
     fields = job_fields(config, space, (chunk_tokens, pass_tokens), precision, keep_types)
     sources, unsure = identified(sources, config, layout, digest(fields), known)
     plan = make_plan(sources, digest(fields), config.limit)

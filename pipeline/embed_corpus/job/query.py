@@ -9,6 +9,7 @@ import numpy as np
 from embed_corpus.chunk.tokenizer import tokenizer_of
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.errors import UsageError
+from embed_corpus.job.fits import check_fit
 from embed_corpus.job.model import Prompts, with_query_prompt
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def embed_queries(
     """Embed queries with the query prompt that the run recorded, or the one chosen, on the CPU; float32[n, dim].
 
     Raises:
-        UsageError: a query is longer than the model takes, or there is no such prompt. ModelError: the model is gone.
+        UsageError: a query is longer than the model takes, or there is no such prompt.
+        ModelError: the model is gone, or its files do not fit together.
     """
     from embed_corpus.engine.encoder import Encoder
     from embed_corpus.engine.ready import get_ready
@@ -50,6 +52,7 @@ def embed_queries(
         wrong = f"more than the {facts.max_tokens} tokens that the model takes" if each[bad[0]] else "no token"
         raise UsageError(f"query {bad[0]} ({queries[bad[0]][:40]!r}) gives {wrong}.")
     encoder = Encoder(facts, "cpu", "fp32")
+    check_fit(chunker.tokenizer, encoder)
     get_ready(encoder)
     return encode_chunks(encoder, chunks)
 

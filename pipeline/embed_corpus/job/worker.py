@@ -15,13 +15,13 @@ from multiprocessing import util
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, NoReturn
 
-from embed_corpus.chunk.rules import differs_from_transformers
-from embed_corpus.chunk.tokenizer import SLOW, WordTokenizer
+from embed_corpus.chunk.tokenizer import SLOW, tokenizer_of
 from embed_corpus.engine.cache import keep_kernels
 from embed_corpus.engine.utilization import Utilization
 from embed_corpus.errors import EmbedCorpusError, OutputError
 from embed_corpus.job.beginning import Beginning, feed, first_chunks, loader_for
 from embed_corpus.job.fingerprint import digest
+from embed_corpus.job.fits import check_fit
 from embed_corpus.job.late import check_packed
 from embed_corpus.job.loader import one_thread
 from embed_corpus.job.messages import Alive, Broken, Ended, Next, Ready, Unwell
@@ -146,6 +146,7 @@ def _embed(parent: _Parent, spec: WorkerSpec) -> None:
     beside = ThreadPoolExecutor(1).submit(feed, spec) if ahead else None  # while the model is loaded
     torch.set_num_threads(min(len(spec.cores), 4) if cuda else len(spec.cores))
     encoder = Encoder(spec.facts, spec.device, spec.precision, spec.chunking.longest, compiled=spec.compiled)
+    check_fit(tokenizer_of(spec.facts), encoder)
     sample, loader = beside.result() if beside else (Beginning([], 0.0, replace(spec.chunking, fast=False), SLOW), None)
     try:
         notes = get_ready(encoder, spec.token_budget)  # not beside other work if it is to time the device
@@ -154,9 +155,6 @@ def _embed(parent: _Parent, spec: WorkerSpec) -> None:
         if spec.precision == "fp8":
             notes.append(check_fp8(encoder, sample.chunks or first_chunks(spec), forced=spec.force_fp8))
         form = settle_ranges(spec, encoder, lambda: parent.send(Alive()))
-        files = spec.facts.transformer
-        if not spec.facts.table and (differs := differs_from_transformers(lambda: WordTokenizer(files).whole, files)):
-            notes.append(f"vectors may differ from sentence-transformers': {differs}")
         encoder.release()
         parent.send(Ready(numerics(encoder), encoder.token_budget, tuple(notes)))
         loader = loader or loader_for(spec, sample, encoder.calibration)
