@@ -73,7 +73,7 @@ def test_transformer_in_its_own_folder(folder: Path, path: str) -> None:
 def test_model_command_of_a_moved_transformer(folder: Path) -> None:
     """`model` names the folder that the user named, and reads the tokenizer where it lies."""
     told = describe(str(moved(folder, "0_Transformer")), devices="cpu")
-    assert (told["folder"], told["special_tokens"], told["tokenizer_note"]) == (str(folder), 2, "")
+    assert (told["folder"], told["special_tokens"]) == (str(folder), 2)
 
 
 def test_files_at_the_root_are_not_the_transformers(folder: Path) -> None:
