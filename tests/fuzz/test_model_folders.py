@@ -31,7 +31,7 @@ def test_no_third_outcome(layouts: dict[str, Path], tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        seen = [(name, done, seen) for _, name, done, seen in edited(range(1000, 1040), layouts, tmp_path, NAMES)]
+        seen = [(name, done, seen) for _, name, done, seen in edited(range(2000, 2040), layouts, tmp_path, NAMES)]
     finally:
         torch.set_num_threads(threads)
     assert [entry for entry in seen if entry[2].fault] == []
