@@ -36,6 +36,7 @@ class Shard:
         offset: JSONL only: byte at which `first_row` starts in the decompressed stream.
         path: where the source lies on this machine; no part of the identity.
         mtime_ns: its time of change when it was planned, 0 if unknown; no part either.
+        superseded: marks of the rows whose id a later row has, which stands in their place (--on-duplicate last).
     """
 
     id: str
@@ -45,6 +46,7 @@ class Shard:
     offset: int = 0
     path: str = ""
     mtime_ns: int = 0
+    superseded: str = ""
 
     @property
     def part_name(self) -> str:
@@ -56,13 +58,14 @@ class Shard:
     def to_json(self) -> dict[str, Any]:
         """Return the fields of the plan file: everything but the place on this machine."""
         # Not asdict, which copies each value: there may be 100,000 shards.
-        return {
+        fields: dict[str, Any] = {
             "id": self.id,
             "source": self.source,
             "first_row": self.first_row,
             "n_rows": self.n_rows,
             "offset": self.offset,
         }
+        return fields | {"superseded": self.superseded} if self.superseded else fields
 
 
 SHOWN_BYTES = 1024
@@ -272,5 +275,5 @@ class Counts:
 
     @property
     def budgeted(self) -> int:
-        """Rejects that count against the error budget: all but the empty texts."""
-        return self.rejected - self.rejects.get("empty", 0)
+        """Rejects that count against the error budget: all but empty texts and rows that a newer one supersedes."""
+        return self.rejected - self.rejects.get("empty", 0) - self.rejects.get("superseded", 0)

@@ -234,10 +234,11 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
 )
 @click.option(
     "--on-duplicate",
-    type=click.Choice(["report", "error", "ignore"]),
+    type=click.Choice(["report", "error", "ignore", "last"]),
     default="report",
     show_default=True,
-    help="Ids that stand in several shards. Within a shard later rows are always rejects.",
+    help="Ids that stand in several shards; within a shard later rows are rejects. last: of all rows of an id the "
+    "newest alone stands, the last by path, then row, even if its text is empty (made-up ids never repeat).",
 )
 @click.option(
     "--index",

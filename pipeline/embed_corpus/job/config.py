@@ -28,7 +28,7 @@ Long = Literal["split", "truncate"]
 Precision = Literal["auto", "fp32", "fp16", "bf16", "fp8"]
 VectorType = Literal["float32", "float16", "int8", "ubinary"]
 DocVectors = Literal["none", "mean"]
-OnDuplicate = Literal["report", "error", "ignore"]
+OnDuplicate = Literal["report", "error", "ignore", "last"]
 
 _LONGEST_GRACE = 86400
 """Seconds; more is a slip."""

@@ -22,6 +22,7 @@ from embed_corpus.job.fingerprint import differences, digest, job_fields, space_
 from embed_corpus.job.identity import identified
 from embed_corpus.job.late import resolve_pass_tokens
 from embed_corpus.job.model import model_of
+from embed_corpus.job.newest import newest_rows
 from embed_corpus.job.ranges import FEW_ROWS
 from embed_corpus.job.replaced import taken_from
 from embed_corpus.job.reuse import Earlier
@@ -117,10 +118,11 @@ def prepare(config: JobConfig) -> Job:
     Chunker(tokenizer_of(facts), *sizes, facts.document_prompt, config.long == "truncate")  # raises if unfit
     fields = job_fields(config, space, (chunk_tokens, pass_tokens), precision, keep_types)
     sources, unsure = identified(sources, config, layout, digest(fields), known)
-    plan = make_plan(sources, digest(fields), config.limit)
+    plan, note_newest = newest_rows(layout, make_plan(sources, digest(fields), config.limit), config)
     named = {shard.part_name: shard for shard in plan.shards}
     _check_space(layout, Codec(config.vector_type, facts.dim).n_bytes, named)
     _adopt(layout, fields, overwrite=config.overwrite)
+    note_newest()
     set_distrusted_aside(layout)
     aside = _retry(layout, named) if config.retry_rejects else {}
     _warn_of_few(layout, config.vector_type, plan.rows)
@@ -252,7 +254,7 @@ def _compare(
     if stale and not prune:
         raise UsageError(
             f"{len(stale)} parts in {layout.data} are not of this plan (e.g. {stale[0]}): an input changed or is gone, "
-            "or --limit differs. Run with --prune to set them aside, or name another OUT."
+            "newer rows stand for theirs, or --limit differs. Run with --prune to set them aside, or name another OUT."
         )
     publish_json(layout.plans / f"{plan.id}.json", plan.to_json(), layout.tmp, alone=layout.alone)
     return tuple(shard for name, shard in named.items() if name not in present), stale

@@ -57,6 +57,11 @@ class Layout:
         return self.meta / "plans"
 
     @property
+    def newest(self) -> Path:
+        """One immutable file a plan: which of its rows a later one supersedes (--on-duplicate last); a cache."""
+        return self.meta / "newest"
+
+    @property
     def sources(self) -> Path:
         """What was seen of the source files; a cache."""
         return self.meta / "sources.json"

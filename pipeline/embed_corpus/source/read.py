@@ -19,6 +19,7 @@ from embed_corpus.source.formats import kind_at
 from embed_corpus.source.inspect import reason_of
 from embed_corpus.source.jsonl import BadLineError, lines, open_stream, parse
 from embed_corpus.source.kinds import kept_value
+from embed_corpus.source.marks import SUPERSEDED, is_marked, superseded_first
 from embed_corpus.source.parquet import batches_of, kept_of, texts_in
 from embed_corpus.source.partitions import folder_keys, folder_value
 from embed_corpus.source.texts import ids_of, valid
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from embed_corpus.data import Shard
     from embed_corpus.source.inspect import Columns
 
-__all__ = ["LARGE", "MAX_DOC_BYTES", "SMALL", "BlockSize", "read_shard"]
+__all__ = ["LARGE", "MAX_DOC_BYTES", "SMALL", "BlockSize", "read_ids", "read_shard"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +68,30 @@ def read_shard(
     """Yield a shard's documents in source order, in blocks of a size (None: small).
 
     Every row of the range comes out once: as a document, or as a reject (`empty`,
-    `invalid_utf8`, `bad_json`, `wrong_type`, `no_id`, `duplicate_id`, `too_large`).
+    `invalid_utf8`, `bad_json`, `wrong_type`, `no_id`, `duplicate_id`, `too_large`, `superseded`).
 
     Raises:
         DataError: the file can no longer be read, or holds fewer rows than planned.
     """
     seen: set[str] = set()
+    for raw in _raw_blocks(shard, columns, keep_types, size or SMALL):
+        yield _screen(raw, shard, columns, seen)
+
+
+def read_ids(shard: Shard, columns: Columns) -> Iterator[tuple[list[str | None], NDArray[np.int64]]]:
+    """Yield ids of a shard's rows and these rows, int64[n], as `read_shard` does; None where none can be read."""
+    for raw in _raw_blocks(shard, columns, {}, LARGE):
+        yield _doc_ids(raw, shard, columns, {}).to_pylist(), raw.rows
+
+
+def _raw_blocks(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataType], size: BlockSize) -> Iterator[_Raw]:
+    """Yield a shard's rows as they stand in the source, and see to it that they are those that were planned."""
     n_rows = 0
     try:
         raw_blocks = _parquet_rows if kind_at(shard.path) == "parquet" else _jsonl_rows
-        for raw in raw_blocks(shard, columns, keep_types, size or SMALL):
+        for raw in raw_blocks(shard, columns, keep_types, size):
             n_rows += len(raw.rows) + len(raw.rejects)
-            yield _screen(raw, shard, columns, seen)
+            yield raw
         changed = shard.mtime_ns and Path(shard.path).stat().st_mtime_ns != shard.mtime_ns
     except (OSError, pa.ArrowException, KeyError) as error:  # KeyError: another file by now, without the column
         where = f"{shard.path}, rows {shard.first_row + n_rows} to {shard.first_row + shard.n_rows - 1}"
@@ -165,7 +178,8 @@ def _fitted(
 
 def _screen(raw: _Raw, shard: Shard, columns: Columns, seen: set[str]) -> Rows:
     """Turn raw rows into documents, and those that cannot be embedded into rejects."""
-    bad: dict[int, tuple[str, str]] = {}
+    old = np.flatnonzero(is_marked(raw.rows, shard.superseded)).tolist()
+    bad: dict[int, tuple[str, str]] = dict.fromkeys(old, SUPERSEDED)
     texts = [valid(text, name, bad) for name, text in zip(columns.text, raw.texts, strict=True)]
     ids = _doc_ids(raw, shard, columns, bad)
     kept = [valid(a, n, bad) if a.type == pa.string() else a for n, a in zip(columns.keep, raw.kept, strict=True)]
@@ -182,7 +196,7 @@ def _screen(raw: _Raw, shard: Shard, columns: Columns, seen: set[str]) -> Rows:
                 bad[i] = ("duplicate_id", "an earlier row of this shard has the same id")
             elif i not in bad:
                 seen.add(doc_id)
-    rejects = raw.rejects + [
+    rejects = superseded_first(raw.rejects, shard.superseded) + [
         Reject(shard.source, int(raw.rows[i]), *why, ids[i].as_py() if columns.id else None, _beginning(raw.texts, i))
         for i, why in bad.items()
     ]
