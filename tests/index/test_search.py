@@ -342,7 +342,7 @@ def test_bad_files(tmp_path: Path) -> None:
         with pytest.raises(DataError, match="x, row 0: no text or number in 'id'"):
             read_queries(tmp_path / "x")
     (tmp_path / "x").write_text('{"id": 1, "text": "a"}\n{"id": 2, "text": " "}\n')
-    with pytest.raises(DataError, match="x, row 1: no query in 'text'"):
+    with pytest.raises(DataError, match="x, line 2: the query is empty, or no text, in 'text'"):
         read_queries(tmp_path / "x")
     (tmp_path / "x").write_text('{"id": 1, "body": "a"}\n')
     with pytest.raises(DataError, match="has no column text or query or question; there are id, body"):

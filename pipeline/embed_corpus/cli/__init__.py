@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import io
 import logging
+import os
 import signal
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 import click
@@ -70,6 +73,7 @@ def main() -> NoReturn:
     handler.setFormatter(CleanFormatter("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("embed_corpus").setLevel(logging.INFO)
+    _mend_streams()
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.default_int_handler)
     try:
@@ -87,8 +91,28 @@ def main() -> NoReturn:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         click.echo(clean(f"error: {where}{error.strerror or error}"), err=True)
+        _drop_unprinted()
         sys.exit(OutputError.exit_code)
     except (KeyboardInterrupt, click.Abort):
         click.echo(f"\n{Interrupted.told}", err=True)
         sys.exit(Interrupted.exit_code)
     sys.exit(0)
+
+
+def _mend_streams() -> None:
+    """Let any text be printed, in whatever encoding, and let files be opened where a stream was closed."""
+    while (free := os.open(os.devnull, os.O_RDWR)) <= 2:  # else a part would be opened there, and printed into
+        pass
+    os.close(free)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_unprinted() -> None:
+    """Let Python not try again, with a traceback, to print what the disk behind stdout has no room for."""
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stdout.flush()
+        return
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -22,10 +22,11 @@ def query_options(command: Callable[..., None]) -> Callable[..., None]:
     return shared("model", "prompt-name", "prompt", "instruction", "trust-remote-code")(command)
 
 
-def embedded(opened: Opened, texts: Sequence[str], asked: dict[str, Any]) -> NDArray[np.float32]:
-    """Embed queries as those options ask for; float32[n, dim]."""
+def embedded(opened: Opened, texts: Sequence[str], asked: dict[str, Any], names: Sequence[str]) -> NDArray[np.float32]:
+    """Embed queries as those options ask for; float32[n, dim]. Their `names` are for messages."""
     from embed_corpus.job.model import Prompts
     from embed_corpus.job.query import embed_queries
 
     prompts = Prompts(asked["prompt_name"], asked["prompt"], asked["instruction"])
-    return embed_queries(opened, texts, asked["model"], prompts, remote_code=asked["trust_remote_code"])
+    remote_code = asked["trust_remote_code"]
+    return embed_queries(opened, texts, asked["model"], prompts, names=names, remote_code=remote_code)

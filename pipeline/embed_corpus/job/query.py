@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,11 +18,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from embed_corpus.chunk.tokenizer import WordTokenizer
     from embed_corpus.data import Chunks
     from embed_corpus.engine.encoder import Encoder
+    from embed_corpus.engine.facts import ModelFacts
     from embed_corpus.job.reopen import Opened
 
 __all__ = ["embed_queries", "encode_chunks"]
+
+log = logging.getLogger("embed_corpus")
+
+_NAMED = 5
+"""Queries that are named when they are cut."""
 
 
 def embed_queries(
@@ -30,12 +38,16 @@ def embed_queries(
     model: str | None = None,
     prompts: Prompts | None = None,
     *,
+    names: Sequence[str] | None = None,
     remote_code: bool = False,
 ) -> NDArray[np.float32]:
     """Embed queries with the query prompt that the run recorded, or the one chosen, on the CPU; float32[n, dim].
 
+    A query that is longer than the model takes is cut behind a word, its prompt stays whole; a warning tells its name
+    (None: its number).
+
     Raises:
-        UsageError: a query is longer than the model takes, or there is no such prompt.
+        UsageError: the prompt leaves no room, a query has no token, or there is no such prompt.
         ModelError: the model is gone, or its files do not fit together.
     """
     from embed_corpus.engine.encoder import Encoder
@@ -45,16 +57,40 @@ def embed_queries(
         if not query.isprintable() and any("\ud800" <= c <= "\udfff" for c in query):
             raise UsageError(f"query {i} is no valid UTF-8.")
     facts = with_query_prompt(opened.facts(model, remote_code=remote_code), prompts or Prompts())
-    chunker = Chunker(tokenizer_of(facts), facts.max_tokens, prompt=facts.document_prompt)
-    chunks = chunker(queries)
-    each = np.bincount(chunks.doc, minlength=len(queries))
-    if len(bad := np.flatnonzero(each != 1)):
-        wrong = f"more than the {facts.max_tokens} tokens that the model takes" if each[bad[0]] else "no token"
-        raise UsageError(f"query {bad[0]} ({queries[bad[0]][:40]!r}) gives {wrong}.")
+    tokenizer = tokenizer_of(facts)
+    chunks = _one_each(tokenizer, facts, queries, names or [str(i) for i in range(len(queries))])
     encoder = Encoder(facts, "cpu", "fp32")
-    check_fit(chunker.tokenizer, encoder)
+    check_fit(tokenizer, encoder)
     get_ready(encoder)
     return encode_chunks(encoder, chunks)
+
+
+def _one_each(tokenizer: WordTokenizer, facts: ModelFacts, queries: Sequence[str], names: Sequence[str]) -> Chunks:
+    """Make one chunk of each query: what of it the model takes."""
+    prompt = facts.document_prompt
+    try:
+        chunks = Chunker(tokenizer, facts.max_tokens, prompt=prompt, truncate=True)(queries)
+    except UsageError as error:  # it speaks of the options of `run`
+        n_tokens = len(tokenizer.whole(prompt))
+        raise UsageError(
+            f"the query prompt has {n_tokens} tokens, the model takes {facts.max_tokens}: that leaves no room for a "
+            "query. Give a shorter one with --prompt."
+        ) from error
+    each = np.bincount(chunks.doc, minlength=len(queries))
+    if len(bad := np.flatnonzero(each != 1)):
+        raise UsageError(f"query {names[bad[0]]} ({queries[bad[0]][:40]!r}) gives no token.")
+    cut = np.flatnonzero(chunks.end < [len(query) for query in queries]).tolist()
+    for i in cut[:_NAMED]:
+        log.warning(
+            "query %s (%r) is cut: it has %d tokens, the model takes %d.",
+            names[i],
+            queries[i][:40],
+            len(tokenizer.whole(prompt + queries[i])),
+            facts.max_tokens,
+        )
+    if len(cut) > _NAMED:
+        log.warning("%d more queries are cut like that.", len(cut) - _NAMED)
+    return chunks
 
 
 def encode_chunks(encoder: Encoder, chunks: Chunks) -> NDArray[np.float32]:

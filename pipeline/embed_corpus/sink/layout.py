@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from embed_corpus.sink.paths import check_utf8
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -16,10 +18,16 @@ class Layout:
     """The folders of one OUT; `data/` alone is a plain Parquet dataset.
 
     `alone`: no other run writes there, says the user.
+
+    Raises:
+        UsageError: the path is no UTF-8.
     """
 
     root: Path
     alone: bool = False
+
+    def __post_init__(self) -> None:
+        check_utf8("OUT", self.root)
 
     @property
     def data(self) -> Path:

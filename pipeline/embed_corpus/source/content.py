@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embed_corpus.errors import DataError
+from embed_corpus.sink.paths import arrow_file
 from embed_corpus.source.formats import kind_at
 from embed_corpus.source.inspect import reason_of
 
@@ -86,7 +87,7 @@ _Spans = tuple[tuple[int, int], ...]
 
 def _groups(path: str, columns: Columns, begin: int = 0, stop: int = 1 << 62) -> Iterator[tuple[int, _Spans]]:
     """Yield rows and column chunks of each row group that holds some of the rows from `begin` to `stop`."""
-    with pq.ParquetFile(path, buffer_size=1 << 12, pre_buffer=False) as file:
+    with arrow_file(path) as opened, pq.ParquetFile(opened, buffer_size=1 << 12, pre_buffer=False) as file:
         paths = [file.schema.column(i).path for i in range(len(file.schema))]
         leaves = [i for i, p in enumerate(paths) if any(f"{p}.".startswith(f"{name}.") for name in columns.all)]
         first = 0

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from embed_corpus.errors import DataError
 from embed_corpus.firstbytes import ENOUGH, other_kind
+from embed_corpus.sink.paths import arrow_file
 from embed_corpus.source.checks import check_fields, kept_type, missing_of
 from embed_corpus.source.fields import field_of, n_leaves
 from embed_corpus.source.formats import wrong_kind
@@ -141,7 +142,10 @@ def reason_of(error: Exception) -> str:
 def _inspect_parquet(found: Found, columns: Columns) -> Source:
     stat = Path(found.path).stat()
     # Only with both options a look at no rows (in `_row_groups`) is no reading of all pages.
-    with pq.ParquetFile(found.path, buffer_size=1 << 12, pre_buffer=False) as file:
+    with (
+        arrow_file(found.path) as source,
+        pq.ParquetFile(source, buffer_size=1 << 12, pre_buffer=False) as file,
+    ):
         schema = file.schema_arrow
         if is_part(schema):
             raise DataError(

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from embed_corpus.sink.paths import is_utf8
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -28,6 +30,11 @@ _MARKS = {"gzip": b"\x1f\x8b\x08", "bzip2": b"BZh", "xz": b"\xfd7zXZ\x00"}
 """How each member begins."""
 
 
+def _opened(path: Path) -> pa.NativeFile:
+    """Open a file; Arrow itself takes no path that is no UTF-8."""
+    return pa.OSFile(str(path)) if is_utf8(path) else pa.PythonFile(path.open("rb"))
+
+
 class Unpacked(io.RawIOBase):
     """The unpacked bytes of a file, as far as they are in proportion to it.
 
@@ -43,9 +50,7 @@ class Unpacked(io.RawIOBase):
         self._read = 0
         if not size:  # for Arrow that is a stream of nothing
             raise OSError(f"no {codec} stream: the file is empty")
-        self._stream: Any = (
-            pa.CompressedInputStream(pa.OSFile(str(path)), codec) if codec == "zstd" else _Members(path, codec)
-        )
+        self._stream: Any = pa.CompressedInputStream(_opened(path), codec) if codec == "zstd" else _Members(path, codec)
 
     @property
     def behind(self) -> int:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from embed_corpus.sink.paths import arrow_file
 from embed_corpus.source.fields import field_of
 from embed_corpus.source.int96 import unit_for
 from embed_corpus.source.partitions import folder_keys, folder_value
@@ -49,14 +50,14 @@ def batches_of(
 ) -> Iterator[tuple[int, pa.RecordBatch, Spots]]:
     """Yield a shard's rows, some at a time: the first one's number, the leaves that hold columns, where they lie."""
     stop = shard.first_row + shard.n_rows
-    with pq.ParquetFile(shard.path, **_OPTIONS) as file:
+    with arrow_file(shard.path) as opened, pq.ParquetFile(opened, **_OPTIONS) as file:
         spots, footer = spots_of(file.schema_arrow, columns), file.metadata
         found = {name: spot for name, spot in spots.items() if spot is not None}
         unit = unit_for(file, {name: found[name] for name in columns.keep if name in found}, keep_types)
         names = [column.path for column in map(file.schema.column, range(len(file.schema)))]
     leaves = sorted({leaf for spot in found.values() for leaf in spot.leaves})
     options = {"page_checksum_verification": True, "coerce_int96_timestamp_unit": unit, **_OPTIONS}
-    with pq.ParquetFile(shard.path, metadata=footer, **options) as file:
+    with arrow_file(shard.path) as opened, pq.ParquetFile(opened, metadata=footer, **options) as file:
         group_first = 0
         for number in range(footer.num_row_groups):
             group = footer.row_group(number)
@@ -84,7 +85,10 @@ def _longest(path: str, footer: pq.FileMetaData, group: int, leaves: list[int], 
     The footer counts a text of a dictionary once, however many rows repeat it: a file of 1 MB may hold 8 GB.
     """
     longest = 1
-    with pq.ParquetFile(path, metadata=footer, read_dictionary=[names[leaf] for leaf in leaves], **_OPTIONS) as file:
+    with (
+        arrow_file(path) as opened,
+        pq.ParquetFile(opened, metadata=footer, read_dictionary=[names[leaf] for leaf in leaves], **_OPTIONS) as file,
+    ):
         for row in file.reader.iter_batches(1, [group], leaves, use_threads=False):
             for values in _dictionaries(row.columns):
                 longest = max(longest, pc.max(pc.binary_length(values)).as_py() or 0)

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from embed_corpus.data import Rows
+from embed_corpus.sink.paths import arrow_file
 from embed_corpus.source.formats import kind_at
 from embed_corpus.source.jsonl import lines, open_stream
 from embed_corpus.source.read import read_shard
@@ -125,7 +126,8 @@ def _by_row_group(parts: Sequence[_Part]) -> Iterator[_Part]:
         if len(wanted) == shard.n_rows:
             yield shard, first, wanted
             continue
-        footer = pq.read_metadata(shard.path)
+        with arrow_file(shard.path) as source:
+            footer = pq.read_metadata(source)
         ends = np.cumsum([footer.row_group(i).num_rows for i in range(footer.num_row_groups)])
         group = np.searchsorted(ends, shard.first_row + wanted, "right")
         yield from ((shard, first, rows) for rows in np.split(wanted, np.flatnonzero(np.diff(group)) + 1))
