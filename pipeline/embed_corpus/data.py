@@ -6,7 +6,7 @@ source ─ Shard ▶ read ─ Rows ▶ chunk ─ Block(Rows, Chunks) ▶ pack �
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -126,6 +126,7 @@ class Chunks:
         input_ids: int32[sum of n_tokens], the chunks' ids laid end to end.
         truncated: documents of which only the first window was kept (on request).
         cut_words: windows that end inside a word, because the word exceeds the limit.
+        unknown: bool[n], chunks whose text has no token that the tokenizer knows; None: not looked at.
         passes: int32[m], with late chunking: tokens of each text that goes through the model in one, whole
             chunks of one document, special tokens only around them all; None: each chunk goes alone.
     """
@@ -140,6 +141,7 @@ class Chunks:
     truncated: int = 0
     cut_words: int = 0
     passes: NDArray[np.int32] | None = None
+    unknown: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.doc)
@@ -233,7 +235,8 @@ class Counts:
     """What became of some rows; counts of disjoint rows add up with `+`.
 
     `rows == documents + sum(rejects.values())` holds for every finished shard.
-    `tokens` are real ones: special tokens and prompt included, padding not.
+    `tokens` are real ones: special tokens and prompt included, padding not. `unknown` are chunks whose text has no
+    token that the tokenizer knows, `unknown_in` the id of a document with one; a part does not tell them.
     """
 
     rows: int = 0
@@ -243,6 +246,8 @@ class Counts:
     truncated: int = 0
     cut_words: int = 0
     rejects: dict[str, int] = field(default_factory=dict)
+    unknown: int = field(default=0, compare=False)
+    unknown_in: str = field(default="", compare=False)
 
     def __add__(self, other: Counts) -> Counts:
         reasons = {r: self.rejects.get(r, 0) + other.rejects.get(r, 0) for r in self.rejects | other.rejects}
@@ -254,6 +259,8 @@ class Counts:
             self.truncated + other.truncated,
             self.cut_words + other.cut_words,
             dict(sorted(reasons.items())),
+            self.unknown + other.unknown,
+            self.unknown_in or other.unknown_in,
         )
 
     def __neg__(self) -> Counts:
@@ -266,7 +273,12 @@ class Counts:
             -self.truncated,
             -self.cut_words,
             {reason: -n for reason, n in self.rejects.items()},
+            -self.unknown,
         )
+
+    def in_part(self) -> dict[str, Any]:
+        """Return the fields that a part tells."""
+        return {name: value for name, value in asdict(self).items() if not name.startswith("unknown")}
 
     @property
     def rejected(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import zlib
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,9 @@ class WordTokenizer:
     It uses Hugging Face's tokenizers until `prove` found a faster lane right; `fast=False` is to stay there.
     `added` has the tokens that are whole wherever they stand, with their ids; `cut_at` is the side on which
     the model's files want a text cut that is too long.
-    `differs` says what was wrong with that lane, if anything was found after its proof.
+    `unknown_ids` (int32) are the tokens that stand for what the vocabulary lacks, and for white space alone; there
+    are none where every text has tokens of its own (byte-level). `differs` says what was wrong with that lane, if
+    anything was found after its proof.
     """
 
     def __init__(self, folder: Path, *, fast: bool = True, bare: bool = False) -> None:
@@ -70,6 +73,7 @@ class WordTokenizer:
         except Exception as error:  # the library raises bare Exception
             raise ModelError(f"{file} is no usable tokenizer: {error}") from error
         cut_at = (self._tokenizer.truncation or {}).get("direction", "right")
+        self.unknown_ids = _unknown_ids(self._tokenizer, file)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         nothing = np.zeros(0, np.int32)
@@ -212,6 +216,18 @@ def tokenizer_of(facts: ModelFacts) -> WordTokenizer:
         ModelError: it cannot be read.
     """
     return WordTokenizer(facts.transformer, bare=facts.table is not None)
+
+
+def _unknown_ids(tokenizer: Tokenizer, file: Path) -> NDArray[np.int32]:
+    unknown = getattr(tokenizer.model, "unk_token", None)
+    number = None if unknown is None else tokenizer.token_to_id(unknown)
+    if type(tokenizer.model).__name__ == "Unigram":  # it tells its unknown token nowhere but in the file
+        found = re.search(r'"unk_id"\s*:\s*(\d+)', file.read_text(encoding="utf8"))
+        number = int(found[1]) if found else None
+    if number is None:
+        return np.empty(0, np.int32)
+    blank = tokenizer.token_to_id("\u2581")
+    return np.array([number] if blank is None else [number, blank], np.int32)
 
 
 def is_long(text: str) -> bool:

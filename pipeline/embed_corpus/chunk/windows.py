@@ -239,7 +239,22 @@ class Chunker:
             flat[stretches(begins.ravel(), lengths.ravel())],
             int(rows.lost.sum()),
             int(rows.inside.sum()),
+            unknown=self._unknown(flat, rows),
         )
+
+    def _unknown(self, ids: NDArray[np.int32], rows: _Rows) -> NDArray[np.bool_]:
+        """Tell which chunks have no token that says anything: none at all, or those for what is not known, bool[n]."""
+        if not len(self.tokenizer.unknown_ids):
+            return rows.stop - rows.first <= self._prompt_tokens
+        known = np.concatenate([[0], np.cumsum(~np.isin(ids, self.tokenizer.unknown_ids))])
+        found: NDArray[np.bool_] = known[rows.stop] - known[rows.first] <= self._prompt_tokens
+        return found
+
+    @cached_property
+    def _prompt_tokens(self) -> int:
+        """Tokens of the prompt that are known, without white space at its end, which joins the text."""
+        ids = np.concatenate([np.empty(0, np.int32), *(e.ids for e in self.tokenizer.encode([self.prompt.rstrip()]))])
+        return int((~np.isin(ids, self.tokenizer.unknown_ids)).sum()) if self.prompt else 0
 
 
 def is_huge(texts: pa.StringArray) -> bool:
@@ -267,4 +282,5 @@ def _laid_end_to_end(parts: list[Chunks]) -> Chunks:
         np.concatenate([np.empty(0, np.int32), *(part.input_ids for part in parts)]),
         sum(part.truncated for part in parts),
         sum(part.cut_words for part in parts),
+        unknown=np.concatenate([np.empty(0, bool), *(part.unknown for part in parts if part.unknown is not None)]),
     )

@@ -23,7 +23,7 @@ def command(out: Path, *, rejects: bool) -> None:
     from embed_corpus.data import Counts
     from embed_corpus.index.manifest import parts_of, read_manifest
     from embed_corpus.job.reopen import open_output
-    from embed_corpus.report.summary import bad_file_lines, count_lines
+    from embed_corpus.report.summary import bad_file_lines, count_lines, unknown_line
     from embed_corpus.sink.rejects import read_rejects
     from embed_corpus.sink.snapshot import entries, latest_snapshot
 
@@ -39,6 +39,8 @@ def command(out: Path, *, rejects: bool) -> None:
     click.echo(f"{len(done)} of {len(opened.plan.shards)} parts done, {left:,} of {opened.plan.rows:,} rows left")
     parts = entries(opened.layout, [shard.part_name for shard in done])
     click.echo("\n".join(count_lines(sum((part.counts for part in parts), start=Counts()))))
+    if unknown := unknown_line(sum((part.counts for part in parts), start=Counts())):
+        click.echo(unknown)
     for line in bad_file_lines(opened.noted.get("bad_files", {})):
         click.echo(line)
     snapshot, index = latest_snapshot(opened.layout), read_manifest(opened.layout)

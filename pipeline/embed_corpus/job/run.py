@@ -25,7 +25,7 @@ from embed_corpus.job.rates import note_rate, predicted_seconds
 from embed_corpus.job.signals import heeded
 from embed_corpus.job.workers import run_workers
 from embed_corpus.report.progress import Progress
-from embed_corpus.report.summary import Loss, RunReport
+from embed_corpus.report.summary import Loss, RunReport, unknown_line
 from embed_corpus.sink.aside import distrust, set_aside
 from embed_corpus.sink.commit import alone_on, replace_json, sweep
 from embed_corpus.sink.documents import publish_documents
@@ -149,6 +149,8 @@ def _run(config: JobConfig, progress: TextIO | None) -> RunReport:
         loss=Loss(config.vector_type, tally.kept / tally.sampled, int(tally.sampled)) if tally.sampled else None,
         problems=(str(problem),) if problem else (),
     )
+    if tally.counts.unknown:
+        log.warning("%s", unknown_line(report.total))
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     replace_json(job.layout.runs / f"{stamp}-{os.getpid()}.json", report.to_json(), job.layout.tmp)
     if problem:

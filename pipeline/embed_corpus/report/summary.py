@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from embed_corpus.data import Counts
 
-__all__ = ["Loss", "RunReport", "bad_file_lines", "count_lines"]
+__all__ = ["Loss", "RunReport", "bad_file_lines", "count_lines", "unknown_line"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +113,16 @@ def bad_file_lines(bad: dict[str, str]) -> list[str]:
     if not bad:
         return []
     return [f"{len(bad):,} source files are left out:", *(f"  {clean(reason)}" for reason in bad.values())]
+
+
+def unknown_line(counts: Counts) -> str:
+    """Say how many chunks tell the model nothing; empty if there are none."""
+    if not counts.unknown:
+        return ""
+    return (
+        f"{counts.unknown:,} chunks hold nothing but what is unknown to the model's tokenizer, e.g. of "
+        f"{counts.unknown_in!r}: all such chunks have one and the same vector, or nearly so."
+    )
 
 
 def count_lines(counts: Counts) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -190,7 +190,15 @@ class PartWriter:
         if not keep.all():
             table = table.filter(pa.array(keep))
         tokens = int(chunks.n_tokens[keep].sum())
-        added = Counts(chunks=len(table), tokens=tokens, truncated=chunks.truncated, cut_words=chunks.cut_words)
+        unknown = np.flatnonzero(keep & chunks.unknown) if chunks.unknown is not None else np.empty(0, int)
+        added = Counts(
+            chunks=len(table),
+            tokens=tokens,
+            truncated=chunks.truncated,
+            cut_words=chunks.cut_words,
+            unknown=len(unknown),
+            unknown_in=block.rows.table["doc_id"][int(chunks.doc[unknown[0]])].as_py() if len(unknown) else "",
+        )
         if block.more or self._huge:
             table, added, rejects = self._piece(block, table, added, rejects)
         if not block.more:
@@ -265,7 +273,7 @@ class PartWriter:
             if self.counts.rows != self.shard.n_rows:
                 raise OutputError(f"{self.shard.source}: {self.counts.rows} of {self.shard.n_rows} rows came out")
             self._write_groups(1)
-            told = {"embed_corpus.counts": json.dumps(asdict(self.counts))}
+            told = {"embed_corpus.counts": json.dumps(self.counts.in_part())}
             self._writer.add_key_value_metadata(told | ({"embed_corpus.content": content} if content else {}))
             self._writer.close()
             check_part(self._made, self._form.dim, self.counts.chunks, normalized=self._form.normalized)

@@ -1,0 +1,43 @@
+"""Chunks that tell the model nothing are known as such."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from embed_corpus.chunk.tokenizer import WordTokenizer
+from embed_corpus.chunk.windows import Chunker
+from embed_corpus.job.config import JobConfig
+from embed_corpus.job.run import run
+from embed_corpus.report.summary import unknown_line
+from source_files import write_jsonl
+
+THAI = "การถ่ายเทความร้อน"
+
+
+@pytest.mark.parametrize("prompt", ["", "query: "])
+@pytest.mark.parametrize("truncate", [True, False])
+def test_unknown_chunks(tiny_model: Path, prompt: str, truncate: bool) -> None:
+    """Nothing but unknown tokens, or no token, is unknown; one known token among them is enough to be known."""
+    chunker = Chunker(WordTokenizer(tiny_model), 64, prompt=prompt, truncate=truncate)
+    chunks = chunker([THAI, "x" * 400, "\u200b\u200b", "heat", f"{THAI} heat", f"{THAI} {THAI}"])
+    assert chunks.unknown is not None
+    assert chunks.unknown.tolist() == [True, True, True, False, False, True]
+
+
+def test_byte_level_tokenizers_know_everything(tiny_decoder: Path) -> None:
+    """A byte-level tokenizer has a token for every byte."""
+    chunks = Chunker(WordTokenizer(tiny_decoder), 64, prompt="find: ")([THAI, "x" * 400, "heat"])
+    assert chunks.unknown is not None
+    assert not chunks.unknown.any()
+
+
+def test_unknown_chunks_are_told(tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A run counts them over all its parts, warns at its end, and embeds them all the same."""
+    write_jsonl(tmp_path / "a.jsonl", {"id": "good", "text": "heat"}, {"id": "thai", "text": THAI})
+    write_jsonl(tmp_path / "b.jsonl", {"id": "more", "text": THAI})
+    report = run(JobConfig((str(tmp_path),), tmp_path / "out", str(tiny_model), id_column="id", devices="cpu"))
+    assert (report.total.documents, report.total.unknown, report.total.unknown_in) == (3, 2, "thai")
+    assert unknown_line(report.total) in caplog.messages
+    assert report.to_json()["total"]["unknown"] == 2
