@@ -176,6 +176,7 @@ def test_any_value_of_any_key(call: Call, asked: list[JobConfig], tmp_path: Path
     asked.clear()
 
 
+@settings(deadline=None)
 @given(name=st.sampled_from([field.name for field in fields(JobConfig)]), value=_VALUES | st.binary() | st.none())
 def test_any_value_of_any_field(name: str, value: object) -> None:
     """From Python, too, a field of another kind is a UsageError that names it."""

@@ -29,6 +29,7 @@ def newest(plan: Plan) -> Plan:
     return without_superseded(plan, superseded_rows(plan.shards, "id"))
 
 
+@settings(deadline=None)
 @given(marked=st.lists(st.booleans(), max_size=100), first=st.integers(0, 1 << 40), beside=st.integers(-3, 3))
 def test_marks(marked: list[bool], first: int, beside: int) -> None:
     """Marks tell which rows were marked, wherever a block of rows begins and ends."""

@@ -40,12 +40,14 @@ def command(out: Path, queries: Path, qrels: Path, *, as_json: bool, **asked: An
     import json
     from dataclasses import asdict
 
+    from embed_corpus.index.check import check_faiss
     from embed_corpus.index.evaluate import evaluate
     from embed_corpus.index.judged import read_qrels
     from embed_corpus.index.search import open_index
     from embed_corpus.job.queries import read_queries
     from embed_corpus.job.reopen import open_output
 
+    check_faiss()
     judgements = read_qrels(qrels)
     ids, texts = read_queries(queries)
     opened = open_output(out)

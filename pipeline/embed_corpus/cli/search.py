@@ -41,7 +41,9 @@ __all__ = ["command"]
     "--where",
     multiple=True,
     metavar="'COLUMN OP VALUE'",
-    help="Search only among chunks whose kept column meets this: OP is one of =, !=, <, >, in. Several: all of them.",
+    help="Search only among chunks whose kept column meets this: OP is =, ==, !=, <, <=, >, >=, in, not in; or "
+    "'COLUMN is null', 'COLUMN is not null'. Without a value a row meets no other. A point in time without a zone is "
+    "taken in the column's. Several: all of them.",
 )
 @click.option(
     "--format",
@@ -75,6 +77,7 @@ def command(
     Queries get the query prompt that the run recorded in OUT. One that is longer than the model takes is cut,
     with a warning.
     """
+    from embed_corpus.index.check import check_faiss
     from embed_corpus.index.search import open_index, search
     from embed_corpus.job.queries import read_queries
     from embed_corpus.job.reopen import open_output
@@ -86,6 +89,7 @@ def command(
     if not all(text.strip() for text in query):
         raise click.UsageError("the query is empty.")
     ids, texts = read_queries(queries) if queries else ([str(i) for i in range(len(query))], list(query))
+    check_faiss()
     opened = open_output(out)
     index = open_index(opened.layout, where)  # before a model is loaded
     found = search(index, embedded(opened, texts, asked, ids), k, by_document=by == "document")

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embed_corpus.errors import EmbedCorpusError, OutputError, UsageError
-from embed_corpus.index.check import check_faiss
 from embed_corpus.index.copies import ROWS, Copies, map_copies, ranked
 from embed_corpus.index.distinct import Distinct
 from embed_corpus.index.effort import deep_enough, effort_of, full_search
@@ -180,7 +179,6 @@ def open_index(layout: Layout, where: Sequence[str] = ()) -> OpenIndex:
         UsageError: OUT has no index, or one of other parts; a condition cannot be met.
         OutputError: the index is damaged.
     """
-    check_faiss()
     manifest = read_manifest(layout)
     if manifest is None:
         raise UsageError(f"{layout.root} has no index: `embed-corpus index {layout.root}` makes one.")

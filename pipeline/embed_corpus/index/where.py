@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
+from decimal import Decimal
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,18 +26,28 @@ if TYPE_CHECKING:
 __all__ = ["rows_where"]
 
 _SHAPE = re.compile(
-    r"\s*(?P<column>.+?)(?<![=<>])\s*(?:(?P<op>!=|=|<|>)(?![=<>])|\s(?P<among>in)\s)\s*(?P<value>.*?)\s*", re.DOTALL
+    r"\s*(?P<column>.+?)(?<![=<>!])\s*(?:(?P<op>!=|==|<=|>=|=|<|>)(?![=<>])|\s(?P<among>(?:not\s+)?in)\s)\s*"
+    r"(?P<value>.*?)\s*",
+    re.DOTALL,
 )
+_NULL = re.compile(r"\s*(?P<column>.+?)\s+is\s+(?P<no>not\s+)?null\s*", re.DOTALL | re.IGNORECASE)
 _ITEM = re.compile(r"""\s*("[^"]*"|'[^']*'|[^,]*)\s*,""")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_COMPARE = {"=": pc.equal, "!=": pc.not_equal, "<": pc.less, ">": pc.greater}
+_COMPARE = {
+    "=": pc.equal,
+    "!=": pc.not_equal,
+    "<": pc.less,
+    "<=": pc.less_equal,
+    ">": pc.greater,
+    ">=": pc.greater_equal,
+}
 
 
 def rows_where(layout: Layout, manifest: dict[str, Any], conditions: Sequence[str]) -> NDArray[np.bool_]:
     """Tell which rows of the index meet all conditions, bool[rows]: `lang = de`, `year > 1990`, `lang in de, fr`.
 
     A value is read as what its column holds; quotes around it, and brackets around a list, may stand or not.
-    A row without a value meets no condition.
+    A row without a value meets `is null` and nothing else. A point in time without a zone is taken in the column's.
 
     Raises:
         UsageError: a condition is none, or names a column that was not kept, or a value that cannot be there.
@@ -62,27 +75,76 @@ def rows_where(layout: Layout, manifest: dict[str, Any], conditions: Sequence[st
 
 
 def _parse(text: str) -> tuple[str, str, str]:
+    if null := _NULL.fullmatch(text):
+        return null["column"], "is not null" if null["no"] else "is null", ""
     match = _SHAPE.fullmatch(text)
     if not match:
-        raise UsageError(f"--where {text!r}: give COLUMN OP VALUE with OP one of =, !=, <, >, in: 'lang = de'.")
-    return match["column"], match["op"] or "in", match["value"]
+        raise UsageError(
+            f"--where {text!r}: give COLUMN OP VALUE with OP one of =, !=, <, <=, >, >=, in, not in: 'lang = de'; "
+            "or COLUMN is null, COLUMN is not null."
+        )
+    op = match["op"] or " ".join(match["among"].split())
+    return match["column"], "=" if op == "==" else op, match["value"]
 
 
 def _met(column: pa.ChunkedArray, name: str, op: str, value: str) -> NDArray[np.bool_]:
+    if op.startswith("is "):
+        null: NDArray[np.bool_] = column.is_null().to_numpy().astype(np.bool_)
+        return ~null if op == "is not null" else null
     try:
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         _check_ordered(column.type, name, op, value)
-        if op == "in":
+        if op in {"in", "not in"}:
             items = value[1:-1] if value[:1] + value[-1:] == "()" else value
-            values = pa.array([_unquoted(item.strip()) for item in _ITEM.findall(f"{items},")]).cast(column.type)
-            met = pc.and_(pc.is_in(column, value_set=values), pc.is_valid(column))
+            values = [_unquoted(item.strip()) for item in _ITEM.findall(f"{items},")]
+            if column.type == pa.string():
+                found = pc.is_in(column, value_set=pa.array(values, pa.string()))
+            else:
+                found = reduce(pc.or_, (_compared(column, "=", text) for text in values))
+            met = pc.and_(pc.invert(found) if op == "not in" else found, pc.is_valid(column))
         else:
-            met = pc.fill_null(_COMPARE[op](column, pa.scalar(_unquoted(value)).cast(column.type)), fill_value=False)
-    except pa.ArrowException as error:
-        raise UsageError(f"--where {name} {op} {value}: the column holds {column.type}: {error}") from error
-    mask: NDArray[np.bool_] = met.to_numpy().astype(np.bool_)
+            met = _compared(column, op, _unquoted(value))
+        mask: NDArray[np.bool_] = pc.fill_null(met, fill_value=False).to_numpy().astype(np.bool_)
+    except (pa.ArrowException, ValueError, ArithmeticError) as error:
+        told = "" if isinstance(error, ArithmeticError) else f": {str(error).splitlines()[0]}"
+        raise UsageError(f"--where {name} {op} {value}: the column holds {column.type}{told}") from error
     return mask
+
+
+def _compared(column: pa.ChunkedArray, op: str, text: str) -> pa.ChunkedArray:
+    """Compare a column with a value as it is written, read as what the column holds.
+
+    Raises:
+        ValueError, ArithmeticError, ArrowException: it cannot be read like that.
+    """
+    kind, compare = column.type, _COMPARE[op]
+    if pa.types.is_integer(kind) or pa.types.is_decimal(kind):
+        number = Decimal(text)
+        if not number.is_finite():
+            raise ValueError(f"{text!r} is no number")
+        if pa.types.is_decimal(kind):
+            return compare(column, pa.scalar(Decimal(f"{number:f}")))
+        if number == number.to_integral_value():
+            return compare(column, pa.scalar(int(number), kind))
+        return compare(column.cast(pa.float64(), safe=False), pa.scalar(float(number)))
+    if pa.types.is_timestamp(kind) or (pa.types.is_date(kind) and len(text) > len("2024-05-01")):
+        return compare(column.cast(pa.timestamp("us")) if pa.types.is_date(kind) else column, _moment(text, kind))
+    return compare(column, pa.scalar(text).cast(kind))
+
+
+def _moment(text: str, kind: pa.DataType) -> pa.Scalar:
+    """Read a date, or a date and time; where it names no zone it is taken in the column's."""
+    moment = datetime.fromisoformat(text)
+    zone = kind.tz if pa.types.is_timestamp(kind) else None
+    if zone is None and moment.tzinfo is not None:
+        raise ValueError("it has no time zone: give a time without one")
+    if zone is None:
+        return pa.scalar(moment, pa.timestamp("us"))
+    if moment.tzinfo is not None:
+        return pa.scalar(moment, pa.timestamp("us", zone))
+    naive = pa.scalar(moment, pa.timestamp("us"))
+    return pc.assume_timezone(naive, zone, ambiguous="earliest", nonexistent="earliest")
 
 
 def _check_ordered(kind: pa.DataType, name: str, op: str, value: str) -> None:

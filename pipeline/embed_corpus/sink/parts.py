@@ -190,15 +190,9 @@ class PartWriter:
         if not keep.all():
             table = table.filter(pa.array(keep))
         tokens = int(chunks.n_tokens[keep].sum())
-        unknown = np.flatnonzero(keep & chunks.unknown) if chunks.unknown is not None else np.empty(0, int)
-        added = Counts(
-            chunks=len(table),
-            tokens=tokens,
-            truncated=chunks.truncated,
-            cut_words=chunks.cut_words,
-            unknown=len(unknown),
-            unknown_in=block.rows.table["doc_id"][int(chunks.doc[unknown[0]])].as_py() if len(unknown) else "",
-        )
+        unknown = chunks.doc[keep & chunks.unknown] if chunks.unknown is not None else chunks.doc[:0]
+        example = block.rows.table["doc_id"][int(unknown[0])].as_py() if len(unknown) else ""
+        added = Counts(0, 0, len(table), tokens, chunks.truncated, chunks.cut_words, {}, len(unknown), example)
         if block.more or self._huge:
             table, added, rejects = self._piece(block, table, added, rejects)
         if not block.more:
