@@ -40,7 +40,7 @@ def spots_of(schema: pa.Schema, columns: Columns) -> Spots:
     spots = {name: field_of(schema, name) for name in columns.all}
     if columns.id and spots[columns.id] is None:
         raise KeyError(columns.id)
-    if all(spots[name] is None for name in columns.text):
+    if columns.text and all(spots[name] is None for name in columns.text):  # ids may be read alone
         raise KeyError(columns.text[0])
     return spots
 
