@@ -109,7 +109,7 @@ def test_conditions(out: Layout, condition: str, n: int) -> None:
         ("lang", "give COLUMN OP VALUE"),
         ("size = 5", "--where size: no such column; there are .*lang.*year"),
         ("year = x", "--where year = x: the column holds int32"),
-        *((f"lang {op} de", "OP one of =, !=, <, >, in") for op in ("==", ">=", "<>", "=<")),
+        *((f"lang {op} de", "OP one of =, !=, <, <=, >, >=, in, not in") for op in ("===", "=>", "<>", "=<")),
     ],
 )
 def test_conditions_that_are_none(out: Layout, condition: str, message: str) -> None:
