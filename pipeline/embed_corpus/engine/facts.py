@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.engine.adapter import Adapter, read_adapter
+from embed_corpus.engine.dense import Dense, behind_pooling, config_of
 from embed_corpus.engine.folder import read_json
 from embed_corpus.engine.folder_check import check_folder
 from embed_corpus.engine.limit import longest_text
@@ -16,7 +17,7 @@ from embed_corpus.errors import ModelError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["ACTIVATIONS", "POOLINGS", "Dense", "ModelFacts", "read_facts"]
+__all__ = ["POOLINGS", "ModelFacts", "read_facts"]
 
 _LEGACY_POOLING = {
     "pooling_mode_cls_token": "cls",
@@ -28,28 +29,6 @@ _LEGACY_POOLING = {
 }
 """In the order in which sentence-transformers lays the vectors of several side by side."""
 POOLINGS = ("mean", "cls", "lasttoken", "weightedmean", "max", "mean_sqrt_len_tokens")
-ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "SiLU", "Sigmoid")
-"""Classes of `torch.nn` that may follow a Dense module's product."""
-
-
-@dataclass(frozen=True, slots=True)
-class Dense:
-    """A Dense module: activation(x W^T + b) on pooled vectors.
-
-    Attributes:
-        folder: holds its model.safetensors.
-        n_in, n_out: dimensions before and behind it.
-        bias: it has one.
-        activation: one of `ACTIVATIONS`.
-        of_units: its input is scaled to unit length first.
-    """
-
-    folder: Path
-    n_in: int
-    n_out: int
-    bias: bool
-    activation: str
-    of_units: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +54,7 @@ class ModelFacts:
         remote_code: the folder's own Python code may be run.
         adapter: what is added to the weights as they are loaded.
         table: of a StaticEmbedding module, which stands in the Transformer's place; `pooling` is "mean" then.
+        queries: those of the modules that queries go through, where they are others (a Router's).
     """
 
     folder: Path
@@ -96,6 +76,7 @@ class ModelFacts:
     remote_code: bool = False
     adapter: Adapter | None = None
     table: Table | None = None
+    queries: ModelFacts | None = None
 
     @property
     def told(self) -> str:
@@ -124,9 +105,18 @@ def read_facts(folder: Path, pooling: str | None = None, *, remote_code: bool = 
 
 def _read_facts(folder: Path, asked: str | None, remote_code: bool) -> ModelFacts:
     if (folder / "modules.json").exists():
-        listed = read_modules(folder)
-        check_folder(folder, listed)
-        return _facts_of(folder, listed, asked, remote_code)
+        documents, queries = (read_modules(folder, task) for task in ("document", "query"))
+        check_folder(folder, list(dict.fromkeys([*documents, *queries])))
+        facts = _facts_of(folder, documents, asked, remote_code)
+        if queries == documents:
+            return facts
+        other = _facts_of(folder, queries, asked, remote_code)
+        if other.dim != facts.dim:
+            raise ModelError(
+                f"{folder / 'modules.json'}: its Router gives documents {facts.dim} dimensions and queries "
+                f"{other.dim}: nothing compares them."
+            )
+        return replace(facts, queries=other)
     if is_model2vec(folder):
         unit = [Module("Normalize", folder)] if read_json(folder, "config.json").get("normalize") else []
         return _static(folder, [Module("StaticEmbedding", folder), *unit], of_model2vec=True)
@@ -145,11 +135,11 @@ def _facts_of(folder: Path, listed: list[Module], asked: str | None, remote_code
         return _static(folder, listed)
     transformer, pooler, behind = _modules(folder, listed)
     adapter, weights = read_adapter(transformer, code=remote_code)
-    config = _config_of(folder, transformer) if weights == transformer else read_json(weights, "config.json")
+    config = config_of(folder, transformer) if weights == transformer else read_json(weights, "config.json")
     if weights != transformer:
         check_folder(weights, [Module("Transformer", weights)])
     hidden = _hidden(config)
-    pool = {} if pooler is None else _config_of(folder, pooler)
+    pool = {} if pooler is None else config_of(folder, pooler)
     mode = _pooling_mode(folder, pool, asked)
     n_in = pool.get("embedding_dimension") or pool.get("word_embedding_dimension") or hidden
     if n_in is None:
@@ -159,7 +149,7 @@ def _facts_of(folder: Path, listed: list[Module], asked: str | None, remote_code
             f"{(pooler or folder) / 'config.json'} pools states of {n_in} numbers, but the model's have {hidden} "
             "(config.json): one of the two files is another model's."
         )
-    dense, normalize = _behind_pooling(folder, behind, int(n_in) * (mode.count("+") + 1))
+    dense, normalize = behind_pooling(folder, behind, int(n_in) * (mode.count("+") + 1))
     return ModelFacts(
         folder=folder,
         transformer=transformer,
@@ -184,7 +174,7 @@ def _static(folder: Path, listed: list[Module], *, of_model2vec: bool = False) -
     if kinds & {"Transformer", "Pooling", "StaticEmbedding"}:
         raise ModelError(f"{folder / 'modules.json'} lists {kinds_of(listed)}: a StaticEmbedding goes without those.")
     table, limit = read_table(first.folder, of_model2vec=of_model2vec)
-    dense, normalize = _behind_pooling(folder, behind, table.dim)
+    dense, normalize = behind_pooling(folder, behind, table.dim)
     return ModelFacts(
         folder=folder,
         transformer=first.folder,
@@ -234,11 +224,6 @@ def _modules(folder: Path, listed: list[Module]) -> tuple[Path, Path | None, lis
     return listed[0].folder, listed[1].folder, listed[2:]
 
 
-def _config_of(folder: Path, module: Path) -> dict[str, Any]:
-    config: dict[str, Any] = read_json(folder, (module / "config.json").relative_to(folder).as_posix())
-    return config
-
-
 def _pooling_mode(folder: Path, pooling: dict[str, Any], asked: str | None) -> str:
     named = pooling.get("pooling_mode")
     modes = [named] if isinstance(named, str) else list(named or [])
@@ -253,41 +238,6 @@ def _pooling_mode(folder: Path, pooling: dict[str, Any], asked: str | None) -> s
     if asked not in (None, mode):
         raise ModelError(f"--pooling {asked}: the model's own files say {mode}. Drop --pooling.")
     return mode
-
-
-def _behind_pooling(folder: Path, listed: list[Module], dim: int) -> tuple[tuple[Dense, ...], bool]:
-    """Return the Dense modules, and whether the vectors behind the last are normalised."""
-    dense: list[Dense] = []
-    unit = False
-    for module in listed:
-        if module.kind == "Normalize":
-            unit = True
-        if module.kind != "Dense":  # Dropout does nothing but in training
-            continue
-        dense.append(_dense(module.folder, _config_of(folder, module.folder), unit))
-        if dense[-1].n_in != dim:
-            raise ModelError(
-                f"{dense[-1].folder / 'config.json'} takes vectors of {dense[-1].n_in} numbers, "
-                f"but the module before it gives {dim}."
-            )
-        dim, unit = dense[-1].n_out, False
-    return tuple(dense), unit
-
-
-def _dense(folder: Path, config: dict[str, Any], of_units: bool) -> Dense:
-    name = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
-    activation = name.rsplit(".", 1)[-1]
-    if not name.startswith("torch.nn.") or activation not in ACTIVATIONS:
-        raise ModelError(
-            f"{folder / 'config.json'}: activation {name} is not supported. "
-            f"Supported, of torch.nn: {', '.join(ACTIVATIONS)}."
-        )
-    names = {config.get(key) or "sentence_embedding" for key in ("module_input_name", "module_output_name")}
-    if config.get("use_residual") or names != {"sentence_embedding"}:
-        raise ModelError(f"{folder / 'config.json'}: a residual, or other inputs than the vector, are not supported.")
-    return Dense(
-        folder, int(config["in_features"]), int(config["out_features"]), config.get("bias", True), activation, of_units
-    )
 
 
 def _hidden(config: dict[str, Any]) -> int | None:

@@ -13,7 +13,8 @@ from embed_corpus.errors import ModelError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from embed_corpus.engine.facts import Dense, ModelFacts
+    from embed_corpus.engine.dense import Dense
+    from embed_corpus.engine.facts import ModelFacts
 
 __all__ = ["Heads"]
 

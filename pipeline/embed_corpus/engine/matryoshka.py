@@ -67,7 +67,10 @@ def resolve_dim(facts: ModelFacts, asked: int | None, *, forced: bool) -> ModelF
 
 def at_dim(facts: ModelFacts, dim: int) -> ModelFacts:
     """Return the facts with vectors cut to `dim` numbers and scaled to unit length again; no more than there are."""
-    return replace(facts, dim=dim, normalize=True) if dim < facts.dim else facts
+    if dim >= facts.dim:
+        return facts
+    queries = facts.queries and at_dim(facts.queries, dim)
+    return replace(facts, dim=dim, normalize=True, queries=queries)
 
 
 def _told(declared: Sequence[int], dim: int) -> str:

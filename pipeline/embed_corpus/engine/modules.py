@@ -7,12 +7,13 @@ from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.engine.folder import read_json
+from embed_corpus.engine.router import read_router, route_of
 from embed_corpus.errors import ModelError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["KINDS", "TYPES", "Module", "kinds_of", "read_modules"]
+__all__ = ["KINDS", "TYPES", "Module", "check_types", "kinds_of", "read_modules"]
 
 _OURS, _BASE, _DENSE = "sentence_transformers", "base.modules", "sentence_transformer.modules"
 _PLACES = {
@@ -22,6 +23,7 @@ _PLACES = {
     "Normalize": (_BASE, "normalize"),
     "Dropout": (_DENSE, "dropout"),
     "StaticEmbedding": (_DENSE, "static_embedding"),
+    "Router": (_BASE, "router"),
 }
 """Each kind's package and file in sentence-transformers since 5.4; before, all of them lay in `models`."""
 KINDS = tuple(_PLACES)
@@ -36,7 +38,13 @@ TYPES = {
         f"{_OURS}.{package}.{kind}",
         f"{_OURS}.{package}.{file}.{kind}",
     )
-} | {f"{_OURS}.{_DENSE}.normalize.Normalize": "Normalize"}
+} | {
+    f"{_OURS}.{_DENSE}.normalize.Normalize": "Normalize",
+    f"{_OURS}.models.Asym": "Router",
+    f"{_OURS}.models.Asym.Asym": "Router",
+    f"{_OURS}.{_DENSE}.Asym": "Router",
+    f"{_OURS}.{_BASE}.router.Asym": "Router",
+}
 """Every name of a class that modules.json may give → its kind. Someone's own class named Transformer is none."""
 
 
@@ -53,8 +61,10 @@ class Module:
     folder: Path
 
 
-def read_modules(folder: Path) -> list[Module]:
+def read_modules(folder: Path, task: str = "document") -> list[Module]:
     """Read `modules.json`: the modules in the order in which a text goes through them.
+
+    In the place of a Router stand the modules of the route that the texts of the task take, "document" or "query".
 
     Raises:
         ModelError: it is missing or broken, or names a module that is not supported.
@@ -66,10 +76,22 @@ def read_modules(folder: Path) -> list[Module]:
     names = [str(module.get("name", i)) for i, module in enumerate(listed)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ModelError(f"{file} names two modules {twice[0]!r}: sentence-transformers would drop one of them.")
-    return [
+    modules = [
         Module(TYPES[kind], folder / _inside(str(module["path"]), file))
         for kind, module in zip(types, listed, strict=True)
     ]
+    if modules and modules[0].kind == "Router":
+        modules[:1] = _route(modules[0].folder, task)
+    if any(module.kind == "Router" for module in modules):
+        raise ModelError(f"{file} lists {kinds_of(modules)}: a Router is supported as the first module only.")
+    return modules
+
+
+def _route(folder: Path, task: str) -> list[Module]:
+    config, file = read_router(folder)
+    check_types([str(kind) for kind in config["types"].values()], file)
+    names = route_of(config, file, task)
+    return [Module(TYPES[str(config["types"][name])], folder / _inside(name, file)) for name in names]
 
 
 def check_types(types: list[str], file: Path) -> None:

@@ -68,7 +68,8 @@ def _modules(facts: ModelFacts) -> list[str]:
     for dense in facts.dense:
         names += ["Normalize"] if dense.of_units else []
         names.append(f"Dense {dense.n_in} → {dense.n_out} ({dense.activation})")
-    return names + (["Normalize"] if facts.normalize else [])
+    names += ["Normalize"] if facts.normalize else []
+    return [*names, f"for queries: {' + '.join(_modules(facts.queries))}"] if facts.queries else names
 
 
 def _loaded(facts: ModelFacts, tokenizer: WordTokenizer, device: str, precision: Any) -> dict[str, Any]:

@@ -64,6 +64,7 @@ def model_of(config: JobConfig) -> ModelFacts:
     if config.vector_type == "ubinary" and facts.dim % 8:
         raise UsageError(f"--vector-type ubinary: {facts.dim} dimensions do not fill bytes: add --dim N, N % 8 == 0.")
     _warn_of_prompts(config, facts)
+    _warn_of_place(facts)
     query = _chosen(facts, Prompts(text=config.query_prompt, instruction=config.instruction), facts.query_prompt)
     document = _chosen(facts, Prompts(config.prompt_name, config.prompt), facts.document_prompt)
     return with_document_prompt(replace(facts, query_prompt=query), document)
@@ -85,18 +86,26 @@ def _warn_of_prompts(config: JobConfig, facts: ModelFacts) -> None:
             )
 
 
+def _warn_of_place(facts: ModelFacts) -> None:
+    """Tell where the Transformer lies if it is not the model's own folder: files of its names there mislead."""
+    if facts.queries or facts.table or facts.transformer == facts.folder:
+        return
+    place = facts.transformer.relative_to(facts.folder)
+    log.warning("%s: the Transformer's files are read from %s, as modules.json says", facts.folder, place)
+
+
 def with_document_prompt(facts: ModelFacts, prompt: str) -> ModelFacts:
     """Put another prompt before the documents."""
     return replace(facts, document_prompt=prompt, left_out=_left_out(facts, prompt))
 
 
 def with_query_prompt(facts: ModelFacts, chosen: Prompts) -> ModelFacts:
-    """Return the facts for embedding queries as if they were documents: their prompt in the documents' place.
+    """Return the facts for embedding queries as if they were documents: their modules and prompt in place of those.
 
     Raises:
         UsageError: the model has no prompt of that name.
     """
-    return with_document_prompt(facts, _chosen(facts, chosen, facts.query_prompt))
+    return with_document_prompt(facts.queries or facts, _chosen(facts, chosen, facts.query_prompt))
 
 
 def _chosen(facts: ModelFacts, chosen: Prompts, default: str) -> str:
