@@ -129,7 +129,7 @@ def test_route_mappings(routed: Path, mappings: dict[str, str], task: str) -> No
     [
         ({"structure": {}}, "this Router has no routes"),
         ({"types": None}, "this Router has no routes"),
-        ({"parameters": {"route_mappings": {"query": "query"}}}, "no task and modality"),
+        ({"parameters": {"route_mappings": {"query": "query"}}}, "no pair of task and modality"),
         ({"parameters": {"route_mappings": {"('query', None)": "x"}}}, "name 'x', which is no route"),
         ({"parameters": {"default_route": "x"}}, "default_route 'x' is no route"),
         ({"parameters": {"by_length": 7}}, "a Router's by_length is not supported"),

@@ -161,6 +161,10 @@ def test_limits(static: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
     spec.enable_truncation(77)
     spec.save(str(static / "tokenizer.json"))
     assert read_facts(static).max_tokens == 77
+    spec.enable_truncation(77, direction="left")
+    spec.save(str(static / "tokenizer.json"))
+    with pytest.raises(ModelError, match="cuts long texts at their beginning"):
+        read_facts(static)
     for said, limit in ({"max_length": None}, 1 << 20), ({}, 512), ({"max_length": 99}, 99):
         folder = of_model2vec(tmp_path / f"m{limit}", tokenizer, **said)
         assert read_facts(folder).max_tokens == limit

@@ -228,6 +228,14 @@ _NORMALIZE = (
     Key("module_output_name", _R, "the vector is scaled", _THE_VECTOR),
 )
 
+_ROUTER = (
+    Key("types", _O, "every module's class, of sentence-transformers' own"),
+    Key("structure", _O, "the modules of each route"),
+    Key("parameters.route_mappings", _O, "which route a task's texts take"),
+    Key("parameters.default_route", _H, "for texts that are neither document nor query"),
+    Key("parameters.allow_empty_key", _H, "the same"),
+)
+
 _WITH_TOKENIZER = "transformers reads it only where there is no tokenizer.json, which is needed here"
 FILES = (
     FileRule("modules.json", "model", _O, "the modules, in order", _MODULES),
@@ -258,6 +266,8 @@ FILES = (
     FileRule("model.safetensors", "Dense", _O, "the layer's weights"),
     FileRule("model.safetensors", "StaticEmbedding", _O, "the table of vectors"),
     FileRule("tokenizer.json", "StaticEmbedding", _O, "the tokenizer, without special tokens"),
+    FileRule("router_config.json", "Router", _O, "which modules documents and queries go through", _ROUTER),
+    FileRule("config.json", "Router", _O, "the same, in older files", _ROUTER),
     FileRule("config.json", "Dropout", _H, "it does nothing but in training"),
     FileRule("config.json", "Normalize", _O, "what is scaled to unit length", _NORMALIZE),
     FileRule("*", "any", _H, "neither sentence-transformers nor transformers reads it"),

@@ -75,7 +75,12 @@ def read_table(folder: Path, *, of_model2vec: bool) -> tuple[Table, int]:
     spec = read_json(folder, "tokenizer.json")
     if (known := _known(spec)) > n_tokens:
         raise ModelError(f"{folder / 'tokenizer.json'} knows {known} tokens, but {file.name} has rows for {n_tokens}.")
-    limit = (spec.get("truncation") or {}).get("max_length") or _UNLIMITED
+    truncation = spec.get("truncation") or {}
+    if truncation.get("direction") == "Left":
+        raise ModelError(
+            f"{folder / 'tokenizer.json'} cuts long texts at their beginning: not supported. Set it to Right."
+        )
+    limit = truncation.get("max_length") or _UNLIMITED
     unknown = None
     if of_model2vec:
         limit = read_json(folder, "config.json").get("max_length", _MODEL2VEC_LIMIT) or _UNLIMITED
