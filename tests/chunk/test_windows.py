@@ -205,8 +205,10 @@ def test_a_huge_text_comes_in_parts(
     parts = list(chunker.parts(pa.array([text])))
     assert len(parts) > len(text) / 8000
     assert whole.passes is None
-    for field in fields(whole)[:-1]:
+    for field in fields(whole):
         values = [getattr(part, field.name) for part in parts]
+        if field.name == "passes":
+            continue
         joined = np.concatenate(values) if isinstance(values[0], np.ndarray) else sum(values)
         np.testing.assert_array_equal(joined, getattr(whole, field.name), err_msg=field.name)
     (both,) = chunker.parts(pa.array([text, "short"]))

@@ -222,6 +222,6 @@ def test_another_job_that_was_faster(begun: JobConfig, tmp_path: Path, monkeypat
 @pytest.mark.parametrize("name", ["input", "text_column", "keep"])
 def test_one_text_for_several_in_python(name: str) -> None:
     """A text where several may stand is refused, not taken for its letters."""
-    with pytest.raises(UsageError, match=f"{name} is one text"):
+    with pytest.raises(UsageError, match=f"{name}: 'text' is given where a tuple"):
         JobConfig(**{"input": ("a",), "output": "out", name: "text"})
     assert JobConfig(("a",), "out").output == Path("out")

@@ -339,7 +339,7 @@ def test_bad_files(tmp_path: Path) -> None:
             read_qrels(tmp_path / "x")
     for name in ('{"a": 1}', '"\\ud800"', "null"):
         (tmp_path / "x").write_text(f'{{"id": {name}, "text": "a"}}\n')
-        with pytest.raises(DataError, match="x, row 0: no text or number in 'id'"):
+        with pytest.raises(DataError, match="x, line 1: no text or number in 'id'"):
             read_queries(tmp_path / "x")
     (tmp_path / "x").write_text('{"id": 1, "text": "a"}\n{"id": 2, "text": " "}\n')
     with pytest.raises(DataError, match="x, line 2: the query is empty, or no text, in 'text'"):
