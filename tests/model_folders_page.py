@@ -47,7 +47,8 @@ def _adapter() -> str:
 
 
 def _place(of: str) -> str:
-    return {"model": "the model", "any": "any module"}.get(of, f"the {of} module")
+    names = {"model": "the model", "any": "any module", "model2vec": "model2vec's own, without modules.json"}
+    return names.get(of, f"the {of} module")
 
 
 def _keys(rule: FileRule) -> str:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
+from embed_corpus.errors import ModelError
 from embed_corpus.job.config import JobConfig
 from embed_corpus.job.run import run
 from embed_corpus.report.summary import unknown_line
 from source_files import write_jsonl
+from tiny import byte_bpe
 
 THAI = "การถ่ายเทความร้อน"
 
@@ -41,3 +45,15 @@ def test_unknown_chunks_are_told(tiny_model: Path, tmp_path: Path, caplog: pytes
     assert (report.total.documents, report.total.unknown, report.total.unknown_in) == (3, 2, "thai")
     assert unknown_line(report.total) in caplog.messages
     assert report.to_json()["total"]["unknown"] == 2
+
+
+def test_dropped_spaces(texts: list[str], tmp_path: Path) -> None:
+    """A tokenizer that drops spaces and counts on without them, so that places in texts are wrong, is refused."""
+    tokenizer = byte_bpe(texts[:30])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    WordTokenizer(tmp_path)
+    tokenizer = Tokenizer.from_str(json.dumps(json.loads(tokenizer.to_str()) | {"pre_tokenizer": None}))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    assert tokenizer.encode("heat heat", add_special_tokens=False).offsets[-1][1] == len("heat") * 2
+    with pytest.raises(ModelError, match="drops spaces and has neither a pre_tokenizer nor an unknown token"):
+        WordTokenizer(tmp_path)

@@ -19,6 +19,7 @@ from embed_corpus.engine.ready import get_ready
 from embed_corpus.errors import ModelError
 from embed_corpus.job.describe import describe
 from embed_corpus.job.fingerprint import differences, space_fields
+from embed_corpus.job.fits import check_fit
 from embed_corpus.job.model import Prompts, with_query_prompt
 from embed_corpus.job.query import embed_queries, encode_chunks
 from embed_corpus.job.reopen import open_output
@@ -132,7 +133,7 @@ def test_route_mappings(routed: Path, mappings: dict[str, str], task: str) -> No
         ({"parameters": {"route_mappings": {"query": "query"}}}, "no pair of task and modality"),
         ({"parameters": {"route_mappings": {"('query', None)": "x"}}}, "name 'x', which is no route"),
         ({"parameters": {"default_route": "x"}}, "default_route 'x' is no route"),
-        ({"parameters": {"by_length": 7}}, "a Router's by_length is not supported"),
+        ({"parameters": {"by_length": 7}}, "a Router's parameters.by_length is not supported"),
         ({"brand_new": 1}, "a Router's brand_new is not supported"),
         ({"structure": {"query": [], "document": ["gone"]}}, "names 'gone', which types does not"),
     ],
@@ -184,3 +185,48 @@ def test_command(routed: Path, tmp_path: Path, texts: list[str], embed_corpus: C
     assert done.returncode == 0, done.stderr
     assert embed_corpus("verify", tmp_path / "o").returncode == 0
     assert (cosines(embed_queries(open_output(tmp_path / "o"), TEXTS), theirs(routed)[1]) >= 0.99999).all()
+
+
+def beyond(folder: Path) -> Path:
+    """Give a Transformer's tokenizer a token that no table has a row for."""
+    spec = json.loads((folder / "tokenizer.json").read_text())
+    vocabulary = spec["model"]["vocab"]
+    if isinstance(vocabulary, list):
+        vocabulary += [[f"no-{i}", -99.0] for i in range(len(vocabulary), 10_000)]
+    else:
+        vocabulary["no-token"] = 9_999
+    (folder / "tokenizer.json").write_text(json.dumps(spec))
+    return folder
+
+
+@pytest.mark.parametrize("task", ["document", "query"])
+@pytest.mark.parametrize("routed", ["two transformers"], indirect=True)
+def test_tokens_beyond_either_table(routed: Path, task: str) -> None:
+    """A token that one side's table has no row for ends a run at its begin, not the first search."""
+    encoder = Encoder(read_facts(routed), "cpu", "fp32")
+    check_fit(tokenizer_of(encoder.facts), encoder)
+    folder = beyond(routed / json.loads((routed / "router_config.json").read_text())["structure"][task][0])
+    with pytest.raises(ModelError, match=r"knows 'no-.*' as id .*, but its embedding table has .* rows") as refused:
+        check_fit(tokenizer_of(encoder.facts), encoder)
+    assert f"model {folder}:" in str(refused.value)
+
+
+@pytest.mark.parametrize("routed", ["a table for documents"], indirect=True)
+def test_tokens_of_queries_are_transformers_own(routed: Path) -> None:
+    """A query side whose class in transformers makes other tokens is refused beside a table for documents, too."""
+    encoder = Encoder(read_facts(routed), "cpu", "fp32")
+    folder = routed / json.loads((routed / "router_config.json").read_text())["structure"]["query"][0]
+    tokenizer = tokenizer_of(encoder.facts)
+    check_fit(tokenizer, encoder)
+    edit(folder, "tokenizer_config.json", tokenizer_class="RobertaTokenizer")
+    with pytest.raises(ModelError, match=r"transformers' .* makes other tokens"):
+        check_fit(tokenizer, encoder)
+
+
+@pytest.mark.parametrize("routed", ["two transformers"], indirect=True)
+def test_space_holds_the_pooling_of_queries(routed: Path) -> None:
+    """Whether the prompt of queries is pooled, too, decides about their vectors: it is in the space."""
+    before = space_fields(read_facts(routed))
+    pooling = json.loads((routed / "router_config.json").read_text())["structure"]["query"][1]
+    edit(routed / pooling, "config.json", include_prompt=False)
+    assert list(differences(space_fields(read_facts(routed)), before)) != []

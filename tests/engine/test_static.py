@@ -232,3 +232,18 @@ def test_space(static: Path) -> None:
     assert "config" not in space
     shutil.copy(static / "config_sentence_transformers.json", static / "unread.json")
     assert space_fields(read_facts(static)) == space
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_pointers_are_told(texts: list[str], tmp_path: Path, name: str) -> None:
+    """A Git LFS pointer in a table's folder is told for what it is, in either layout."""
+    folder = of_model2vec(tmp_path / "m", wordpiece(texts[:50]))
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n"
+    (folder / name).write_text(pointer)
+    with pytest.raises(ModelError, match=rf"{name} is a Git LFS pointer"):
+        read_facts(folder)
+    if name != "config.json":
+        kind = "sentence_transformers.models.StaticEmbedding"
+        (folder / "modules.json").write_text(json.dumps([{"idx": 0, "name": "0", "path": "", "type": kind}]))
+        with pytest.raises(ModelError, match=rf"{name} is a Git LFS pointer"):
+            read_facts(folder)

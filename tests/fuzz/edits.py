@@ -165,6 +165,41 @@ _KEYS: dict[str, dict[str, list[Any]]] = {
         "cls_token": ["[NEW]", {"content": "[CLS]", "lstrip": False, "normalized": False, "rstrip": False}],
         "odd_token": ["flow"],
     },
+    "adapter_config.json": {
+        "r": [4, 2, 8, "4", 0],
+        "lora_alpha": [8, 1, 0.5, None, "8"],
+        "use_rslora": [True, False],
+        "use_dora": [True, False],
+        "target_modules": [["query"], ["query", "value", "key"], "all-linear", r".*\.query", [], ["odd"]],
+        "exclude_modules": [["query"], None, ["encoder.layer.0.attention.self.value"]],
+        "layers_to_transform": [0, [1], [], None],
+        "rank_pattern": [{"query": 2}, {}],
+        "alpha_pattern": [{"layer.0.attention.self.query": 32}, {"value": 1}, None],
+        "bias": ["all", "lora_only", "none"],
+        "fan_in_fan_out": [True, False],
+        "modules_to_save": [["pooler"], None],
+        "peft_type": ["IA3", "LORA", None],
+        "inference_mode": [True, False],
+        "init_lora_weights": [True, "pissa", "gaussian"],
+        "task_type": ["SEQ_CLS", None],
+        "base_model_name_or_path": [None, "odd/none"],
+    },
+    "router_config.json": {
+        "parameters": [
+            {"default_route": "query", "allow_empty_key": True},
+            {"default_route": "document", "allow_empty_key": True, "route_mappings": {"('query', 'text')": "document"}},
+            {"default_route": "document", "route_mappings": {"(None, None)": "query"}},
+            {"default_route": "document", "route_mappings": {"(None, 'text')": "query", "('query', None)": "document"}},
+            {"default_route": "document", "route_mappings": {"odd": "query"}},
+            {"default_route": "odd"},
+            {"default_route": None, "allow_empty_key": False},
+            {"odd": 1},
+            {},
+            None,
+        ],
+        "structure": [{}, {"document": []}, {"text": ["odd"]}],
+        "types": [{}],
+    },
     "added_tokens.json": {"heat": [7], "[NEW]": [1600, 9999], "Flow": [1501]},
 }
 _ODD: list[Any] = [None, True, False, 0, -1, 1.5, 7, "", "odd", [], {}, ["x"], {"a": 1}, 10**12]
@@ -208,7 +243,8 @@ def _jsons(folder: Path) -> list[Path]:
 def _catalogue(folder: Path, file: Path) -> dict[str, list[Any]]:
     name = file.relative_to(folder).as_posix()
     if "/" in name:
-        name = f"{name.split('/')[0].split('_')[-1]}/{file.name}"
+        kind = name.split("/")[-2].split("_")[-1]
+        name = file.name if kind in ("Transformer", "StaticEmbedding") else f"{kind}/{file.name}"
     return next(
         (keys for part, keys in _KEYS.items() if name == part or (part == "sentence_" and part in name[:9])), {}
     )

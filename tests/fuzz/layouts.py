@@ -1,12 +1,16 @@
-"""Twelve layouts of model folders, tiny and random."""
+"""Layouts of model folders, tiny and random: twelve of one Transformer, and those that have more or none."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from parity.zoo import ZOO, build
@@ -59,6 +63,68 @@ def _newest(folder: Path) -> None:
     model.save_pretrained(str(folder))
 
 
+def _own_folder(folder: Path) -> None:
+    """The Transformer lies in a folder of its own, as the first versions had it."""
+    (folder / "0_Transformer").mkdir()
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and file.name not in ("modules.json", "config_sentence_transformers.json"):
+            file.rename(folder / "0_Transformer" / file.name)
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[0]["path"] = "0_Transformer"
+    (folder / "modules.json").write_text(json.dumps(modules))
+
+
+def _save(folder: Path, modules: list[object]) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize
+
+    prompts = {"query": "question: ", "document": "text: "}
+    model = SentenceTransformer(modules=[*modules, Normalize()], device="cpu", prompts=prompts)
+    shutil.rmtree(folder)
+    model.save_pretrained(str(folder), create_model_card=False)
+
+
+def _table(folder: Path) -> object:
+    """A table for the folder's tokenizer."""
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    rows = torch.randn(tokenizer.get_vocab_size(), 32, generator=torch.Generator().manual_seed(0))
+    return StaticEmbedding(tokenizer, embedding_weights=rows)
+
+
+def _static(folder: Path) -> None:
+    _save(folder, [_table(folder)])
+    _own_folder(folder)
+
+
+def _router(folder: Path, *, table: bool) -> None:
+    """Documents go through the Transformer, queries through a copy with other weights, or a table."""
+    from sentence_transformers.sentence_transformer.modules import Pooling, Router, Transformer
+
+    documents, queries = (Transformer(str(folder)) for _ in range(2))
+    with torch.no_grad():
+        for weight in queries.parameters():
+            weight.mul_(0.9)
+    asked = [_table(folder)] if table else [queries, Pooling(32, "mean")]
+    _save(folder, [Router.for_query_document(asked, [documents, Pooling(32, "cls")])])
+
+
+def _lora(folder: Path) -> None:
+    """A LoRA adapter beside the weights."""
+    names = [f"encoder.layer.{i}.attention.self.{name}" for i in (0, 1) for name in ("query", "value")]
+    dice = torch.Generator().manual_seed(1)
+    tensors = {
+        f"base_model.model.{name}.lora_{side}.weight": torch.randn(shape, generator=dice) / 3
+        for name in names
+        for side, shape in (("A", (4, 32)), ("B", (32, 4)))
+    }
+    save_file(tensors, folder / "adapter_model.safetensors")
+    said = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["query", "value"], "bias": "none"}
+    said |= {"base_model_name_or_path": str(folder), "use_rslora": False, "task_type": "FEATURE_EXTRACTION"}
+    (folder / "adapter_config.json").write_text(json.dumps(said))
+
+
 LAYOUTS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "bert": ("bert", _plain),
     "bert-uncased": ("bert", _uncased),
@@ -75,7 +141,13 @@ LAYOUTS: dict[str, tuple[str, Callable[[Path], None]]] = {
         "embedding-gemma",
         lambda folder: (_dense(folder), _prompts(folder), _newest(folder))[0],
     ),
+    "0-transformer": ("bert", _own_folder),
+    "static": ("bert", _static),
+    "router": ("bert", partial(_router, table=False)),
+    "router-table": ("bert", partial(_router, table=True)),
 }
+if importlib.util.find_spec("peft"):  # without it nothing is to be compared with
+    LAYOUTS["lora"] = ("bert", _lora)
 
 
 def make(name: str, folder: Path, trained: Trained) -> Path:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from batches import cosines
-from embed_corpus.chunk.tokenizer import WordTokenizer
+from embed_corpus.chunk.tokenizer import tokenizer_of
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine.encoder import Encoder
 from embed_corpus.engine.facts import read_facts
@@ -21,7 +21,7 @@ from embed_corpus.engine.ready import get_ready
 from embed_corpus.errors import EmbedCorpusError
 from embed_corpus.job.fingerprint import space_fields
 from embed_corpus.job.fits import check_fit
-from embed_corpus.job.model import with_document_prompt
+from embed_corpus.job.model import Prompts, with_document_prompt, with_query_prompt
 from embed_corpus.job.query import encode_chunks
 from parity.texts import SENTENCES
 
@@ -68,8 +68,10 @@ def judge(folder: Path) -> Seen:
     least = float(cosines(ours, theirs).min())
     if not least >= 0.99999:
         return Seen("other vectors", f"cosine {least:.6f} of text {int(cosines(ours, theirs).argmin())}")
-    positions = getattr(model[0].config, "max_position_embeddings", None) or 1 << 60
-    if limit < min(model.max_seq_length or 1 << 60, positions - 4) or limit > (model.max_seq_length or 1 << 60):
+    model_config = getattr(model[0], "config", None)  # a table has none, nor has a Router
+    positions = getattr(model_config, "max_position_embeddings", None) or 1 << 60
+    longest = (model.max_seq_length or 1 << 60) if model_config is not None else limit
+    if limit < min(longest, positions - 4) or limit > longest:
         return Seen("other vectors", f"a limit of {limit} tokens against {model.max_seq_length}")
     return Seen("same", f"cosine {least:.6f}")
 
@@ -78,7 +80,7 @@ def _ours(folder: Path) -> tuple[int, str, list[str], NDArray[np.float32]]:
     facts = resolve_dim(read_facts(folder), None, forced=False)
     space_fields(facts)
     facts = with_document_prompt(facts, facts.document_prompt)
-    words = WordTokenizer(facts.transformer)
+    words = tokenizer_of(facts)
     encoder = Encoder(facts, "cpu", "fp32", compiled=False)
     check_fit(words, encoder)
     get_ready(encoder)
@@ -87,7 +89,12 @@ def _ours(folder: Path) -> tuple[int, str, list[str], NDArray[np.float32]]:
     vectors = encode_chunks(encoder, chunks)
     if facts.left_out:  # a query's prompt is left out by an encoder of its own
         return facts.max_tokens, facts.document_prompt, cut, vectors
-    query = Chunker(words, facts.max_tokens, prompt=facts.query_prompt)([QUERY])
+    asked = with_query_prompt(facts, Prompts())
+    if facts.queries:  # a Router's queries go through modules of their own
+        words, encoder = tokenizer_of(asked), Encoder(asked, "cpu", "fp32", compiled=False)
+        check_fit(words, encoder)
+        get_ready(encoder)
+    query = Chunker(words, asked.max_tokens, prompt=asked.document_prompt)([QUERY])
     vectors = np.concatenate([vectors, encode_chunks(encoder, query)[:1]])
     return facts.max_tokens, facts.document_prompt, [*cut, QUERY], vectors
 

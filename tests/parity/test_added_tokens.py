@@ -22,7 +22,7 @@ from embed_corpus.engine.facts import read_facts
 from embed_corpus.errors import ModelError, UsageError
 from embed_corpus.job.fits import check_fit
 from parity.kinds import KINDS
-from tiny import edit
+from tiny import Command, edit
 
 TOKEN = {"lstrip": False, "rstrip": False, "single_word": False, "normalized": False, "special": True}
 TEXT = "The [NEW] plate,[NEW]Heat of [new] flow[OLD] and New York x"
@@ -110,3 +110,13 @@ def test_token_beyond_the_table(tiny_model: Path, tmp_path: Path, content: str) 
     (folder / "tokenizer.json").write_text(json.dumps(spec))
     with pytest.raises(ModelError, match=r"knows '.*' as id 2,000, but its embedding table has 2,000 rows"):
         check_fit(WordTokenizer(folder), encoder)
+
+
+def test_bench_refuses_them_too(tiny_model: Path, tmp_path: Path, embed_corpus: Command) -> None:
+    """`bench` looks at ids before it times anything: with a corpus it would look them up."""
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    spec = json.loads((folder / "tokenizer.json").read_text())
+    spec["model"]["vocab"]["heat-exchanger"] = 2000
+    (folder / "tokenizer.json").write_text(json.dumps(spec))
+    done = embed_corpus("bench", "--model", folder, "--tokens", "500", "--rounds", "1", "--devices", "cpu")
+    assert (done.returncode, "knows 'heat-exchanger' as id 2,000" in done.stderr) == (2, True), done.stderr

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Encoding, Tokenizer
 
-__all__ = ["SAFE_CUT", "SlowLane", "code_points", "marked"]
+__all__ = ["SAFE_CUT", "SlowLane", "code_points", "loses_place", "marked"]
 
 SAFE_CUT = re.compile(r"(?<=[^\W_]) (?=[^\W_])")
 """A single space between two letters or digits: no pre-tokenizer looks across it.
@@ -44,6 +44,21 @@ _ACROSS_SPACED = re.compile(r"[^\s▁Ġ][ ▁Ġ]")
 _ACROSS_SAFE = re.compile(r"[^\W_Ġ][ ▁Ġ]")
 """Tokens that reach across such a place, or a safe cut: if there is none, merges and scores on one side of it do
 not hang on the other."""
+
+
+def loses_place(tokenizer: Tokenizer) -> bool:
+    """Tell whether a tokenizer drops spaces and counts on as if they had not been there.
+
+    So does BPE that has no unknown token and gets its texts whole, without a pre-tokenizer: from the first space on,
+    every token's place in the text is wrong.
+    """
+    model = tokenizer.model
+    if type(model).__name__ != "BPE" or model.unk_token or model.byte_fallback or tokenizer.pre_tokenizer:
+        return False
+    letter = next((token for token in tokenizer.get_vocab() if len(token) == 1 and "a" <= token <= "z"), "a")
+    text = f"{letter} {letter}"
+    tokens = tokenizer.encode(text, add_special_tokens=False)
+    return bool(tokens.offsets) and tokens.offsets[-1][1] < len(text)
 
 
 class SlowLane:

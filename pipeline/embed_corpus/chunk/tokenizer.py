@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from embed_corpus.chunk.lanes import open_lane
 from embed_corpus.chunk.rules import apply_rules, inner_tokenizer, spec_of
-from embed_corpus.chunk.slow import SAFE_CUT, SlowLane
+from embed_corpus.chunk.slow import SAFE_CUT, SlowLane, loses_place
 from embed_corpus.chunk.tokens import Encoded, LaneDiffersError, Tokens, described, join, stretches
 from embed_corpus.engine.settings import tokenizer_settings
 from embed_corpus.errors import ModelError
@@ -76,6 +76,11 @@ class WordTokenizer:
         self.unknown_ids = _unknown_ids(self._tokenizer, file)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        if loses_place(self._tokenizer):
+            raise ModelError(
+                f"{file} drops spaces and has neither a pre_tokenizer nor an unknown token: the places of its tokens "
+                "in a text, where chunks end, would be wrong. Write back the pre_tokenizer it was trained with."
+            )
         nothing = np.zeros(0, np.int32)
         self.prefix, self.suffix = (nothing, nothing) if bare else self._special_tokens()
         self._tokenizer.post_processor = None  # it would also trim leading spaces off the offsets

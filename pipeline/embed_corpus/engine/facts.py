@@ -118,6 +118,7 @@ def _read_facts(folder: Path, asked: str | None, remote_code: bool) -> ModelFact
             )
         return replace(facts, queries=other)
     if is_model2vec(folder):
+        check_folder(folder, [Module("model2vec", folder)])
         unit = [Module("Normalize", folder)] if read_json(folder, "config.json").get("normalize") else []
         return _static(folder, [Module("StaticEmbedding", folder), *unit], of_model2vec=True)
     if asked:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_file_kinds", "check_folder", "check_keys"]
 
-_FIRST = ("Transformer", "Pooling")
+_FIRST = ("Transformer", "Pooling", "StaticEmbedding", "model2vec")
 """Kinds whose files may lie in the model's own folder."""
 _KINDS = {".json": "json", ".safetensors": "safetensors"}
 

@@ -11,7 +11,7 @@ from enum import Enum
 from itertools import permutations
 from typing import Any
 
-__all__ = ["FILES", "FileRule", "Key", "Verdict"]
+__all__ = ["FILES", "ROUTER_KEYS", "FileRule", "Key", "Verdict"]
 
 
 class Verdict(Enum):
@@ -47,7 +47,8 @@ class FileRule:
 
     Attributes:
         pattern: of its name in its folder, as a shell's.
-        of: whose folder it lies in: "model", or a module's kind; "any" for what the others leave.
+        of: whose folder it lies in: "model", or a module's kind; "model2vec" for one of its own, without modules.json;
+            "any" for what the others leave.
         verdict, why: as of a `Key`.
         keys: of its JSON object (or of each object of its list), looked at if there are any; others are refused.
     """
@@ -228,12 +229,19 @@ _NORMALIZE = (
     Key("module_output_name", _R, "the vector is scaled", _THE_VECTOR),
 )
 
-_ROUTER = (
+ROUTER_KEYS = (
     Key("types", _O, "every module's class, of sentence-transformers' own"),
     Key("structure", _O, "the modules of each route"),
     Key("parameters.route_mappings", _O, "which route a task's texts take"),
     Key("parameters.default_route", _H, "for texts that are neither document nor query"),
     Key("parameters.allow_empty_key", _H, "the same"),
+)
+"""Of a Router's own file."""
+_MODEL2VEC = (
+    Key("model_type", _O, "tells such a folder"),
+    Key("normalize", _O, "vectors are scaled to unit length"),
+    Key("max_length", _O, "longest text, in tokens; 512 if it is not there"),
+    Key("*", _H, "tells how the table was made; model2vec reads no other key of a model that is made"),
 )
 
 _WITH_TOKENIZER = "transformers reads it only where there is no tokenizer.json, which is needed here"
@@ -261,13 +269,18 @@ FILES = (
         for name in ("*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.ot", "*.onnx", "*.gguf", "onnx", "openvino")
     ),
     FileRule("adapter_config.json", "Transformer", _O, "a LoRA adapter; its keys are listed below"),
+    FileRule("router_config.json", "Router", _O, "which modules documents go through, and which queries", ROUTER_KEYS),
+    FileRule("config.json", "Router", _O, "the same, in older folders: of the same keys"),
     FileRule("config.json", "Pooling", _O, "how token states become a vector", _POOLING),
     FileRule("config.json", "Dense", _O, "the layer", _DENSE),
     FileRule("model.safetensors", "Dense", _O, "the layer's weights"),
     FileRule("model.safetensors", "StaticEmbedding", _O, "the table of vectors"),
     FileRule("tokenizer.json", "StaticEmbedding", _O, "the tokenizer, without special tokens"),
-    FileRule("router_config.json", "Router", _O, "which modules documents and queries go through", _ROUTER),
-    FileRule("config.json", "Router", _O, "the same, in older files", _ROUTER),
+    FileRule("router_config.json", "Router", _O, "which modules documents and queries go through", ROUTER_KEYS),
+    FileRule("config.json", "Router", _O, "the same, in older files", ROUTER_KEYS),
+    FileRule("config.json", "model2vec", _O, "how the mean of the table's rows becomes a vector", _MODEL2VEC),
+    FileRule("model.safetensors", "model2vec", _O, "the table of vectors"),
+    FileRule("tokenizer.json", "model2vec", _O, "the tokenizer, without special tokens"),
     FileRule("config.json", "Dropout", _H, "it does nothing but in training"),
     FileRule("config.json", "Normalize", _O, "what is scaled to unit length", _NORMALIZE),
     FileRule("*", "any", _H, "neither sentence-transformers nor transformers reads it"),

@@ -17,7 +17,7 @@ from embed_corpus.errors import ModelError
 if TYPE_CHECKING:
     from embed_corpus.engine.facts import ModelFacts
 
-__all__ = ["DTYPES", "is_table", "load_model", "position_offset"]
+__all__ = ["DTYPES", "is_table", "load_model", "position_offset", "table_rows"]
 
 log = logging.getLogger("embed_corpus")
 
@@ -79,6 +79,26 @@ def load_model(facts: ModelFacts, dtype: torch.dtype, device: torch.device) -> t
         raise ModelError(f"{device} has too little memory for the model's weights in {dtype}: {error}") from error
     _check_finite(module, facts)
     return module
+
+
+def table_rows(facts: ModelFacts) -> int:
+    """Return how many tokens a model's embedding table has rows for, without its weights.
+
+    Raises:
+        ModelError: no such model can be made, or code that may not be run.
+    """
+    import transformers
+
+    runs_code = _runs_code(facts)
+    try:
+        config = transformers.AutoConfig.from_pretrained(facts.weights, trust_remote_code=runs_code)
+        kind = _kind_of(config)
+        with torch.device("meta"):
+            stock = kind is not transformers.AutoModel
+            model = kind(config) if stock else kind.from_config(config, trust_remote_code=runs_code)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError, TypeError) as error:
+        raise ModelError(f"model {facts.weights} cannot be loaded: {error}") from error
+    return int(model.get_input_embeddings().weight.shape[0])
 
 
 def _where(facts: ModelFacts) -> dict[str, Any]:

@@ -6,15 +6,14 @@ import ast
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.engine.folder import read_json
+from embed_corpus.engine.folder_check import check_keys
+from embed_corpus.engine.folder_rules import ROUTER_KEYS
 from embed_corpus.errors import ModelError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["read_router", "route_of"]
-
-_PARAMETERS = {"default_route", "allow_empty_key", "route_mappings"}
-"""The first two are for texts that are neither documents nor queries."""
 
 
 def read_router(folder: Path) -> tuple[dict[str, Any], Path]:
@@ -31,9 +30,8 @@ def read_router(folder: Path) -> tuple[dict[str, Any], Path]:
     types, routes, told = (config.get(name) for name in ("types", "structure", "parameters"))
     if not isinstance(types, dict) or not isinstance(routes, dict) or not routes:
         raise ModelError(f"{file}: this Router has no routes (types, structure).")
-    odd = [name for name in config if name not in ("types", "structure", "parameters")]
-    if odd := [*odd, *((told or {}).keys() - _PARAMETERS)]:
-        raise ModelError(f"{file}: a Router's {odd[0]} is not supported.")
+    for key, why in check_keys(config, ROUTER_KEYS):
+        raise ModelError(f"{file}: a Router's {key} is not supported: {why}.")
     for route, modules in routes.items():
         if gone := [name for name in modules if name not in types]:
             raise ModelError(f"{file}: the Router's route {route!r} names {gone[0]!r}, which types does not.")

@@ -20,6 +20,7 @@ from embed_corpus.engine.folder import model_folder
 from embed_corpus.feed.packing import Packer, pack_all
 from embed_corpus.job.config import JobConfig
 from embed_corpus.job.devices import resolve_devices, resolve_precision
+from embed_corpus.job.fits import check_fit
 from embed_corpus.job.prepare import resolve_chunk_tokens
 from embed_corpus.source.discover import discover
 from embed_corpus.source.plan import inspect_all, make_plan
@@ -152,6 +153,7 @@ def prepare_bench(
     facts = read_facts(folder, pooling, remote_code=trust_remote_code)
     longest = resolve_chunk_tokens(chunk_tokens, facts)
     encoder = Encoder(facts, device, resolve_precision(precision, device, facts.family), longest, compiled=compile)
+    check_fit(tokenizer_of(facts), encoder)
     tokens = tokens or (20_000 if device == "cpu" else 2_000_000)
     if inputs:
         config = JobConfig(tuple(inputs), Path(os.devnull), text_column=text_column)

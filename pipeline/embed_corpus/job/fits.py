@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from embed_corpus.chunk.compare import check_tokens
+from embed_corpus.chunk.tokenizer import tokenizer_of
 from embed_corpus.engine.folder import read_json
 from embed_corpus.errors import ModelError
 
 if TYPE_CHECKING:
     from embed_corpus.chunk.tokenizer import WordTokenizer
     from embed_corpus.engine.encoder import Encoder
+    from embed_corpus.engine.facts import ModelFacts
 
 __all__ = ["check_fit"]
 
@@ -19,15 +21,23 @@ def check_fit(words: WordTokenizer, encoder: Encoder) -> None:
     """Refuse a tokenizer that knows ids which the embedding table has no row for, or makes other tokens than it should.
 
     Every token of a vocabulary counts, whether or not a text is likely to hold it: on a GPU a look-up behind the
-    table's end takes the whole device context with it.
+    table's end takes the whole device context with it. The modules that a Router has for queries are looked at, too:
+    who embeds for days shall not hear of it at the first search.
 
     Raises:
         ModelError: it does.
     """
-    if encoder.facts.table:
-        return  # it was compared when it was read, and transformers has no part in it
-    folder = encoder.facts.transformer
-    rows = encoder.model.get_input_embeddings().weight.shape[0]
+    from embed_corpus.engine.load import table_rows
+
+    facts, queries = encoder.facts, encoder.facts.queries
+    if not facts.table:  # which was compared when it was read, and transformers has no part in it
+        _check(words, facts, encoder.model.get_input_embeddings().weight.shape[0])
+    if queries and not queries.table:
+        _check(tokenizer_of(queries), queries, table_rows(queries))
+
+
+def _check(words: WordTokenizer, facts: ModelFacts, rows: int) -> None:
+    folder = facts.transformer
     beyond = words.from_id(rows)
     if beyond:
         token, number = beyond[0]
@@ -38,7 +48,7 @@ def check_fit(words: WordTokenizer, encoder: Encoder) -> None:
             "was not resized. Save the model after resize_token_embeddings(len(tokenizer)), or take the tokens out of "
             "tokenizer.json, tokenizer_config.json, special_tokens_map.json and added_tokens.json."
         )
-    if encoder.facts.remote_code and read_json(folder, "tokenizer_config.json", default={}).get("auto_map"):
+    if facts.remote_code and read_json(folder, "tokenizer_config.json", default={}).get("auto_map"):
         raise ModelError(
             f"{folder / 'tokenizer_config.json'}: auto_map names Python code of the tokenizer's own, which is not run: "
             "its tokens may be others. Drop --trust-remote-code, or auto_map in a copy if the tokens are the same."

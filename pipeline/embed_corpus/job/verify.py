@@ -21,6 +21,7 @@ from embed_corpus.index.manifest import check_current, check_files, read_manifes
 from embed_corpus.index.rows import space_of
 from embed_corpus.job.devices import resolve_devices
 from embed_corpus.job.fingerprint import digest
+from embed_corpus.job.fits import check_fit
 from embed_corpus.job.late import check_packed
 from embed_corpus.job.query import encode_chunks
 from embed_corpus.sink.documents import check_documents
@@ -215,6 +216,7 @@ class _Sample:
         )
         precision = "bf16" if fields["precision"] == "fp8" and device == "cpu" else fields["precision"]
         encoder = Encoder(facts, device, precision, pass_tokens or fields["chunk_tokens"])
+        check_fit(tokenizer_of(facts), encoder)
         notes = get_ready(encoder)
         if pass_tokens:
             check_packed(encoder, notes)
