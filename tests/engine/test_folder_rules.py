@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from embed_corpus.engine.encoder import Encoder
 from embed_corpus.engine.facts import read_facts
 from embed_corpus.errors import ModelError
 from embed_corpus.job.fingerprint import space_fields
@@ -136,3 +137,14 @@ def test_limit_of_the_settings_wins(folder: Path) -> None:
 def test_page_and_rules_agree() -> None:
     """docs/model-folders.md says what the code does; else: `python tests/model_folders_page.py`."""
     assert PAGE.read_text(encoding="utf8") == page()
+
+
+def test_causal_encoders(folder: Path, tiny_decoder: Path) -> None:
+    """is_causal in an encoder's file, which transformers obeys in some batches only, is refused; a decoder may say so."""
+    edit(folder, "config.json", is_causal=True)
+    with pytest.raises(ModelError, match=r"config\.json: is_causal = True, but the layers of bert are not"):
+        Encoder(read_facts(folder), "cpu", "fp32")
+    shutil.rmtree(folder)
+    shutil.copytree(tiny_decoder, folder)
+    edit(folder, "config.json", is_causal=True)
+    assert Encoder(read_facts(folder), "cpu", "fp32").causal

@@ -211,6 +211,16 @@ def test_tokens_beyond_either_table(routed: Path, task: str) -> None:
     assert f"model {folder}:" in str(refused.value)
 
 
+@pytest.mark.parametrize("routed", ["two transformers"], indirect=True)
+def test_odd_config_of_queries(routed: Path) -> None:
+    """A value of the wrong type in the query side's config.json is told before the run, by file and key."""
+    folder = routed / json.loads((routed / "router_config.json").read_text())["structure"]["query"][0]
+    edit(folder, "config.json", bos_token_id=["x"])
+    encoder = Encoder(read_facts(routed), "cpu", "fp32")
+    with pytest.raises(ModelError, match=r"config\.json: .*bos_token_id"):
+        check_fit(tokenizer_of(encoder.facts), encoder)
+
+
 @pytest.mark.parametrize("routed", ["a table for documents"], indirect=True)
 def test_tokens_of_queries_are_transformers_own(routed: Path) -> None:
     """A query side whose class in transformers makes other tokens is refused beside a table for documents, too."""

@@ -174,7 +174,7 @@ _CONFIG = (
     Key("quantization_config", _R, "quantised weights are not supported: save the model with plain ones"),
     Key("processor_class", _R, _PROCESSOR),
     Key("max_position_embeddings", _O, "longest text, in tokens"),
-    Key("is_causal", _O, "whether a token sees those behind it"),
+    Key("is_causal", _O, "whether a token sees those behind it; true is refused where the layers do not go by it"),
     Key("matryoshka_dimensions", _O, "dimensions that --dim takes"),
     Key("dtype", _H, "--precision decides"),
     Key("torch_dtype", _H, "--precision decides"),

@@ -53,14 +53,9 @@ def load_model(facts: ModelFacts, dtype: torch.dtype, device: torch.device) -> t
             output_loading_info=True,
             **({"trust_remote_code": runs_code} if kind is transformers.AutoModel else _options(kind)),
         )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"model {facts.weights} cannot be loaded: {reason}") from error
     except Exception as error:
-        if type(error).__module__.startswith("safetensors"):
-            raise ModelError(f"model {facts.weights}: broken safetensors file: {error}") from error
-        if type(error).__module__.startswith("huggingface_hub"):  # a value of the wrong type in config.json
-            raise ModelError(f"{facts.weights / 'config.json'}: {' '.join(str(error).split())[:300]}") from error
+        if told := _told(error, facts):
+            raise told from error
         raise
     missing = sorted(report["missing_keys"])
     if missing:
@@ -70,6 +65,7 @@ def load_model(facts: ModelFacts, dtype: torch.dtype, device: torch.device) -> t
     width = getattr(config, "hidden_size", None)
     if facts.hidden is not None and width not in (None, facts.hidden):
         raise ModelError(f"model {facts.weights} has token states of {width} numbers, not as config.json says.")
+    _check_causal(model, config, facts)
     if facts.adapter:
         merge(model, facts.adapter)
         model = model.to(dtype)
@@ -79,6 +75,31 @@ def load_model(facts: ModelFacts, dtype: torch.dtype, device: torch.device) -> t
         raise ModelError(f"{device} has too little memory for the model's weights in {dtype}: {error}") from error
     _check_finite(module, facts)
     return module
+
+
+def _check_causal(model: torch.nn.Module, config: Any, facts: ModelFacts) -> None:
+    """Refuse `is_causal` in the file of a model whose layers are not: transformers then hides the tokens behind one.
+
+    But only in batches without padding, and not with every attention: the model's vectors are not settled.
+    """
+    told = getattr(config, "is_causal", None)
+    if told and not facts.remote_code and not any(getattr(module, "is_causal", False) for module in model.modules()):
+        raise ModelError(
+            f"{facts.weights / 'config.json'}: is_causal = {told!r}, but the layers of {facts.family} are not: whether "
+            "a token would see those behind it would hang on the other texts of a batch. Take it out."
+        )
+
+
+def _told(error: Exception, facts: ModelFacts) -> ModelError | None:
+    """Return what a user is told if transformers cannot load a model; None: the error is of no known kind."""
+    if isinstance(error, OSError | ValueError | KeyError | RuntimeError | ImportError | AttributeError | TypeError):
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return ModelError(f"model {facts.weights} cannot be loaded: {reason}")
+    if type(error).__module__.startswith("safetensors"):
+        return ModelError(f"model {facts.weights}: broken safetensors file: {error}")
+    if type(error).__module__.startswith("huggingface_hub"):  # a value of the wrong type in config.json
+        return ModelError(f"{facts.weights / 'config.json'}: {' '.join(str(error).split())[:300]}")
+    return None
 
 
 def table_rows(facts: ModelFacts) -> int:
@@ -96,8 +117,10 @@ def table_rows(facts: ModelFacts) -> int:
         with torch.device("meta"):
             stock = kind is not transformers.AutoModel
             model = kind(config) if stock else kind.from_config(config, trust_remote_code=runs_code)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError, TypeError) as error:
-        raise ModelError(f"model {facts.weights} cannot be loaded: {error}") from error
+    except Exception as error:
+        if told := _told(error, facts):
+            raise told from error
+        raise
     return int(model.get_input_embeddings().weight.shape[0])
 
 
