@@ -140,7 +140,7 @@ def test_page_and_rules_agree() -> None:
 
 
 def test_causal_encoders(folder: Path, tiny_decoder: Path) -> None:
-    """is_causal in an encoder's file, which transformers obeys in some batches only, is refused; a decoder may say so."""
+    """is_causal in an encoder's file, which counts in some batches only, is refused; decoders may say so."""
     edit(folder, "config.json", is_causal=True)
     with pytest.raises(ModelError, match=r"config\.json: is_causal = True, but the layers of bert are not"):
         Encoder(read_facts(folder), "cpu", "fp32")
