@@ -224,7 +224,7 @@ FLAGS = {"single_word": False, "lstrip": False, "rstrip": False}
         (byte_bpe, {"normalizer": {"type": "NFKC"}}),
         (byte_bpe, {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True}}),
         (byte_bpe, {"pre_tokenizer": {"type": "Whitespace"}}),
-        (byte_bpe, {"pre_tokenizer": None}),
+        (byte_bpe, {"pre_tokenizer": None, "model": {"unk_token": "<|endoftext|>"}}),  # without one it is refused
         (byte_bpe, {"model": {"dropout": 0.5}}),
         (byte_bpe, {"model": {"end_of_word_suffix": "</w>"}}),
         (byte_bpe, {"added_tokens": [ADDED_TOKEN | FLAGS]}),
