@@ -16,6 +16,7 @@ from embed_corpus.engine.facts import read_facts
 from embed_corpus.errors import ModelError
 from embed_corpus.job import fingerprint
 from embed_corpus.job.fingerprint import space_fields
+from tiny import edit
 
 
 @pytest.fixture
@@ -90,3 +91,12 @@ def test_tokenizer_files_changed_behind_size_and_time(folder: Path, name: str) -
         stat = (folder / name).stat()
         (folder / name).write_text((folder / name).read_text()[:-1] + " ")
         os.utime(folder / name, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_whether_the_query_prompt_is_pooled_makes_the_space(folder: Path) -> None:
+    """A model that leaves the prompt out of pooling gives its queries other vectors, though documents have none."""
+    before = space_fields(read_facts(folder))
+    edit(folder, "1_Pooling/config.json", include_prompt=False)
+    after = space_fields(read_facts(folder))
+    assert after.pop("include_prompt") is False
+    assert after == before

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -130,3 +131,21 @@ def test_nights(embed_corpus: Command, tiny_model: Path, tmp_path: Path) -> None
     assert parts[0] == parts[1]
     checked = embed_corpus("verify", tmp_path / "out", "--sample", 0)
     assert checked.returncode == 0, checked.stdout
+
+
+def test_a_file_that_is_superseded_is_not_lost(
+    tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file with a later row for each of its own is no broken one; one whose standing rows are empty is told."""
+    dumps = tmp_path / "dumps"
+    rows = [{"id": str(i), "text": f"text {i}"} for i in range(8)]
+    write_jsonl(dumps / "a.jsonl", *rows)
+    write_jsonl(dumps / "b.jsonl", *rows[1:], {"id": "none", "text": ""})
+    write_jsonl(dumps / "c.jsonl", *rows)
+    line = {"id_column": "id", "devices": "cpu", "on_duplicate": "last"}
+    total = run(JobConfig((str(dumps),), tmp_path / "out", str(tiny_model), **line)).total
+    assert (total.documents, total.budgeted) == (8, 0)
+    told = [record.getMessage() for record in caplog.records if "no document came of" in record.getMessage()]
+    assert len(told) == 1
+    assert "b.jsonl (1 rows: empty 1)" in told[0]
+    assert "a.jsonl" not in told[0]

@@ -130,9 +130,8 @@ class Encoder:
     def _forward(self, *, compiled: bool) -> Forward:
         if self.facts.table:
             return TableRows(self.model, self.facts.table)
-        pooling = (
-            "" if self.facts.pooling == "cls" and self.facts.left_out else self.facts.pooling
-        )  # not the first, then
+        not_the_first = self.facts.pooling == "cls" and self.facts.left_out
+        pooling = "" if not_the_first else self.facts.pooling
         return make_forward(self.model, self.precision, self.device, self.longest, pooling=pooling, compiled=compiled)
 
     def use_padded(self) -> None:

@@ -66,8 +66,12 @@ def check_faiss() -> None:
     Raises:
         UsageError: it is not.
     """
-    if importlib.util.find_spec("faiss") is None:
-        raise UsageError("an index needs faiss, which is not installed: pip install 'embed-corpus[index]'.")
+    try:
+        importlib.import_module("faiss")
+    except ImportError as error:  # a broken one is as good as none
+        raise UsageError(
+            "an index needs faiss, which is not installed or cannot be loaded: pip install 'embed-corpus[index]'."
+        ) from error
 
 
 def check_gpu(request: Request) -> None:

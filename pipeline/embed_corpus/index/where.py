@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,8 @@ _SHAPE = re.compile(
 _NULL = re.compile(r"\s*(?P<column>.+?)\s+is\s+(?P<no>not\s+)?null\s*", re.DOTALL | re.IGNORECASE)
 _ITEM = re.compile(r"""\s*("[^"]*"|'[^']*'|[^,]*)\s*,""")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_MOST_DIGITS = 80
+"""More than any column of numbers holds: what is larger is not written out."""
 _COMPARE = {
     "=": pc.equal,
     "!=": pc.not_equal,
@@ -121,16 +123,33 @@ def _compared(column: pa.ChunkedArray, op: str, text: str) -> pa.ChunkedArray:
     kind, compare = column.type, _COMPARE[op]
     if pa.types.is_integer(kind) or pa.types.is_decimal(kind):
         number = Decimal(text)
-        if not number.is_finite():
-            raise ValueError(f"{text!r} is no number")
+        if not number.is_finite() or number.adjusted() > _MOST_DIGITS:
+            raise ValueError(f"{text!r} is no number that a column holds")
         if pa.types.is_decimal(kind):
             return compare(column, pa.scalar(Decimal(f"{number:f}")))
-        if number == number.to_integral_value():
-            return compare(column, pa.scalar(int(number), kind))
-        return compare(column.cast(pa.float64(), safe=False), pa.scalar(float(number)))
+        return _whole(column, op, number)
     if pa.types.is_timestamp(kind) or (pa.types.is_date(kind) and len(text) > len("2024-05-01")):
         return compare(column.cast(pa.timestamp("us")) if pa.types.is_date(kind) else column, _moment(text, kind))
     return compare(column, pa.scalar(text).cast(kind))
+
+
+def _whole(column: pa.ChunkedArray, op: str, number: Decimal) -> pa.ChunkedArray:
+    """Compare whole numbers with any number: by the nearest whole one, since a double does not hold all of them."""
+    everything, nothing = pc.equal(column, column), pc.not_equal(column, column)  # of rows with a value
+    bits = column.type.bit_width
+    least, most = (
+        (-(1 << bits - 1), (1 << bits - 1) - 1) if pa.types.is_signed_integer(column.type) else (0, (1 << bits) - 1)
+    )
+    floor, ceiling = (int(number.to_integral_value(rounding)) for rounding in (ROUND_FLOOR, ROUND_CEILING))
+    if op in {"=", "!="}:
+        if floor == ceiling and least <= floor <= most:
+            return _COMPARE[op](column, pa.scalar(floor, column.type))
+        return nothing if op == "=" else everything
+    if op in {"<", "<="}:
+        edge = ceiling - 1 if op == "<" else floor
+        return nothing if edge < least else pc.less_equal(column, pa.scalar(min(edge, most), column.type))
+    edge = floor + 1 if op == ">" else ceiling
+    return nothing if edge > most else pc.greater_equal(column, pa.scalar(max(edge, least), column.type))
 
 
 def _moment(text: str, kind: pa.DataType) -> pa.Scalar:

@@ -98,10 +98,10 @@ def _what_few_have(facts: ModelFacts) -> dict[str, Any]:
         fields["adapter"] = {name: _file_hash(facts.adapter.folder / name) for name in ADAPTER_FILES}
     if facts.queries:
         fields["queries"] = {k: v for k, v in space_fields(facts.queries).items() if k not in ("prompt", "left_out")}
-        if not facts.queries.include_prompt:
-            fields["queries"]["include_prompt"] = False
     if facts.left_out:
         fields["left_out"] = facts.left_out
+    elif not facts.include_prompt:  # of queries
+        fields["include_prompt"] = False
     return fields
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from embed_corpus.data import Counts
@@ -11,6 +12,7 @@ from embed_corpus.errors import BudgetError
 from embed_corpus.job.config import parse_share
 from embed_corpus.report.clean import clean
 from embed_corpus.sink.snapshot import latest_snapshot
+from embed_corpus.source.marks import SUPERSEDED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +32,7 @@ def nothing_left(job: Job, total: Counts) -> BudgetError | None:
     """Say why a result without a document is none; None if it has some, or there never was a row."""
     if total.documents:
         return None
+    total = _standing(total)
     before = latest_snapshot(job.layout)
     kept = f" Snapshot {before.number} with {before.counts.documents:,} documents stays." if before else ""
     if not total.rows:
@@ -44,6 +47,7 @@ def nothing_left(job: Job, total: Counts) -> BudgetError | None:
 
 def mostly_rejected(job: Job, total: Counts) -> BudgetError | None:
     """Refuse a small result that lost more than half of its rows to the ten rejects that always may be."""
+    total = _standing(total)
     if total.budgeted <= max(total.rows / 2, total.rows * parse_share(job.config.max_rejects)):
         return None
     return BudgetError(
@@ -59,9 +63,10 @@ def warn_of_losses(job: Job, parts: Sequence[PartEntry]) -> None:
     files: dict[str, list[Counts]] = defaultdict(list)
     for part in parts:
         files[source_of[part.name]].append(part.counts)
-    counts = {file: sum(of_parts, start=Counts()) for file, of_parts in files.items()}
+    whole = {file: sum(of_parts, start=Counts()) for file, of_parts in files.items()}
+    counts = {file: _standing(count) for file, count in whole.items()}
     total = sum(counts.values(), start=Counts())
-    if not total.rows:
+    if not any(count.rows for count in whole.values()):
         log.warning("no source file holds a row: %s", ", ".join(sorted(counts)[:_NAMED]))
         return
     silent = [file for file, count in counts.items() if count.rows and not count.documents]
@@ -83,6 +88,12 @@ def _name(job: Job, files: Sequence[str], counts: dict[str, Counts], what: str) 
     more = f" and {len(files) - _NAMED:,} files more" if len(files) > _NAMED else ""
     if told:
         log.warning("%s %s%s: see `embed-corpus status %s --rejects`", what, ", ".join(told), more, job.config.output)
+
+
+def _standing(counts: Counts) -> Counts:
+    """Leave the superseded rows out: each has a later one in its place, none is lost."""
+    rejects = {reason: n for reason, n in counts.rejects.items() if reason != SUPERSEDED[0]}
+    return replace(counts, rows=counts.rows - counts.rejects.get(SUPERSEDED[0], 0), rejects=rejects)
 
 
 def _mostly_empty(counts: Counts) -> bool:

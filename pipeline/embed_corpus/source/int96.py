@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embed_corpus.errors import DataError
+from embed_corpus.sink.paths import arrow_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,8 +49,9 @@ def _unfit(path: str, name: str) -> str:
 
 def _units(path: str, file: pq.ParquetFile, leaves: list[int]) -> Iterator[str]:
     """Yield the unit that values need: "us" of those beyond nanoseconds, "ns" of those with a fraction of one."""
-    readers = [pq.ParquetFile(path, metadata=file.metadata, coerce_int96_timestamp_unit=unit) for unit in (_NS, _US)]
-    with readers[0], readers[1]:
+    with arrow_file(path) as first, arrow_file(path) as second:
+        opened = ((first, _NS), (second, _US))
+        readers = [pq.ParquetFile(f, metadata=file.metadata, coerce_int96_timestamp_unit=unit) for f, unit in opened]
         for group in range(file.num_row_groups):
             batches = (reader.reader.iter_batches(1 << 16, [group], leaves, use_threads=False) for reader in readers)
             for fine, coarse in zip(*batches, strict=True):
