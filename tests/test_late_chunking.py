@@ -121,7 +121,8 @@ def test_codes(done: tuple[Path, RunReport], corpus: Path, model: Path, tmp_path
     floats = np.stack(ds.dataset(done[0] / "data").to_table()["embedding"].to_numpy())
     ranges = codec_of(pq.read_schema(next((out / "data").iterdir()))).ranges
     assert ranges is not None
-    assert ((floats >= ranges.minimum) & (floats <= ranges.maximum)).mean() > 0.995
+    within = ((floats >= ranges.minimum) & (floats <= ranges.maximum)).mean()
+    assert within > 0.985  # 0.995 to 0.998, as the draw goes; 0.972 where chunks were sampled without their pass
 
 
 @pytest.mark.parametrize(
