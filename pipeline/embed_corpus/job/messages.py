@@ -10,8 +10,8 @@ from embed_corpus.job.pipeline import Committed, Embedded, Failed
 if TYPE_CHECKING:
     from embed_corpus.data import Counts, Shard
     from embed_corpus.engine.facts import ModelFacts
+    from embed_corpus.job.earlier import Earlier, Replaced
     from embed_corpus.job.loader import Chunking
-    from embed_corpus.job.reuse import Earlier, Replaced
     from embed_corpus.report.stats import WorkerStats
     from embed_corpus.sink.layout import Layout
     from embed_corpus.sink.parts import PartFormat

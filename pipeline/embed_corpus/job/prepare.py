@@ -18,14 +18,13 @@ from embed_corpus.data import Counts
 from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.index.check import check_indexable
 from embed_corpus.job.devices import resolve_devices, resolve_precision
+from embed_corpus.job.earlier import Earlier
 from embed_corpus.job.fingerprint import differences, digest, job_fields, space_fields
 from embed_corpus.job.identity import identified
 from embed_corpus.job.late import resolve_pass_tokens
 from embed_corpus.job.model import model_of
 from embed_corpus.job.newest import newest_rows
-from embed_corpus.job.ranges import FEW_ROWS
 from embed_corpus.job.replaced import taken_from
-from embed_corpus.job.reuse import Earlier
 from embed_corpus.sink.aside import set_aside, set_distrusted_aside
 from embed_corpus.sink.commit import publish_json, replace_json, sweep
 from embed_corpus.sink.layout import Layout
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from embed_corpus.data import Shard
     from embed_corpus.engine.facts import ModelFacts
     from embed_corpus.job.config import JobConfig
-    from embed_corpus.job.reuse import Replaced
+    from embed_corpus.job.earlier import Replaced
     from embed_corpus.source.inspect import Source
     from embed_corpus.source.known import Known
 
@@ -125,7 +124,6 @@ def prepare(config: JobConfig) -> Job:
     note_newest()
     set_distrusted_aside(layout)
     aside = _retry(layout, named) if config.retry_rejects else {}
-    _warn_of_few(layout, config.vector_type, plan.rows)
     todo, stale = _compare(layout, plan, named, prune=config.prune)
     replaced = taken_from(layout, plan, todo, stale)
     earlier: dict[str, tuple[Earlier | Replaced, ...]] = {}
@@ -152,16 +150,6 @@ def _form(
     of_documents = config.doc_vectors == "mean"
     looks = facts.dim, config.vector_type, keep_types, config.keep_text
     return PartFormat(*looks, told, facts.normalize, config.reject_bytes, of_documents)
-
-
-def _warn_of_few(layout: Layout, vector_type: str, rows: int) -> None:
-    """Tell who begins int8 with a handful of rows that the ranges of all later ones will be theirs."""
-    if vector_type == "int8" and rows < FEW_ROWS and not layout.ranges.exists():
-        log.warning(
-            "int8: the ranges of this OUT, kept for good, will be those of %d rows: if more are to come, "
-            "begin with some hundred, or with another --vector-type.",
-            rows,
-        )
 
 
 def _look(config: JobConfig, layout: Layout, known: Known) -> tuple[list[Source], dict[str, str]]:

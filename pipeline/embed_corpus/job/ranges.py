@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
     from embed_corpus.sink.layout import Layout
     from embed_corpus.sink.parts import PartFormat
 
-__all__ = ["FEW_ROWS", "calibration_shards", "restore_ranges", "settle_ranges"]
+__all__ = ["calibration_shards", "restore_ranges", "settle_ranges", "warn_of_few"]
+
+log = logging.getLogger("embed_corpus")
 
 _SHARDS = 32
 """A sample comes from no more of them: a worker is told them all."""
-FEW_ROWS, _MOST, _SHARE = 128, 1024, 20
+_FEWEST, _MOST, _SHARE = 128, 1024, 20
 """Documents that are sampled: a twentieth of the rows, within these bounds."""
 
 
@@ -69,6 +72,16 @@ def restore_ranges(layout: Layout) -> None:
         publish_json(layout.ranges, ranges.to_json(), layout.tmp, alone=layout.alone)
 
 
+def warn_of_few(layout: Layout, vector_type: str, rows: int) -> None:
+    """Tell who begins int8 with a handful of rows that the ranges of all later ones will be theirs."""
+    if vector_type == "int8" and rows < _FEWEST and not layout.ranges.exists():
+        log.warning(
+            "int8: the ranges of this OUT, kept for good, will be those of %d rows: if more are to come, "
+            "begin with some hundred, or with another --vector-type.",
+            rows,
+        )
+
+
 def _of_a_part(layout: Layout) -> Ranges | None:
     for name in layout.parts():
         with contextlib.suppress(OSError, ValueError, KeyError, pa.ArrowException):  # a damaged one tells nothing
@@ -95,7 +108,7 @@ def _measured(spec: WorkerSpec, encoder: Encoder, alive: Callable[[], None]) -> 
 def _sample(spec: WorkerSpec) -> list[Chunks]:
     """Return one chunk each, with those that share its pass, of some documents, spread over the calibration shards."""
     plan = Plan(spec.calibration)
-    n = min(_MOST, max(FEW_ROWS, plan.rows // _SHARE))
+    n = min(_MOST, max(_FEWEST, plan.rows // _SHARE))
     dice = np.random.default_rng(int(spec.form.facts["job"]["hash"], 16))
     chunker = spec.chunking.chunker()
     found: list[Chunks] = []

@@ -8,7 +8,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from embed_corpus.data import Shard
-from embed_corpus.job.reuse import Replaced
+from embed_corpus.job.earlier import Replaced
 from embed_corpus.sink.readback import shard_id_of
 
 if TYPE_CHECKING:

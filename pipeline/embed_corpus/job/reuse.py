@@ -10,62 +10,31 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embed_corpus.sink.readback import cached_stats, vectors_of
+from embed_corpus.job.earlier import Earlier, Replaced
+from embed_corpus.sink.readback import vectors_of
 from embed_corpus.sink.vectors import codec_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from embed_corpus.data import Block
-    from embed_corpus.sink.layout import Layout
 
-__all__ = ["Earlier", "Replaced", "Reuse", "completed", "left_over"]
+__all__ = ["Reuse", "completed", "left_over"]
 
 log = logging.getLogger("embed_corpus")
 
 _SAME = ("chunk_index", "char_start", "char_end", "n_tokens")
 _OPEN = 4
 """Old parts that are kept open: next to each other in the source they serve one shard after the other."""
-
-
-@dataclass(frozen=True, slots=True)
-class Earlier:
-    """A part whose vectors may be taken over: where it lies, and what was noted at its commit."""
-
-    path: Path
-    sha256: str
-    numerics: str
-    cut_words: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Replaced:
-    """A part that still lies in data/, and leaves when the result is published; its note lies where it did."""
-
-    layout: Layout
-    name: str
-
-    def earlier(self) -> Earlier:
-        """Return what is noted of it.
-
-        Raises:
-            ValueError: nothing is.
-        """
-        stats = cached_stats(self.layout, self.name)
-        if stats is None:
-            raise ValueError("there is no note of it")
-        words = stats["counts"]["cut_words"]
-        return Earlier(self.layout.data / self.name, stats["sha256"], stats.get("numerics", ""), words)
 
 
 class Reuse:

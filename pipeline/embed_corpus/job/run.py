@@ -20,7 +20,7 @@ from embed_corpus.job.loader import Chunking
 from embed_corpus.job.messages import Elsewhere, Ended, Lost, Ready, WorkerSpec
 from embed_corpus.job.pipeline import CHANGED, Committed, Embedded, Failed
 from embed_corpus.job.prepare import Job, prepare
-from embed_corpus.job.ranges import calibration_shards, restore_ranges
+from embed_corpus.job.ranges import calibration_shards, restore_ranges, warn_of_few
 from embed_corpus.job.rates import note_rate, predicted_seconds
 from embed_corpus.job.signals import heeded
 from embed_corpus.job.workers import run_workers
@@ -107,6 +107,7 @@ def run(config: JobConfig, progress: TextIO | None = None) -> RunReport:
 
 def _run(config: JobConfig, progress: TextIO | None) -> RunReport:
     job = prepare(config)
+    warn_of_few(job.layout, config.vector_type, job.plan.rows)
     try:
         tally = _embed(job, progress)
     except LaneError as error:
