@@ -25,10 +25,10 @@ from sentence_transformers import SentenceTransformer
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine.encoder import Encoder
-from embed_corpus.engine.facts import read_facts
-from embed_corpus.engine.folder import model_folder
 from embed_corpus.engine.ready import get_ready
-from embed_corpus.job.query import encode_chunks
+from embed_corpus.model.facts import read_facts
+from embed_corpus.model.folder import model_folder
+from embed_corpus.verbs.query import encode_chunks
 
 CORPUS = Path(__file__).parents[1] / "data" / "samples" / "corpus" / "cranfield-0.parquet"
 

@@ -40,8 +40,8 @@ Row = dict[str, Any]
 
 def model_of(name: str, options: argparse.Namespace, root: Path) -> Path:
     """Return a model folder with weights: MiniLM's own, random ones for the others."""
-    from embed_corpus.engine.facts import read_facts
     from embed_corpus.engine.load import DTYPES
+    from embed_corpus.model.facts import read_facts
     from engine import make_folder, random_model
 
     folder = make_folder(name, options.configs, options.minilm, root)
@@ -147,9 +147,9 @@ def isolated(kind: str, model: Path, options: argparse.Namespace, root: Path) ->
     from embed_corpus.data import Block, Counts
     from embed_corpus.engine.encoder import Encoder
     from embed_corpus.engine.ready import get_ready
-    from embed_corpus.job import pipeline
+    from embed_corpus.execution import pipeline
+    from embed_corpus.execution.loader import Chunking, Loader
     from embed_corpus.job.config import JobConfig
-    from embed_corpus.job.loader import Chunking, Loader
     from embed_corpus.job.prepare import prepare
 
     corpus = copies(options.corpus, root / "isolated-in", options.copies)
@@ -259,7 +259,7 @@ def main() -> None:
     options.device = "cpu" if options.devices == "cpu" else "cuda"
     options.keep = ["--keep-text"] if options.peer else []
     if options.minilm is None:
-        from embed_corpus.engine.folder import model_folder
+        from embed_corpus.model.folder import model_folder
 
         options.minilm = model_folder(None)
     rows = []

@@ -37,10 +37,10 @@ from embed_corpus.index.graph import taken_out
 from embed_corpus.index.quality import Truth, measure, queries_per_second, recall_at, searched_others, truth_of
 from embed_corpus.index.rows import Vectors, open_vectors
 from embed_corpus.index.sample import draw
-from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.parts import PartFormat, open_writer
 from embed_corpus.sink.readback import stats_of
 from embed_corpus.sink.snapshot import PartEntry, latest_snapshot, publish_snapshot
+from embed_corpus.store.layout import Layout
 
 PART_ROWS = 50_000
 NOISE = 0.35

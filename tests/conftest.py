@@ -16,7 +16,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from tiny import CORPUS, SIZES, Command, byte_bpe, save_model, wordpiece
+from kit.tiny import CORPUS, SIZES, Command, byte_bpe, save_model, wordpiece
 
 if not torch.cuda.is_available():  # read when Triton is imported: our kernels are tested in its interpreter
     os.environ["TRITON_INTERPRET"] = "1"

@@ -22,14 +22,15 @@ import pyarrow.parquet as pq
 import zstandard
 
 from embed_corpus.engine.encoder import Encoder
-from embed_corpus.engine.facts import read_facts
+from embed_corpus.execution.loader import Chunking, Loader
+from embed_corpus.execution.pipeline import Stages, embed_shards
+from embed_corpus.execution.reuse import Reuse
 from embed_corpus.job.config import JobConfig
-from embed_corpus.job.loader import Chunking, Loader
-from embed_corpus.job.pipeline import Stages, embed_shards
 from embed_corpus.job.prepare import Job, prepare
-from embed_corpus.job.reuse import Reuse
-from embed_corpus.sink.aside import set_aside
-from embed_corpus.source import inspect, known
+from embed_corpus.model.facts import read_facts
+from embed_corpus.sink.quarantine import set_aside
+from embed_corpus.source import inspect
+from embed_corpus.source import inspected as known
 
 WORDS = ["heat", "wing", "flow", "lift", "drag", "mach", "shock", "layer", "plate", "cone", "nose", "body", "tail"]
 CODECS = ("snappy", "none", "none", "none", "zstd", "gzip", "lz4", "brotli")
@@ -206,7 +207,7 @@ def main() -> None:
     import torch
     from transformers import BertConfig, BertModel
 
-    from tiny import SIZES, save_model, wordpiece
+    from kit.tiny import SIZES, save_model, wordpiece
 
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import groupby
 from pathlib import Path
 
-from embed_corpus.engine.adapter import ADAPTER_KEYS
-from embed_corpus.engine.folder_rules import FILES, FileRule, Key
+from embed_corpus.model.adapter import ADAPTER_KEYS
+from embed_corpus.model.folder_rules import FILES, FileRule, Key
 
 PAGE = Path(__file__).parents[1] / "docs" / "model-folders.md"
 _HEAD = """# What of a model folder is obeyed
@@ -21,7 +21,7 @@ Beyond the single keys, what belongs together is compared before the first batch
 the embedding table, the tokens with those of transformers' own class for the folder, the Pooling and Dense modules'
 sizes with the model's, and the layers as they run here with transformers' own.
 
-This page is written from `pipeline/embed_corpus/engine/folder_rules.py`: `python tests/model_folders_page.py`.
+This page is written from `pipeline/embed_corpus/model/folder_rules.py`: `python tests/model_folders_page.py`.
 
 ## Files
 

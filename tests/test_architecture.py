@@ -14,7 +14,25 @@ import embed_corpus
 
 ROOT = Path(embed_corpus.__file__).parent
 # From top to bottom: a package imports only what stands below it.
-LAYERS = ["cli", "job", "source", "chunk", "engine", "feed", "index", "sink", "report", "data", "firstbytes", "errors"]
+LAYERS = [
+    "cli",
+    "verbs",
+    "execution",
+    "job",
+    "index",
+    "sink",
+    "source",
+    "chunk",
+    "engine",
+    "model",
+    "vectors",
+    "store",
+    "feed",
+    "report",
+    "data",
+    "firstbytes",
+    "errors",
+]
 MODULES = sorted(m.name for m in pkgutil.walk_packages([str(ROOT)], "embed_corpus."))
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -12,7 +12,7 @@ import pytest
 
 from embed_corpus.job.config import JobConfig
 from embed_corpus.job.prepare import prepare
-from tiny import CORPUS, Command
+from kit.tiny import CORPUS, Command
 
 HOOK = """
 import os, sys

@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from embed_corpus.errors import Interrupted
-from embed_corpus.job.signals import SIGNALS
-from started import contents, shared_memory, start
-from tiny import CORPUS, Command
+from embed_corpus.execution.signals import SIGNALS
+from kit.started import contents, shared_memory, start
+from kit.tiny import CORPUS, Command
 
 TIMES = int(os.environ.get("TORTURE_TIMES", "50"))
 SEED = int(os.environ.get("TORTURE_SEED", str(time.time_ns() % 10**6)))

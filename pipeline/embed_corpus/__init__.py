@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from embed_corpus.execution.run import run
     from embed_corpus.job.config import JobConfig
-    from embed_corpus.job.run import run
     from embed_corpus.report.summary import RunReport
 
 __all__ = ["JobConfig", "RunReport", "__version__", "run"]

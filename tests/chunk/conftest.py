@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from tokenizers import Tokenizer
 
-from chunk_checks import Kind
-from tiny import byte_bpe, unigram, wordpiece
+from kit.chunk_checks import Kind
+from kit.tiny import byte_bpe, unigram, wordpiece
 
 
 @pytest.fixture(scope="module", params=[wordpiece, byte_bpe, unigram], ids=lambda train: train.__name__)

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chunk_checks import Kind, check_document, ids_of, spans
 from embed_corpus.chunk import tokenizer as tokenizer_module
 from embed_corpus.chunk.breaks import breaks_of
 from embed_corpus.chunk.windows import Chunker
-from free_text import random_document
+from kit.chunk_checks import Kind, check_document, ids_of, spans
+from kit.free_text import random_document
 
 
 def pieces(text: str, by: str) -> list[str]:

@@ -22,8 +22,8 @@ from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.tokens import Encoded
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Chunks
-from free_text import DOCUMENTS
-from tiny import byte_bpe, unigram, wordpiece
+from kit.free_text import DOCUMENTS
+from kit.tiny import byte_bpe, unigram, wordpiece
 
 PROPERTY = settings(max_examples=100, deadline=None)
 COLUMNS = ("doc", "index", "start", "end", "n_tokens", "content_hash", "input_ids", "truncated", "cut_words")

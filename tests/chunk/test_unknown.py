@@ -11,11 +11,11 @@ from tokenizers import Tokenizer
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.errors import ModelError
+from embed_corpus.execution.run import run
 from embed_corpus.job.config import JobConfig
-from embed_corpus.job.run import run
 from embed_corpus.report.summary import unknown_line
-from source_files import write_jsonl
-from tiny import byte_bpe
+from kit.source_files import write_jsonl
+from kit.tiny import byte_bpe
 
 THAI = "การถ่ายเทความร้อน"
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from embed_corpus.chunk import utf8
 from embed_corpus.chunk.utf8 import LongText
-from free_text import DOCUMENTS
+from kit.free_text import DOCUMENTS
 
 
 @given(text=DOCUMENTS, places=st.tuples(*[st.integers(0, 200)] * 2), block=st.integers(1, 40))

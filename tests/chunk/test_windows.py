@@ -14,7 +14,6 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from chunk_checks import Kind, ids_of, spans
 from embed_corpus.chunk import tokenizer as tokenizer_module
 from embed_corpus.chunk import windows as windows_module
 from embed_corpus.chunk.cut import windows
@@ -22,7 +21,8 @@ from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.tokens import Encoded, JoinedWords, KnownWords, Tokens
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.errors import ModelError, UsageError
-from free_text import DOCUMENTS
+from kit.chunk_checks import Kind, ids_of, spans
+from kit.free_text import DOCUMENTS
 
 PROPERTY = settings(max_examples=100, deadline=None)
 PROMPTS = ["query: ", "query:"]

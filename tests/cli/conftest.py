@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from embed_corpus.cli import main
-from embed_corpus.job import run as job_run
+from embed_corpus.execution import run as job_run
+from embed_corpus.execution.signals import SIGNALS
 from embed_corpus.job.config import JobConfig
 from embed_corpus.job.prepare import prepare
-from embed_corpus.job.signals import SIGNALS
-from ended import Call, Ended
+from kit.ended import Call, Ended
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from embed_corpus.errors import UsageError
 from embed_corpus.job.config import JobConfig, parse_share
-from ended import Call
+from kit.ended import Call
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from embed_corpus import errors
 from embed_corpus.cli import _COMMANDS
-from ended import Call
+from kit.ended import Call
 
 HEAVY = {"torch", "transformers", "tokenizers", "faiss", "numpy", "pyarrow", "huggingface_hub", "tqdm"}
 

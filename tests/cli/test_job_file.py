@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from embed_corpus.errors import UsageError
 from embed_corpus.index.choose import Request
 from embed_corpus.job.config import JobConfig
-from ended import Call
+from kit.ended import Call
 
 
 def job_file(folder: Path, text: str) -> Path:

@@ -10,8 +10,8 @@ import pytest
 
 from embed_corpus.chunk.compare import differs_from_transformers
 from embed_corpus.chunk.tokenizer import WordTokenizer
-from ended import Call
-from tiny import SIZES, add_dense, edit, save_model, wordpiece
+from kit.ended import Call
+from kit.tiny import SIZES, add_dense, edit, save_model, wordpiece
 
 
 @pytest.fixture

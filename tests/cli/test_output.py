@@ -14,13 +14,13 @@ import pytest
 
 from embed_corpus import errors
 from embed_corpus.errors import EmbedCorpusError, UsageError
+from embed_corpus.execution import run as job_run
 from embed_corpus.job import prepare as job_prepare
-from embed_corpus.job import run as job_run
 from embed_corpus.job.config import JobConfig
 from embed_corpus.job.prepare import prepare
-from embed_corpus.sink.commit import publish_json
-from embed_corpus.sink.layout import Layout
-from ended import Call, Ended
+from embed_corpus.store.commit import publish_json
+from embed_corpus.store.layout import Layout
+from kit.ended import Call, Ended
 
 
 def _is_file(out: Path) -> Path:

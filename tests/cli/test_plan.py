@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow.dataset as ds
 import pytest
 
-from embed_corpus.engine.facts import read_facts
 from embed_corpus.feed.packing import CPU_BUDGET, Packer, pack_all
-from embed_corpus.job.rates import note_rate
-from ended import Call
-from tiny import CORPUS, Command
+from embed_corpus.job.speeds import note_rate
+from embed_corpus.model.facts import read_facts
+from kit.ended import Call
+from kit.tiny import CORPUS, Command
 
 
 @pytest.fixture(autouse=True)
@@ -124,7 +124,8 @@ def test_bench_makes_the_time_known(call: Call, planned: Any, tiny_model: Path) 
 
 def test_several_devices(planned: Any, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Devices share the work, but no more of them than there are shards."""
-    from embed_corpus.job import estimate, rates
+    from embed_corpus.job import speeds as rates
+    from embed_corpus.verbs import plan as estimate
 
     devices = tuple(f"cuda:{i}" for i in range(8))
     monkeypatch.setattr(estimate, "resolve_devices", lambda _: devices)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from embed_corpus.execution.run import run
 from embed_corpus.job.config import JobConfig
-from embed_corpus.job.run import run
-from ended import Call
+from kit.ended import Call
 
 NO_UTF8 = os.fsdecode(b"b\xe9d")
 

@@ -11,8 +11,8 @@ import torch
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Chunks
-from embed_corpus.engine.facts import read_facts
-from tiny import SIZES, edit, save_model, unigram, wordpiece
+from embed_corpus.model.facts import read_facts
+from kit.tiny import SIZES, edit, save_model, unigram, wordpiece
 
 
 @pytest.fixture(scope="session")

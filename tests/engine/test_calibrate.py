@@ -10,8 +10,8 @@ import torch
 
 from embed_corpus.engine import calibrate
 from embed_corpus.engine.encoder import Encoder
-from embed_corpus.engine.facts import read_facts
 from embed_corpus.errors import ModelError
+from embed_corpus.model.facts import read_facts
 
 GIB = 1 << 30
 Table = dict[int, tuple[float, int]]

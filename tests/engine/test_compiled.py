@@ -10,11 +10,11 @@ import pytest
 import torch
 import transformers
 
-from batches import encode, random_ids
 from embed_corpus.engine.encoder import Encoder
-from embed_corpus.engine.facts import read_facts
 from embed_corpus.engine.forward import ModelLayers
-from tiny import save_model, wordpiece
+from embed_corpus.model.facts import read_facts
+from kit.batches import encode, random_ids
+from kit.tiny import save_model, wordpiece
 
 pytest.importorskip("triton")
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy, in the interpreter, about masked lanes

@@ -13,25 +13,25 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from batches import Ids, encode, ids_of, random_ids
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Counts
 from embed_corpus.engine import calibrate, padded
 from embed_corpus.engine import encoder as encoder_module
 from embed_corpus.engine.encoder import Encoder
-from embed_corpus.engine.facts import read_facts
 from embed_corpus.engine.padded import run_padded
 from embed_corpus.engine.ready import get_ready
 from embed_corpus.errors import ModelError
+from embed_corpus.execution.loader import Chunking, Loader
+from embed_corpus.execution.pipeline import Embedded, Event, Stages, embed_shards
 from embed_corpus.job.config import JobConfig
-from embed_corpus.job.loader import Chunking, Loader
-from embed_corpus.job.pipeline import Embedded, Event, Stages, embed_shards
 from embed_corpus.job.prepare import prepare
-from embed_corpus.sink.layout import Layout
+from embed_corpus.model.facts import read_facts
 from embed_corpus.sink.rejects import read_rejects
-from faulty import ALWAYS, Bent, Faulty, break_down, with_row
-from tiny import CORPUS
+from embed_corpus.store.layout import Layout
+from kit.batches import Ids, encode, ids_of, random_ids
+from kit.faulty import ALWAYS, Bent, Faulty, break_down, with_row
+from kit.tiny import CORPUS
 
 WEIRD = 1999
 """A token that no ordinary text has."""

@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch.nn.functional import normalize
 
-from batches import cosines
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Chunks
 from embed_corpus.engine.encoder import Encoder
-from embed_corpus.engine.facts import read_facts
 from embed_corpus.engine.ready import get_ready
 from embed_corpus.errors import ModelError
-from embed_corpus.job.late import check_packed
-from embed_corpus.job.query import encode_chunks
-from faulty import Bent, break_down
+from embed_corpus.job.late_chunking import check_packed
+from embed_corpus.model.facts import read_facts
+from embed_corpus.verbs.query import encode_chunks
+from kit.batches import cosines
+from kit.faulty import Bent, break_down
+from kit.tiny import edit
 from parity.kinds import KINDS
 from parity.texts import training
 from parity.zoo import ZOO, build
-from tiny import edit
 
 CHUNK, LIMIT = 24, 400
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batches import cosines, encode, encode_packed, random_ids
 from embed_corpus.data import Chunks
 from embed_corpus.engine.encoder import Encoder
-from embed_corpus.engine.facts import read_facts
 from embed_corpus.engine.padded import PADDED_WINDOW
 from embed_corpus.errors import ModelError
-from embed_corpus.job.query import encode_chunks
+from embed_corpus.model.facts import read_facts
+from embed_corpus.verbs.query import encode_chunks
+from kit.batches import cosines, encode, encode_packed, random_ids
 
 
 def padded(model: Path, **options: object) -> Encoder:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from batches import encode, random_ids
 from embed_corpus.engine import forward, fused
 from embed_corpus.engine.encoder import Encoder
-from embed_corpus.engine.facts import read_facts
 from embed_corpus.engine.forward import FusedLayers
 from embed_corpus.engine.fused import fuse
 from embed_corpus.engine.kernels import attention
+from embed_corpus.model.facts import read_facts
+from kit.batches import encode, random_ids
 
 pytest.importorskip("triton")
 pytestmark = [

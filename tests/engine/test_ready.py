@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from batches import Ids, encode, ids_of, random_ids
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine.encoder import Encoder
-from embed_corpus.engine.facts import read_facts
 from embed_corpus.engine.padded import PaddedLayers
 from embed_corpus.engine.ready import check_fp8, fp8_loss, get_ready
 from embed_corpus.errors import ModelError
-from faulty import Bent
+from embed_corpus.model.facts import read_facts
+from kit.batches import Ids, encode, ids_of, random_ids
+from kit.faulty import Bent
 
 
 @pytest.fixture(scope="module")

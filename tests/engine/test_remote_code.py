@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from transformers import dynamic_module_utils
 
-from batches import cosines, encode, random_ids
 from embed_corpus.engine.encoder import Encoder
-from embed_corpus.engine.facts import read_facts
-from embed_corpus.engine.folder import model_folder
 from embed_corpus.engine.ready import get_ready
 from embed_corpus.errors import ModelError, UsageError
 from embed_corpus.job.fingerprint import space_fields
-from tiny import edit
+from embed_corpus.model.facts import read_facts
+from embed_corpus.model.folder import model_folder
+from kit.batches import cosines, encode, random_ids
+from kit.tiny import edit
 
 CODE = """
 from transformers import BertConfig, BertModel

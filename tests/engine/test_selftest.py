@@ -11,16 +11,16 @@ import pytest
 import torch
 import transformers
 
-from batches import cosines, encode, random_ids
 from embed_corpus.engine import attention, fused
 from embed_corpus.engine.attention import attend
 from embed_corpus.engine.encoder import Encoder
-from embed_corpus.engine.facts import read_facts
 from embed_corpus.engine.padded import PaddedLayers
 from embed_corpus.engine.ready import get_ready
 from embed_corpus.engine.selftest import self_test
 from embed_corpus.errors import ModelError
-from tiny import edit, save_model, wordpiece
+from embed_corpus.model.facts import read_facts
+from kit.batches import cosines, encode, random_ids
+from kit.tiny import edit, save_model, wordpiece
 
 IDS = random_ids([40, 64, 7, 33])
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from batches import cosines, encode, encode_packed, ids_of
 from embed_corpus.data import Chunks
 from embed_corpus.engine.attention import packed_attention
 from embed_corpus.engine.encoder import Encoder
-from embed_corpus.engine.facts import read_facts
 from embed_corpus.engine.pooling import pool
-from embed_corpus.job.query import encode_chunks
+from embed_corpus.model.facts import read_facts
+from embed_corpus.verbs.query import encode_chunks
+from kit.batches import cosines, encode, encode_packed, ids_of
 
 
 @pytest.fixture(scope="module", params=["fused layers", "transformers' layers, eager"])

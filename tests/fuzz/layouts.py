@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
+from kit.tiny import add_dense, edit
 from parity.zoo import ZOO, build
-from tiny import add_dense, edit
 
 Trained = Callable[[str], Tokenizer]
 

@@ -42,7 +42,7 @@ def main(first: int, stop: int) -> int:
     import pyarrow.parquet as pq
     import transformers
 
-    from tiny import CORPUS
+    from kit.tiny import CORPUS
 
     transformers.utils.logging.set_verbosity_error()
     logging.disable(logging.WARNING)

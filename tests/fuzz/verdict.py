@@ -11,18 +11,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from batches import cosines
 from embed_corpus.chunk.tokenizer import tokenizer_of
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine.encoder import Encoder
-from embed_corpus.engine.facts import read_facts
-from embed_corpus.engine.matryoshka import resolve_dim
 from embed_corpus.engine.ready import get_ready
 from embed_corpus.errors import EmbedCorpusError
 from embed_corpus.job.fingerprint import space_fields
 from embed_corpus.job.fits import check_fit
-from embed_corpus.job.model import Prompts, with_document_prompt, with_query_prompt
-from embed_corpus.job.query import encode_chunks
+from embed_corpus.job.prompts import Prompts, with_document_prompt, with_query_prompt
+from embed_corpus.model.facts import read_facts
+from embed_corpus.model.matryoshka import resolve_dim
+from embed_corpus.verbs.query import encode_chunks
+from kit.batches import cosines
 from parity.texts import SENTENCES
 
 TEXTS = [

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from tiny import CORPUS, byte_bpe, save_model, wordpiece
+from kit.tiny import CORPUS, byte_bpe, save_model, wordpiece
 
 HERE = Path(__file__).parent
 SIZES = {

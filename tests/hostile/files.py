@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hostile import WITH_ID, Case, holding
-from source_files import write_jsonl, write_parquet
+from kit.source_files import write_jsonl, write_parquet
 
 ROW = {"id": "a", "text": "x"}
 

@@ -17,16 +17,16 @@ import numpy as np
 import pytest
 
 from embed_corpus.errors import OutputError, UsageError
-from embed_corpus.index import seconds
+from embed_corpus.index import build_time as seconds
 from embed_corpus.index.build import build_index
+from embed_corpus.index.build_time import predicted_seconds
 from embed_corpus.index.choose import Request, choose, parse_bytes
 from embed_corpus.index.manifest import check_files
 from embed_corpus.index.search import open_index, search
-from embed_corpus.index.seconds import predicted_seconds
-from embed_corpus.sink.commit import alone_on
-from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.snapshot import Snapshot, publish_snapshot
-from vector_parts import clustered, write_out, write_part
+from embed_corpus.store.commit import alone_on
+from embed_corpus.store.layout import Layout
+from kit.vector_parts import clustered, write_out, write_part
 
 DIM = 384
 RUN = 4096  # rows: four runs, without as many vectors as four real ones hold
@@ -67,7 +67,7 @@ import embed_corpus.index.build
 embed_corpus.index.build.RUN_ROWS = {RUN}
 from embed_corpus.index.build import build_index
 from embed_corpus.index.choose import Request
-from embed_corpus.sink.layout import Layout
+from embed_corpus.store.layout import Layout
 from embed_corpus.sink.snapshot import latest_snapshot
 layout = Layout(Path(sys.argv[1]))
 build_index(layout, latest_snapshot(layout), Request({TYPE!r}, {SMALL}), similarity="cosine", normalized=True)

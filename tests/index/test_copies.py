@@ -24,9 +24,9 @@ from embed_corpus.index.distinct import is_first, numbers_of
 from embed_corpus.index.evaluate import evaluate
 from embed_corpus.index.rows import open_vectors
 from embed_corpus.index.search import open_index, search
-from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.snapshot import publish_snapshot
-from vector_parts import clustered, write_out, write_part
+from embed_corpus.store.layout import Layout
+from kit.vector_parts import clustered, write_out, write_part
 
 DIM = 32
 NAMED = ["flat", "hnsw", "ivf", "ivfpq", "IVF4,Flat", "SQ8", "PCAR16,IVF4,SQ8", "PQ4x4fs"]

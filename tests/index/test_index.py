@@ -18,11 +18,11 @@ from embed_corpus.index.build import build_index
 from embed_corpus.index.choose import Request
 from embed_corpus.index.manifest import read_manifest
 from embed_corpus.index.search import open_index, search
-from embed_corpus.job.reopen import open_output
-from embed_corpus.job.verify import verify
-from embed_corpus.sink.layout import Layout
+from embed_corpus.job.output import open_output
 from embed_corpus.sink.snapshot import latest_snapshot, publish_snapshot
-from tiny import CORPUS, Command
+from embed_corpus.store.layout import Layout
+from embed_corpus.verbs.verify import verify
+from kit.tiny import CORPUS, Command
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from embed_corpus.index.graph import taken_out
 from embed_corpus.index.quality import measure, recall_at, searched_others, truth_of
 from embed_corpus.index.rows import Vectors
 from embed_corpus.index.sample import draw
-from embed_corpus.sink.vectors import Codec
-from vector_parts import clustered, write_out
+from embed_corpus.vectors.codec import Codec
+from kit.vector_parts import clustered, write_out
 
 
 @pytest.fixture(scope="module")

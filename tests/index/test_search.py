@@ -20,18 +20,18 @@ from embed_corpus.index.build import build_index
 from embed_corpus.index.choose import Request
 from embed_corpus.index.evaluate import evaluate
 from embed_corpus.index.ids import taken
-from embed_corpus.index.judged import read_qrels, scores_of
+from embed_corpus.index.judgements import read_qrels, scores_of
 from embed_corpus.index.manifest import digest_of
 from embed_corpus.index.rows import Vectors, open_vectors
 from embed_corpus.index.search import Found, best_documents, open_index, search
 from embed_corpus.index.where import rows_where
-from embed_corpus.job.queries import read_queries
-from embed_corpus.sink.commit import replace_json
-from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.readback import note_file
 from embed_corpus.sink.snapshot import latest_snapshot, publish_snapshot
-from tiny import CORPUS, Command
-from vector_parts import clustered, write_out, write_part
+from embed_corpus.store.commit import replace_json
+from embed_corpus.store.layout import Layout
+from embed_corpus.verbs.queries import read_queries
+from kit.tiny import CORPUS, Command
+from kit.vector_parts import clustered, write_out, write_part
 
 DIM = 16
 

@@ -16,9 +16,9 @@ from embed_corpus.index.build import build_index
 from embed_corpus.index.choose import Request, choices
 from embed_corpus.index.manifest import digest_of
 from embed_corpus.index.search import open_index
-from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.snapshot import Snapshot, publish_snapshot
-from vector_parts import clustered, write_out, write_part
+from embed_corpus.store.layout import Layout
+from kit.vector_parts import clustered, write_out, write_part
 
 DIM = 16
 measure = quality.measure

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from embed_corpus.errors import DataError, UsageError
-from embed_corpus.index import effort, quality, seconds
+from embed_corpus.index import build_time as seconds
+from embed_corpus.index import effort, quality
 from embed_corpus.index.build import build_index
 from embed_corpus.index.choose import Request, choose
 from embed_corpus.index.evaluate import evaluate
 from embed_corpus.index.search import open_index, search
-from embed_corpus.sink.layout import Layout
-from vector_parts import clustered, write_out
+from embed_corpus.store.layout import Layout
+from kit.vector_parts import clustered, write_out
 
 DIM = 32
 LISTS = ["IVF4,PQ4x4fs", "IVF4_HNSW8,Flat", "PCAR8,IVF4,SQ8", "PCAR8,IVF4,PQ4x4,RFlat", "IVF4,ITQ8,SH"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-import tiny
+from kit import tiny
 
 SIZE = 1500
 Tokenizers = Callable[[list[str]], Tokenizer]

@@ -18,11 +18,11 @@ from embed_corpus.chunk.rules import file_rules
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine.encoder import Encoder
-from embed_corpus.engine.facts import read_facts
 from embed_corpus.errors import ModelError, UsageError
 from embed_corpus.job.fits import check_fit
+from embed_corpus.model.facts import read_facts
+from kit.tiny import Command, edit
 from parity.kinds import KINDS
-from tiny import Command, edit
 
 TOKEN = {"lstrip": False, "rstrip": False, "single_word": False, "normalized": False, "special": True}
 TEXT = "The [NEW] plate,[NEW]Heat of [new] flow[OLD] and New York x"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from batches import cosines
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine.encoder import Encoder
-from embed_corpus.engine.facts import read_facts
 from embed_corpus.engine.ready import get_ready
-from embed_corpus.job.query import encode_chunks
+from embed_corpus.model.facts import read_facts
+from embed_corpus.verbs.query import encode_chunks
+from kit.batches import cosines
 from parity.conftest import Build
 from parity.texts import samples
 from parity.zoo import ZOO

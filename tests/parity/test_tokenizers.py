@@ -17,7 +17,7 @@ from embed_corpus.chunk import tokenizer as ours
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Chunks
-from free_text import DOCUMENTS
+from kit.free_text import DOCUMENTS
 from parity.kinds import KINDS
 from parity.texts import SENTENCES
 

@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, processors
 from transformers import AutoModel
 
-from batches import cosines, encode
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine import attention
 from embed_corpus.engine.attention import attend
 from embed_corpus.engine.encoder import Encoder
-from embed_corpus.engine.facts import read_facts
 from embed_corpus.engine.ready import get_ready
+from embed_corpus.model.facts import read_facts
+from kit.batches import cosines, encode
+from kit.tiny import edit
 from parity.conftest import Build
 from parity.texts import SENTENCES
-from tiny import edit
 
 Ids = list[NDArray[np.int32]]
 TEXTS = [*SENTENCES, " ".join(SENTENCES), "a"]

@@ -10,8 +10,8 @@ import torch
 import transformers
 from tokenizers import Tokenizer
 
+from kit.tiny import edit, save_model
 from parity.kinds import KINDS
-from tiny import edit, save_model
 
 LIMIT = 2048
 SIZES = {

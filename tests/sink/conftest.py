@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from embed_corpus.sink.layout import Layout
+from embed_corpus.store.layout import Layout
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ import pytest
 from embed_corpus.data import Block, Counts, Reject
 from embed_corpus.errors import OutputError
 from embed_corpus.sink import parts
-from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.parts import PartWriter
 from embed_corpus.sink.readback import check_part, part_stats, vectors_of
 from embed_corpus.sink.rejects import read_rejects
-from part_blocks import (
+from embed_corpus.store.layout import Layout
+from kit.part_blocks import (
     BAD,
     DIM,
     FORM,

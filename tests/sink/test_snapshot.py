@@ -11,11 +11,11 @@ import pytest
 from embed_corpus.data import Counts, Reject
 from embed_corpus.errors import OutputError
 from embed_corpus.sink import snapshot
-from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.readback import part_stats
 from embed_corpus.sink.rejects import publish_rejects, read_rejects
 from embed_corpus.sink.snapshot import PartEntry, entries, latest_snapshot, publish_snapshot
-from part_blocks import (
+from embed_corpus.store.layout import Layout
+from kit.part_blocks import (
     BAD,
     block_of,
     left_in,

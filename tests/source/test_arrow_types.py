@@ -13,14 +13,14 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from arrow_columns import TYPES, WRITTEN, values
 from embed_corpus.data import Block, Chunks, Rows
 from embed_corpus.errors import DataError
 from embed_corpus.sink.parts import PartFormat, open_writer
 from embed_corpus.source.inspect import Columns
 from embed_corpus.source.kept import kept_types
 from embed_corpus.source.types import plain_type
-from source_files import blocks_of, sources_of
+from kit.arrow_columns import TYPES, WRITTEN, values
+from kit.source_files import blocks_of, sources_of
 
 KEPT = Columns(("text",), None, ("k",))
 FACTS: dict[str, Any] = {"space": {}, "job": {}}

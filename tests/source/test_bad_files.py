@@ -12,7 +12,7 @@ import pytest
 from embed_corpus.errors import DataError
 from embed_corpus.source.discover import Found
 from embed_corpus.source.plan import inspect_good
-from source_files import PACKED, TEXT, texts, write_jsonl, write_parquet
+from kit.source_files import PACKED, TEXT, texts, write_jsonl, write_parquet
 
 
 def damaged_footer(file: Path) -> None:

@@ -12,7 +12,7 @@ from embed_corpus.data import Shard
 from embed_corpus.errors import DataError
 from embed_corpus.source.content import content_of, digest_over, group_digests
 from embed_corpus.source.inspect import Columns
-from source_files import write_jsonl
+from kit.source_files import write_jsonl
 
 COLUMNS = Columns(("text",), "id", ("tags",))
 N_ROWS = 40

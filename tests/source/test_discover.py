@@ -9,7 +9,7 @@ import pytest
 from embed_corpus.errors import DataError
 from embed_corpus.source.discover import discover
 from embed_corpus.source.formats import kind_of
-from source_files import (
+from kit.source_files import (
     files_in,
     write_jsonl,
 )

@@ -14,13 +14,13 @@ import pytest
 from embed_corpus.errors import DataError
 from embed_corpus.job.config import JobConfig
 from embed_corpus.source import inspect
-from embed_corpus.source import known as known_module
+from embed_corpus.source import inspected as known_module
 from embed_corpus.source.discover import discover
 from embed_corpus.source.inspect import Columns
+from embed_corpus.source.inspected import read_known, to_json
 from embed_corpus.source.kept import told_of_columns
-from embed_corpus.source.known import read_known, to_json
 from embed_corpus.source.plan import inspect_all
-from source_files import blocks_of, documents, plan_of, rejects, sources_of, write_jsonl, write_parquet
+from kit.source_files import blocks_of, documents, plan_of, rejects, sources_of, write_jsonl, write_parquet
 
 BOTH = Columns(("title", "body"), "id", ("year",))
 KEPT = Columns(("text",), None, ("k",))

@@ -18,7 +18,7 @@ from embed_corpus.source.discover import discover, told_left_out
 from embed_corpus.source.jsonl import open_stream
 from embed_corpus.source.plan import inspect_all, make_plan
 from embed_corpus.source.read import read_shard
-from source_files import PACKED, TEXT, blocks_of, documents, files_in, write_jsonl, write_parquet
+from kit.source_files import PACKED, TEXT, blocks_of, documents, files_in, write_jsonl, write_parquet
 
 ROW = {"text": "heat"}
 

@@ -18,7 +18,7 @@ from hostile import TEXT, Case, files, jsonl, parquet
 from hostile import verdict as judging
 from hostile.parquet import N
 from hostile.verdict import Verdict, judge
-from tiny import Command
+from kit.tiny import Command
 
 CASES = [case for module in (files, jsonl, parquet) for case in module.cases()]
 REMEDY = r"(?i)\b(replace|rename|name|convert|write|mend|run the same line|take it out|read are)\b"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from embed_corpus.source.inspect import Columns
 from embed_corpus.source.texts import ids_of, text_of
-from source_files import blocks_of, documents, rejects, write_jsonl, write_parquet
+from kit.source_files import blocks_of, documents, rejects, write_jsonl, write_parquet
 
 WITH_ID = Columns(("text",), "id")
 FOUR = uuid.UUID("00112233-4455-6677-8899-aabbccddeeff")

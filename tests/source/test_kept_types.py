@@ -21,7 +21,7 @@ from embed_corpus.source.inspect import Columns
 from embed_corpus.source.kept import kept_types
 from embed_corpus.source.kinds import KindScan, kept_value, kind_of_value
 from embed_corpus.source.types import common_type
-from source_files import blocks_of, documents, rejects, sources_of, write_jsonl, write_parquet
+from kit.source_files import blocks_of, documents, rejects, sources_of, write_jsonl, write_parquet
 
 KEPT = Columns(("text",), None, ("k",))
 

@@ -20,7 +20,7 @@ from embed_corpus.source import inspect, read
 from embed_corpus.source.inspect import Columns
 from embed_corpus.source.plan import Plan
 from embed_corpus.source.read import read_shard
-from source_files import (
+from kit.source_files import (
     PACKED,
     TEXT,
     blocks_of,

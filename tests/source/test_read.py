@@ -16,7 +16,7 @@ from embed_corpus.errors import DataError
 from embed_corpus.source import inspect, read
 from embed_corpus.source.inspect import Columns
 from embed_corpus.source.read import read_shard
-from source_files import (
+from kit.source_files import (
     GOOD,
     PACKED,
     TEXT,

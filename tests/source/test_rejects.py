@@ -13,7 +13,7 @@ from embed_corpus.errors import DataError
 from embed_corpus.source import read
 from embed_corpus.source.inspect import Columns
 from embed_corpus.source.jsonl import lines, open_stream
-from source_files import (
+from kit.source_files import (
     GOOD,
     PACKED,
     blocks_of,

@@ -9,7 +9,7 @@ import pytest
 
 from embed_corpus.source.inspect import Columns
 from embed_corpus.source.sample import read_places, spread
-from source_files import PACKED, TEXT, blocks_of, documents, plan_of, texts, write_jsonl, write_parquet
+from kit.source_files import PACKED, TEXT, blocks_of, documents, plan_of, texts, write_jsonl, write_parquet
 
 
 def read(folder: Path, rows_each: int, n_places: int = 5, columns: Columns = TEXT, seed: int = 0) -> dict[int, str]:

@@ -10,7 +10,7 @@ import pytest
 
 from embed_corpus.errors import DataError
 from embed_corpus.source.inspect import Columns
-from source_files import blocks_of, documents, files_in, texts, write_jsonl, write_parquet
+from kit.source_files import blocks_of, documents, files_in, texts, write_jsonl, write_parquet
 
 TABLES = {
     "Delta": ("_delta_log/00000000000000000000.json", "data.parquet"),

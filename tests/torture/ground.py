@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tiny import CORPUS
+from kit.tiny import CORPUS
 from torture.herd import Herd, Run
 
 ROWS = 24
@@ -33,7 +33,7 @@ def make_model(folder: Path) -> Path:
     import torch
     from transformers import BertConfig, BertModel
 
-    from tiny import SIZES, save_model, wordpiece
+    from kit.tiny import SIZES, save_model, wordpiece
 
     torch.manual_seed(0)
     texts = [json.loads(line)["text"] for line in (CORPUS / "cranfield-2.jsonl").read_text().splitlines()]

@@ -21,19 +21,19 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from batches import cosines
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Chunks
 from embed_corpus.engine.encoder import Encoder
-from embed_corpus.engine.facts import POOLINGS, ModelFacts, read_facts
-from embed_corpus.engine.matryoshka import resolve_dim
 from embed_corpus.engine.ready import get_ready
-from embed_corpus.job.query import encode_chunks
+from embed_corpus.model.facts import POOLINGS, ModelFacts, read_facts
+from embed_corpus.model.matryoshka import resolve_dim
+from embed_corpus.verbs.query import encode_chunks
+from kit.batches import cosines
+from kit.tiny import CORPUS, add_dense, edit
 from parity.kinds import KINDS
 from parity.texts import samples, training
 from parity.zoo import ZOO, build
-from tiny import CORPUS, add_dense, edit
 
 LEAST = {"fp32": 0.99999, "fp16": 0.9995, "bf16": 0.99}
 """Cosine with float32, by precision: these weights are wider, and these vectors shorter, than those of real models."""

@@ -14,26 +14,26 @@ from pathlib import Path
 from typing import Any
 
 from embed_corpus.engine.encoder import Encoder
-from faulty import Bent, Crowded, break_down, lose_context
+from kit.faulty import Bent, Crowded, break_down, lose_context
 
 
 def impatient() -> None:
     """Take a worker for hung after three seconds."""
-    from embed_corpus.job import workers
+    from embed_corpus.execution import workers
 
     workers._HANG = 3.0
 
 
 def hasty() -> None:
     """Take a claim that nobody has touched for a second for a dead run's."""
-    from embed_corpus.job import claims
+    from embed_corpus.execution import claims
 
     claims.STALE = 1.0
 
 
 def slow_loader() -> None:
     """Let a loader process take its time over each block, so that it is at work when the first parts are there."""
-    from embed_corpus.job import loader as module
+    from embed_corpus.execution import loader as module
 
     loader: Any = module
     chunk = loader._chunk
@@ -48,7 +48,7 @@ def slow_loader() -> None:
 
 def unsynced() -> None:
     """Take the fsyncs out: the control that shows that a power cut would be seen."""
-    from embed_corpus.sink import commit
+    from embed_corpus.store import commit
 
     module: Any = commit
     module._sync = lambda _: None
@@ -148,7 +148,7 @@ def crowded() -> None:
 
 def poison() -> None:
     """Let a worker die whenever it comes to the third shard, as a text can do that a library cannot bear."""
-    from embed_corpus.job import loader as module
+    from embed_corpus.execution import loader as module
 
     loader: Any = module.Loader
     here = loader._here

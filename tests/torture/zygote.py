@@ -97,14 +97,6 @@ if __name__ == "__main__":
     import transformers  # noqa: F401
     from transformers import BertConfig, BertModel  # noqa: F401
 
-    import embed_corpus.cli.run
-    import embed_corpus.cli.verify
-    import embed_corpus.engine.encoder
-    import embed_corpus.engine.ready
-    import embed_corpus.job.pipeline
-    import embed_corpus.job.run
-    import embed_corpus.job.verify
-    import embed_corpus.job.worker  # noqa: F401
     from embed_corpus.cli import main
 
     get_context = multiprocessing.get_context

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from tokenizers import AddedToken
 
-from embed_corpus.engine.folder import read_json
-from embed_corpus.engine.settings import tokenizer_settings
 from embed_corpus.errors import ModelError
+from embed_corpus.model.folder import read_json
+from embed_corpus.model.settings import tokenizer_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import normalizers
 
 from embed_corpus import __version__
-from embed_corpus.engine.cache import cache_folder, keep
-from embed_corpus.engine.settings import settings_of
 from embed_corpus.errors import ModelError
+from embed_corpus.model.settings import settings_of
+from embed_corpus.store.cache import cache_folder, keep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

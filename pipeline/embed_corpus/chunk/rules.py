@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import Tokenizer, normalizers
 
 from embed_corpus.chunk.added import add_tokens, tokens_beside
-from embed_corpus.engine.settings import settings_of, tokenizer_settings
+from embed_corpus.model.settings import settings_of, tokenizer_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

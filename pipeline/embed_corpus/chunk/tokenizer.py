@@ -16,8 +16,8 @@ from embed_corpus.chunk.lanes import open_lane
 from embed_corpus.chunk.rules import apply_rules, inner_tokenizer, spec_of
 from embed_corpus.chunk.slow import SAFE_CUT, SlowLane, loses_place
 from embed_corpus.chunk.tokens import Encoded, LaneDiffersError, Tokens, described, join, stretches
-from embed_corpus.engine.settings import tokenizer_settings
 from embed_corpus.errors import ModelError
+from embed_corpus.model.settings import tokenizer_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from embed_corpus.chunk.lanes import Lane
     from embed_corpus.chunk.utf8 import LongText
-    from embed_corpus.engine.facts import ModelFacts
+    from embed_corpus.model.facts import ModelFacts
 
 __all__ = ["SLOW", "WordTokenizer", "batches", "is_long", "tokenizer_of"]
 

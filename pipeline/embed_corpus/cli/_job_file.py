@@ -48,7 +48,7 @@ def _checked(file: Path, key: str, value: Any) -> Any:
         UsageError: it is of another kind.
     """
     from embed_corpus.job.config import JobConfig
-    from embed_corpus.job.forms import kinds_of, wanted_form
+    from embed_corpus.job.option_types import kinds_of, wanted_form
 
     name = key.replace("-", "_")
     kind = kinds_of(JobConfig).get(name, bool)  # --quiet is the command's own

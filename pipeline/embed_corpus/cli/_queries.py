@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from embed_corpus.job.reopen import Opened
+    from embed_corpus.job.output import Opened
 
 __all__ = ["embedded", "query_options"]
 
@@ -24,8 +24,8 @@ def query_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def embedded(opened: Opened, texts: Sequence[str], asked: dict[str, Any], names: Sequence[str]) -> NDArray[np.float32]:
     """Embed queries as those options ask for; float32[n, dim]. Their `names` are for messages."""
-    from embed_corpus.job.model import Prompts
-    from embed_corpus.job.query import embed_queries
+    from embed_corpus.job.prompts import Prompts
+    from embed_corpus.verbs.query import embed_queries
 
     prompts = Prompts(asked["prompt_name"], asked["prompt"], asked["instruction"])
     remote_code = asked["trust_remote_code"]

@@ -29,7 +29,7 @@ def command(out: Path, sample: int, target_recall: float, model: str | None) -> 
     from embed_corpus.index.check import check_faiss, check_indexable
     from embed_corpus.index.choose import Request
     from embed_corpus.index.rows import open_vectors
-    from embed_corpus.job.reopen import open_output
+    from embed_corpus.job.output import open_output
     from embed_corpus.sink.snapshot import latest_snapshot
 
     check_faiss()

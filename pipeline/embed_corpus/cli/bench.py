@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from embed_corpus.engine.facts import POOLINGS
 from embed_corpus.errors import EmbedCorpusError
+from embed_corpus.model.facts import POOLINGS
 
 __all__ = ["command"]
 
@@ -51,9 +51,9 @@ def command(inputs: tuple[str, ...], *, rounds: int, check_reproducible: bool, a
     Reading and tokenising are not timed. Ends with exit code 1 if bits differ.
     """
     begin = time.perf_counter()
-    from embed_corpus.job.bench import measure, pack, prepare_bench
-    from embed_corpus.job.rates import note_rate
-    from embed_corpus.job.reproduce import digest_of, in_order
+    from embed_corpus.job.speeds import note_rate
+    from embed_corpus.verbs.bench import measure, pack, prepare_bench
+    from embed_corpus.verbs.reproduce import digest_of, in_order
 
     encoder, chunks, notes = prepare_bench(inputs, **options)
     batches = pack(encoder, chunks)
@@ -101,7 +101,7 @@ def _lines(result: dict[str, Any]) -> list[str]:
 
 def _check(encoder: Any, chunks: Any, result: dict[str, Any], *, quiet: bool) -> list[str]:
     """Note in the result, for each comparison, whether bits are the same; return those that differ."""
-    from embed_corpus.job.reproduce import same_bits
+    from embed_corpus.verbs.reproduce import same_bits
 
     arguments = [a for a in sys.argv[sys.argv.index("bench") + 1 :] if a not in ("--check-reproducible", "--json")]
     result["same_bits"] = {}

@@ -42,10 +42,10 @@ def command(out: Path, queries: Path, qrels: Path, *, as_json: bool, **asked: An
 
     from embed_corpus.index.check import check_faiss
     from embed_corpus.index.evaluate import evaluate
-    from embed_corpus.index.judged import read_qrels
+    from embed_corpus.index.judgements import read_qrels
     from embed_corpus.index.search import open_index
-    from embed_corpus.job.queries import read_queries
-    from embed_corpus.job.reopen import open_output
+    from embed_corpus.job.output import open_output
+    from embed_corpus.verbs.queries import read_queries
 
     check_faiss()
     judgements = read_qrels(qrels)

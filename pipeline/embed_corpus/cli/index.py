@@ -45,7 +45,7 @@ def command(out: Path, kind: str, max_memory: str, target_recall: float, gpu: st
     from embed_corpus.index.build import build_index
     from embed_corpus.index.check import check_faiss
     from embed_corpus.index.choose import Request, parse_bytes
-    from embed_corpus.job.reopen import open_output
+    from embed_corpus.job.output import open_output
     from embed_corpus.sink.snapshot import latest_snapshot
 
     request = Request(kind, parse_bytes(max_memory), target_recall, gpu)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from embed_corpus.engine.facts import POOLINGS
+from embed_corpus.model.facts import POOLINGS
 
 __all__ = ["command"]
 
@@ -35,7 +35,7 @@ def command(name: str | None, *, as_json: bool, **options: Any) -> None:
     embed-corpus model intfloat/multilingual-e5-small
     embed-corpus model ./my-model --pooling cls --json
     """  # noqa: D205
-    from embed_corpus.job.describe import describe, lines_of
+    from embed_corpus.verbs.model import describe, lines_of
 
     told = describe(name, **options)
     click.echo(json.dumps(told) if as_json else "\n".join(lines_of(told)))

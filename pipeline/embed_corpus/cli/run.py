@@ -13,8 +13,8 @@ import click
 
 from embed_corpus.cli._job_file import input_and_output, load_job_file
 from embed_corpus.cli._options import shared
-from embed_corpus.engine.facts import POOLINGS
 from embed_corpus.errors import Interrupted
+from embed_corpus.model.facts import POOLINGS
 from embed_corpus.source.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -284,9 +284,9 @@ def command(ctx: click.Context, /, paths: tuple[str, ...], *, quiet: bool, **opt
     OUT/data is a plain Parquet dataset with the columns doc_id, chunk_index, char_start,
     char_end, n_tokens, content_hash, kept columns, embedding. Everything else is in OUT/_embed.
     """
+    from embed_corpus.execution.run import run
+    from embed_corpus.execution.signals import SIGNALS
     from embed_corpus.job.config import JobConfig
-    from embed_corpus.job.run import run
-    from embed_corpus.job.signals import SIGNALS
 
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:

@@ -79,8 +79,8 @@ def command(
     """
     from embed_corpus.index.check import check_faiss
     from embed_corpus.index.search import open_index, search
-    from embed_corpus.job.queries import read_queries
-    from embed_corpus.job.reopen import open_output
+    from embed_corpus.job.output import open_output
+    from embed_corpus.verbs.queries import read_queries
 
     if bool(query) == bool(queries):
         raise click.UsageError("give a QUERY, several, or --queries FILE.")

@@ -22,7 +22,7 @@ def command(out: Path, *, rejects: bool) -> None:
     """
     from embed_corpus.data import Counts
     from embed_corpus.index.manifest import parts_of, read_manifest
-    from embed_corpus.job.reopen import open_output
+    from embed_corpus.job.output import open_output
     from embed_corpus.report.summary import bad_file_lines, count_lines, unknown_line
     from embed_corpus.sink.rejects import read_rejects
     from embed_corpus.sink.snapshot import entries, latest_snapshot

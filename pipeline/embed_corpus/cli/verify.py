@@ -34,12 +34,12 @@ def command(out: Path, sample: int, model: str | None, *, trust_remote_code: boo
     Ends with exit code 74 if anything is wrong; with --repair, 75 if parts were set aside: run the
     same line again, it redoes those alone.
     """  # noqa: D205
-    from embed_corpus.job.reopen import open_output
-    from embed_corpus.job.verify import verify
+    from embed_corpus.job.output import open_output
+    from embed_corpus.verbs.verify import verify
 
     opened = open_output(out)
     if repair:
-        from embed_corpus.job.repair import repair as set_aside
+        from embed_corpus.verbs.repair import repair as set_aside
 
         reasons = list(set_aside(opened))
         click.echo("".join(f"aside {reason}\n" for reason in reasons), nl=False)

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 from embed_corpus import __version__
-from embed_corpus.engine.cache import cache_folder, keep
 from embed_corpus.engine.ceiling import matrix_rate
 from embed_corpus.errors import ModelError
 from embed_corpus.feed.packing import make_batch
+from embed_corpus.store.cache import cache_folder, keep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from embed_corpus.data import Batch
     from embed_corpus.engine.encoder import Encoder
-    from embed_corpus.engine.facts import ModelFacts
+    from embed_corpus.model.facts import ModelFacts
 
 __all__ = ["Calibration", "calibrate", "recalled", "remember"]
 

@@ -14,8 +14,8 @@ import torch
 
 from embed_corpus import __version__
 from embed_corpus.engine import ops
+from embed_corpus.engine.dense_layers import Heads
 from embed_corpus.engine.forward import Forward, make_forward
-from embed_corpus.engine.heads import Heads
 from embed_corpus.engine.load import DTYPES, is_table, load_model, position_offset
 from embed_corpus.engine.packed import Packed
 from embed_corpus.engine.padded import PADDED_WINDOW, PaddedLayers
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from embed_corpus.data import Batch
     from embed_corpus.engine.calibrate import Calibration
-    from embed_corpus.engine.facts import ModelFacts
+    from embed_corpus.model.facts import ModelFacts
 
 __all__ = ["Encoder", "Pending", "numerics"]
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from embed_corpus.engine.attention import register
-from embed_corpus.engine.folder import read_json
 from embed_corpus.engine.lora import merge
 from embed_corpus.engine.table import load_table
 from embed_corpus.errors import ModelError
+from embed_corpus.model.folder import read_json
 
 if TYPE_CHECKING:
-    from embed_corpus.engine.facts import ModelFacts
+    from embed_corpus.model.facts import ModelFacts
 
 __all__ = ["DTYPES", "is_table", "load_model", "position_offset", "table_rows"]
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from embed_corpus.engine.adapter import ADAPTER_FILES
 from embed_corpus.errors import ModelError
+from embed_corpus.model.adapter import ADAPTER_FILES
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from embed_corpus.engine.adapter import Adapter
+    from embed_corpus.model.adapter import Adapter
 
 __all__ = ["merge"]
 

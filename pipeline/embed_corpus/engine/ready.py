@@ -15,7 +15,7 @@ from embed_corpus.engine.selftest import probe, self_test
 from embed_corpus.engine.table import TABLE_BUDGET
 from embed_corpus.errors import ModelError
 from embed_corpus.feed.packing import CPU_BUDGET, MIN_TOKENS, Packer, pack_all
-from embed_corpus.sink.loss import neighbours_kept
+from embed_corpus.vectors.loss import neighbours_kept
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

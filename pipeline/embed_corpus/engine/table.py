@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embed_corpus.engine.packed import Packed
-    from embed_corpus.engine.static import Table
+    from embed_corpus.model.static import Table
 
 __all__ = ["TABLE_BUDGET", "TableRows", "load_table"]
 

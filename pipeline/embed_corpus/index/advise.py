@@ -16,7 +16,7 @@ from embed_corpus.index.effort import effort_of, tune
 from embed_corpus.index.quality import Truth, queries_per_second, recall_at, searched_others, truth_of
 from embed_corpus.index.rows import Vectors, scale_rows
 from embed_corpus.index.sample import draw
-from embed_corpus.sink.vectors import VECTOR_TYPES, Codec, Ranges
+from embed_corpus.vectors.codec import VECTOR_TYPES, Codec, Ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

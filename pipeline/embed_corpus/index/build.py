@@ -36,8 +36,8 @@ from embed_corpus.index.rows import open_vectors, space_of
 from embed_corpus.index.sample import Draw, draw
 from embed_corpus.index.turns import continues, settled_for_less, turns
 from embed_corpus.report.steps import steps
-from embed_corpus.sink.commit import alone_on, attempt, replace
 from embed_corpus.sink.snapshot import latest_snapshot
+from embed_corpus.store.commit import alone_on, attempt, replace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from embed_corpus.index.choose import Request
     from embed_corpus.index.rows import Vectors
     from embed_corpus.index.turns import Turn
-    from embed_corpus.sink.layout import Layout
     from embed_corpus.sink.snapshot import Snapshot
+    from embed_corpus.store.layout import Layout
 
 __all__ = ["build_index"]
 

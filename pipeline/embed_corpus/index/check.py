@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from embed_corpus.index.choose import Choice, Request
-    from embed_corpus.sink.layout import Layout
     from embed_corpus.sink.snapshot import Snapshot
+    from embed_corpus.store.layout import Layout
 
 __all__ = [
     "check_faiss",

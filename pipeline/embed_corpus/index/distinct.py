@@ -14,7 +14,7 @@ import numpy as np
 
 from embed_corpus.index.rows import Group, Vectors
 from embed_corpus.report.steps import steps
-from embed_corpus.sink.commit import attempt, replace
+from embed_corpus.store.commit import attempt, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

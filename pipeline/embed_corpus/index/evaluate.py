@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from embed_corpus.errors import DataError
 from embed_corpus.index.ids import taken
-from embed_corpus.index.judged import METRICS, scores_of
+from embed_corpus.index.judgements import METRICS, scores_of
 from embed_corpus.index.quality import exact_search
 from embed_corpus.index.search import best_documents
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from embed_corpus.index.judged import Qrels
+    from embed_corpus.index.judgements import Qrels
     from embed_corpus.index.search import Found, OpenIndex
 
 __all__ = ["Evaluation", "evaluate"]

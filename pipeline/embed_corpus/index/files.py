@@ -15,13 +15,13 @@ from embed_corpus.errors import OutputError
 from embed_corpus.index.copies import ROWS
 from embed_corpus.index.effort import inner
 from embed_corpus.index.manifest import digest_of
-from embed_corpus.sink.commit import replace, replace_json
+from embed_corpus.store.commit import replace, replace_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from embed_corpus.sink.layout import Layout
+    from embed_corpus.store.layout import Layout
 
 __all__ = ["IVF_DATA", "finish", "read_index", "settle", "tidy", "told", "write_index"]
 

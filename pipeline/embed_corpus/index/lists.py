@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from embed_corpus.sink.commit import attempt, replace
+from embed_corpus.store.commit import attempt, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -13,8 +13,8 @@ from embed_corpus.sink.readback import cached_stats
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from embed_corpus.sink.layout import Layout
     from embed_corpus.sink.snapshot import PartEntry, Snapshot
+    from embed_corpus.store.layout import Layout
 
 __all__ = [
     "HAMMING",

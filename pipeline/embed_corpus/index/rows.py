@@ -14,15 +14,15 @@ import pyarrow.parquet as pq
 from embed_corpus.errors import OutputError
 from embed_corpus.index.manifest import HAMMING, INNER_PRODUCT, SCALED
 from embed_corpus.sink.readback import vectors_of
-from embed_corpus.sink.vectors import Codec, codec_of
+from embed_corpus.vectors.codec import Codec, codec_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from embed_corpus.sink.layout import Layout
     from embed_corpus.sink.snapshot import PartEntry
+    from embed_corpus.store.layout import Layout
 
 __all__ = ["Group", "Vectors", "damaged", "open_vectors", "scale_rows", "schema_of", "space_of"]
 

@@ -31,15 +31,15 @@ from embed_corpus.index.quality import exact_search
 from embed_corpus.index.rows import Vectors, damaged, scale_rows, schema_of, space_of
 from embed_corpus.index.where import rows_where
 from embed_corpus.sink.snapshot import latest_snapshot
-from embed_corpus.sink.vectors import Codec, codec_of
+from embed_corpus.vectors.codec import Codec, codec_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from embed_corpus.sink.layout import Layout
     from embed_corpus.sink.snapshot import PartEntry
+    from embed_corpus.store.layout import Layout
 
 __all__ = ["Found", "Hit", "OpenIndex", "best_documents", "open_index", "search"]
 

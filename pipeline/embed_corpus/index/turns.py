@@ -8,11 +8,11 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from embed_corpus.index.build_time import predicted_seconds
 from embed_corpus.index.choose import choices, choose
 from embed_corpus.index.distinct import merging_bytes
 from embed_corpus.index.manifest import vectors_in
-from embed_corpus.index.seconds import predicted_seconds
-from embed_corpus.sink.commit import replace_json
+from embed_corpus.store.commit import replace_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from embed_corpus.index.choose import Choice, Request
     from embed_corpus.index.rows import Vectors
-    from embed_corpus.sink.layout import Layout
+    from embed_corpus.store.layout import Layout
 
 __all__ = ["Turn", "continues", "settled_for_less", "turns"]
 

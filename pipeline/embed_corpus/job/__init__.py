@@ -1,1 +1,1 @@
-"""The job: its configuration, its identity, its workers, and the run itself."""
+"""What is asked for: the configuration, its identity, and what is settled before the first batch."""

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from embed_corpus.data import SHOWN_BYTES
-from embed_corpus.engine.facts import POOLINGS
 from embed_corpus.errors import UsageError
 from embed_corpus.index.choose import Request, parse_bytes
-from embed_corpus.job.forms import kinds_of, wanted_form
+from embed_corpus.job.option_types import kinds_of, wanted_form
+from embed_corpus.model.facts import POOLINGS
 from embed_corpus.sink.parts import RESERVED
 from embed_corpus.source.formats import FORMATS
 from embed_corpus.source.inspect import Columns

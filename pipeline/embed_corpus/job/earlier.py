@@ -10,7 +10,7 @@ from embed_corpus.sink.readback import cached_stats
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from embed_corpus.sink.layout import Layout
+    from embed_corpus.store.layout import Layout
 
 __all__ = ["Earlier", "Replaced"]
 

@@ -9,11 +9,11 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.chunk.rules import file_rules
-from embed_corpus.engine.adapter import ADAPTER_FILES
-from embed_corpus.engine.cache import cache_folder, keep
-from embed_corpus.engine.folder import read_json
 from embed_corpus.errors import ModelError
+from embed_corpus.model.adapter import ADAPTER_FILES
+from embed_corpus.model.folder import read_json
 from embed_corpus.sink.parts import SCHEMA_VERSION
+from embed_corpus.store.cache import cache_folder, keep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from embed_corpus.engine.facts import ModelFacts
     from embed_corpus.job.config import JobConfig
+    from embed_corpus.model.facts import ModelFacts
 
 __all__ = ["differences", "digest", "job_fields", "space_fields", "weight_files"]
 

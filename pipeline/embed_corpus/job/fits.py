@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from embed_corpus.chunk.compare import check_tokens
 from embed_corpus.chunk.tokenizer import tokenizer_of
-from embed_corpus.engine.folder import read_json
 from embed_corpus.errors import ModelError
+from embed_corpus.model.folder import read_json
 
 if TYPE_CHECKING:
     from embed_corpus.chunk.tokenizer import WordTokenizer
     from embed_corpus.engine.encoder import Encoder
-    from embed_corpus.engine.facts import ModelFacts
+    from embed_corpus.model.facts import ModelFacts
 
 __all__ = ["check_fit"]
 

@@ -20,7 +20,7 @@ from embed_corpus.errors import OutputError
 from embed_corpus.job.replaced import planned_before
 from embed_corpus.sink.readback import part_stats
 from embed_corpus.source.content import content_of, digest_over, group_digests, told_by_footer
-from embed_corpus.source.known import is_noted
+from embed_corpus.source.inspected import is_noted
 from embed_corpus.source.plan import make_plan, shard_of
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from embed_corpus.data import Shard
     from embed_corpus.job.config import JobConfig
-    from embed_corpus.sink.layout import Layout
     from embed_corpus.source.inspect import Columns, Source
-    from embed_corpus.source.known import Known
+    from embed_corpus.source.inspected import Known
+    from embed_corpus.store.layout import Layout
 
 __all__ = ["identified", "of_other_content"]
 

@@ -7,15 +7,15 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-from embed_corpus.sink.commit import publish_json
 from embed_corpus.source.superseded import superseded_rows, without_superseded
+from embed_corpus.store.commit import publish_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from embed_corpus.job.config import JobConfig
-    from embed_corpus.sink.layout import Layout
     from embed_corpus.source.plan import Plan
+    from embed_corpus.store.layout import Layout
 
 __all__ = ["newest_rows"]
 

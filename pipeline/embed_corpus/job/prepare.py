@@ -21,29 +21,29 @@ from embed_corpus.job.devices import resolve_devices, resolve_precision
 from embed_corpus.job.earlier import Earlier
 from embed_corpus.job.fingerprint import differences, digest, job_fields, space_fields
 from embed_corpus.job.identity import identified
-from embed_corpus.job.late import resolve_pass_tokens
-from embed_corpus.job.model import model_of
+from embed_corpus.job.late_chunking import resolve_pass_tokens
 from embed_corpus.job.newest import newest_rows
+from embed_corpus.job.prompts import model_of
 from embed_corpus.job.replaced import taken_from
-from embed_corpus.sink.aside import set_aside, set_distrusted_aside
-from embed_corpus.sink.commit import publish_json, replace_json, sweep
-from embed_corpus.sink.layout import Layout
 from embed_corpus.sink.parts import PartFormat
+from embed_corpus.sink.quarantine import set_aside, set_distrusted_aside
 from embed_corpus.sink.readback import part_stats
-from embed_corpus.sink.vectors import Codec
 from embed_corpus.source.discover import discover, told_left_out
-from embed_corpus.source.known import read_known, to_json
+from embed_corpus.source.inspected import read_known, to_json
 from embed_corpus.source.plan import Plan, inspect_good, kept_types, make_plan
+from embed_corpus.store.commit import publish_json, replace_json, sweep
+from embed_corpus.store.layout import Layout
+from embed_corpus.vectors.codec import Codec
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from embed_corpus.data import Shard
-    from embed_corpus.engine.facts import ModelFacts
     from embed_corpus.job.config import JobConfig
     from embed_corpus.job.earlier import Replaced
+    from embed_corpus.model.facts import ModelFacts
     from embed_corpus.source.inspect import Source
-    from embed_corpus.source.known import Known
+    from embed_corpus.source.inspected import Known
 
 __all__ = ["Job", "prepare", "resolve_chunk_tokens", "warn_of_bad"]
 

@@ -14,8 +14,8 @@ from embed_corpus.sink.readback import shard_id_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from embed_corpus.sink.layout import Layout
     from embed_corpus.source.plan import Plan
+    from embed_corpus.store.layout import Layout
 
 __all__ = ["planned_before", "taken_from"]
 

@@ -10,17 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embed_corpus.errors import OutputError
-from embed_corpus.sink.commit import attempt, publish
 from embed_corpus.sink.readback import vectors_of
-from embed_corpus.sink.vectors import codec_of
+from embed_corpus.store.commit import attempt, publish
+from embed_corpus.vectors.codec import codec_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from embed_corpus.sink.layout import Layout
-    from embed_corpus.sink.vectors import Codec
+    from embed_corpus.store.layout import Layout
+    from embed_corpus.vectors.codec import Codec
 
 __all__ = ["check_documents", "document_tables", "publish_documents"]
 

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 
 from embed_corpus.data import Counts, Reject
 from embed_corpus.errors import OutputError
-from embed_corpus.sink.commit import attempt, publish, replace_json
 from embed_corpus.sink.documents import publish_documents
 from embed_corpus.sink.readback import check_part, check_vectors, part_stats, stats_of
 from embed_corpus.sink.rejects import beginning_of, publish_rejects, without_vector
-from embed_corpus.sink.vectors import Codec
+from embed_corpus.store.commit import attempt, publish, replace_json
+from embed_corpus.vectors.codec import Codec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embed_corpus.data import Block, Shard
-    from embed_corpus.sink.layout import Layout
-    from embed_corpus.sink.vectors import Ranges
+    from embed_corpus.store.layout import Layout
+    from embed_corpus.vectors.codec import Ranges
 
 __all__ = ["RESERVED", "SCHEMA_VERSION", "PartFormat", "PartWriter", "open_writer"]
 

@@ -13,15 +13,15 @@ import pyarrow.parquet as pq
 
 from embed_corpus.data import Counts
 from embed_corpus.errors import OutputError
-from embed_corpus.sink.commit import replace_json
-from embed_corpus.sink.vectors import codec_of
+from embed_corpus.store.commit import replace_json
+from embed_corpus.vectors.codec import codec_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from embed_corpus.sink.layout import Layout
+    from embed_corpus.store.layout import Layout
 
 __all__ = [
     "cached_stats",

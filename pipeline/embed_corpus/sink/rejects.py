@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from embed_corpus.data import SHOWN_BYTES, Reject
 from embed_corpus.errors import OutputError
-from embed_corpus.sink.commit import attempt, publish, replace
+from embed_corpus.store.commit import attempt, publish, replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embed_corpus.data import Block
-    from embed_corpus.sink.layout import Layout
+    from embed_corpus.store.layout import Layout
 
 __all__ = ["beginning_of", "publish_rejects", "read_rejects", "rejects_file", "without_vector"]
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from embed_corpus.data import Counts
 from embed_corpus.errors import OutputError
-from embed_corpus.sink.commit import publish_json
 from embed_corpus.sink.readback import cached_stats, part_stats
+from embed_corpus.store.commit import publish_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from embed_corpus.sink.layout import Layout
+    from embed_corpus.store.layout import Layout
 
 __all__ = ["PartEntry", "Snapshot", "entries", "entry_of", "latest_snapshot", "listed_parts", "publish_snapshot"]
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embed_corpus.errors import DataError
-from embed_corpus.sink.paths import arrow_file
 from embed_corpus.source.formats import kind_at
 from embed_corpus.source.inspect import reason_of
+from embed_corpus.store.paths import arrow_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 
 from embed_corpus.errors import DataError
 from embed_corpus.firstbytes import ENOUGH, other_kind
-from embed_corpus.sink.paths import arrow_file
 from embed_corpus.source.checks import check_fields, kept_type, missing_of
 from embed_corpus.source.fields import field_of, n_leaves
 from embed_corpus.source.formats import wrong_kind
@@ -27,6 +26,7 @@ from embed_corpus.source.packed import left_behind
 from embed_corpus.source.partitions import folder_keys
 from embed_corpus.source.tables import is_part
 from embed_corpus.source.types import plain_type
+from embed_corpus.store.paths import arrow_file
 
 if TYPE_CHECKING:
     from embed_corpus.source.discover import Found

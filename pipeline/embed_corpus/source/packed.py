@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from embed_corpus.sink.paths import is_utf8
+from embed_corpus.store.paths import is_utf8
 
 if TYPE_CHECKING:
     from pathlib import Path

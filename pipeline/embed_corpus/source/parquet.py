@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from embed_corpus.sink.paths import arrow_file
 from embed_corpus.source.fields import field_of
 from embed_corpus.source.int96 import unit_for
 from embed_corpus.source.partitions import folder_keys, folder_value
 from embed_corpus.source.texts import text_of
+from embed_corpus.store.paths import arrow_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

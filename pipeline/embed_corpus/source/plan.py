@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 from embed_corpus.data import Shard
 from embed_corpus.errors import DataError
 from embed_corpus.source.inspect import UnreadableError
+from embed_corpus.source.inspected import inspect_known
 from embed_corpus.source.kept import check_missing, kept_types, told_of_columns
-from embed_corpus.source.known import inspect_known
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from embed_corpus.source.discover import Found
     from embed_corpus.source.inspect import Columns, Source
-    from embed_corpus.source.known import Known
+    from embed_corpus.source.inspected import Known
 
 __all__ = ["Plan", "inspect_all", "inspect_good", "kept_types", "make_plan", "shard_of"]
 

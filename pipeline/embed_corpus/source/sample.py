@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from embed_corpus.data import Rows
-from embed_corpus.sink.paths import arrow_file
 from embed_corpus.source.formats import kind_at
 from embed_corpus.source.jsonl import lines, open_stream
 from embed_corpus.source.read import read_shard
+from embed_corpus.store.paths import arrow_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

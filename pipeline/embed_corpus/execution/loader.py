@@ -1,0 +1,300 @@
+"""Read and chunk ahead of the encoder: shards in, blocks with their chunks out, in order.
+
+A thread reads; processes of its own chunk, because Hugging Face's tokenizers give a Python object
+a token, and those hold the interpreter that launches the GPU's kernels. Arrays cross the border
+through pipes, so no /dev/shm is needed. The processes import neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import multiprocessing
+import os
+import time
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import dataclass, replace
+from multiprocessing.context import SpawnContext, SpawnProcess
+from threading import Lock, Thread
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from embed_corpus.chunk.tokenizer import WordTokenizer
+from embed_corpus.chunk.utf8 import LongText
+from embed_corpus.chunk.windows import HUGE, Chunker, is_huge
+from embed_corpus.data import SHOWN_BYTES, Block, Chunks, Rows
+from embed_corpus.errors import DataError, LaneError
+from embed_corpus.execution.signals import blocked, ignore
+from embed_corpus.feed.threads import ahead
+from embed_corpus.source.content import content_of
+from embed_corpus.source.read import LARGE, SMALL, read_shard
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator
+    from pathlib import Path
+
+    from embed_corpus.data import Shard
+    from embed_corpus.source.inspect import Columns
+
+__all__ = ["Chunking", "Loader", "end_with_parent", "one_thread"]
+
+log = logging.getLogger("embed_corpus")
+
+_EACH = 2
+"""Large blocks that wait for each loader process: one under way and one to go on with."""
+
+
+@dataclass(frozen=True)
+class Chunking:
+    """How documents become chunks, as plain values: it crosses to the loader processes.
+
+    `bare`: the tokenizer is a StaticEmbedding module's, without special tokens.
+    With `fast`, the fast lane of the tokenizer is used if it has one: it was proven, or is being proven.
+    """
+
+    folder: Path
+    chunk_tokens: int
+    overlap: int
+    prompt: str
+    truncate: bool
+    by: str = "tokens"
+    fast: bool = False
+    pass_tokens: int = 0
+    bare: bool = False
+
+    @property
+    def longest(self) -> int:
+        """Tokens that go through the model together at most."""
+        return self.pass_tokens or self.chunk_tokens
+
+    def chunker(self) -> Chunker:
+        """Load the tokenizer, a fast lane unproven."""
+        tokenizer = WordTokenizer(self.folder, fast=self.fast, bare=self.bare)
+        tokenizer.prove(())
+        sizes = self.chunk_tokens, self.overlap
+        return Chunker(tokenizer, *sizes, self.prompt, self.truncate, self.by, self.pass_tokens)
+
+
+class Loader:
+    """Reads and chunks shards, in this process or (`workers` > 0) ahead of it.
+
+    Attributes:
+        workers: processes that chunk; 0: this one does, when it is asked for the next block.
+        seconds: spent reading, and chunking over all processes.
+    """
+
+    def __init__(self, chunking: Chunking, columns: Columns, keep_types: dict[str, pa.DataType], workers: int) -> None:
+        self.workers = workers
+        self.seconds = {"read": 0.0, "chunk": 0.0}
+        self._chunking, self._columns, self._keep_types = chunking, columns, keep_types
+        self._chunker = None if workers else chunking.chunker()
+        self._lock = Lock()
+        self._pool = self._new_pool() if workers else None
+
+    def blocks(self, shards: Iterable[Shard]) -> Generator[Block, None, None]:
+        """Yield the shards' blocks in order, chunked; a block without rows ends each shard.
+
+        Raises:
+            LaneError: a fast tokenizer turned out to differ from Hugging Face's.
+        """
+        if not self.workers:
+            for block in self._read(shards):
+                yield from self._here(block)
+            return
+        limit = self.workers * _EACH * LARGE.n_bytes
+        sent = ahead(((block, self._send(block)) for block in self._read(shards)), limit, _weight)
+        failed = None
+        with closing(sent):
+            for block, future in sent:
+                if block.shard is failed:
+                    continue
+                try:
+                    yield from self._received(block, future)
+                except DataError as error:
+                    failed = block.shard
+                    yield Block(failed, error=str(error))
+
+    def close(self) -> None:
+        """Let the loader processes end, and wait for that: left to itself, a queue may be shut before they are told."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def _read(self, shards: Iterable[Shard]) -> Iterator[Block]:
+        for shard in shards:
+            found = read_shard(shard, self._columns, self._keep_types, LARGE if self.workers else SMALL)
+            begin = time.perf_counter()
+            try:
+                content = content_of(shard, self._columns)  # before the rows
+                for rows in found:
+                    self.seconds["read"] += time.perf_counter() - begin
+                    yield from (Block(shard, part) for part in _huge_alone(rows))
+                    begin = time.perf_counter()
+            except DataError as error:
+                yield Block(shard, error=str(error))
+                continue
+            yield Block(shard, content=content)
+
+    def _here(self, block: Block) -> Iterator[Block]:
+        if block.rows is None or self._chunker is None:
+            yield block
+            return
+        yield from _blocks(block, self._parts(self._chunker, block.rows.table["text"]))
+
+    def _parts(self, chunker: Chunker, texts: pa.StringArray) -> Iterator[Chunks]:
+        begin = time.perf_counter()
+        for chunks in chunker.parts(texts):
+            if chunker.tokenizer.differs:
+                raise LaneError(chunker.tokenizer.differs)
+            self.seconds["chunk"] += time.perf_counter() - begin
+            yield chunks
+            begin = time.perf_counter()
+
+    def _send(self, block: Block) -> Future[_Done] | None:
+        return None if block.rows is None else self._submit(block.rows)
+
+    def _submit(self, rows: Rows) -> Future[_Done]:
+        texts = rows.table["text"]
+        if texts.nbytes < texts.get_total_buffer_size():  # a slice would cross with all that it is a slice of
+            texts = pa.concat_arrays([texts])
+        with self._lock:
+            assert self._pool is not None
+            try:
+                return self._pool.submit(_chunk, texts)
+            except BrokenProcessPool:
+                self._pool = self._new_pool()
+                return self._pool.submit(_chunk, texts)
+
+    def _received(self, block: Block, future: Future[_Done] | None) -> Iterator[Block]:
+        if future is None or block.rows is None:
+            yield block
+            return
+        try:
+            done = future.result()
+        except BrokenProcessPool:
+            log.warning("a loader process died (the kernel short of memory?); its rows are chunked again")
+            try:
+                done = self._submit(block.rows).result()
+            except BrokenProcessPool as error:
+                first, last = block.rows.rows[[0, -1]].tolist() if len(block.rows.rows) else (0, 0)
+                raise DataError(
+                    f"{block.shard.source}: loader processes die over rows {first} to {last}. If the kernel was short "
+                    "of memory, run the same line again with fewer --loader-workers."
+                ) from error
+        self.seconds["chunk"] += done.seconds
+        if done.differs:
+            raise LaneError(done.differs)
+        yield from _blocks(block, iter(done.parts))
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        pool = ProcessPoolExecutor(self.workers, _Context(), _begin, (self._chunking,))
+        with blocked():
+            pool.submit(_nothing)  # the first item starts the processes
+        return pool
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What comes back from a loader process; `differs` says where its fast lane differed, if it did."""
+
+    parts: list[Chunks]
+    seconds: float
+    differs: str
+
+
+def _huge_alone(rows: Rows) -> Iterator[Rows]:
+    """Yield the rows, a huge document apart from those around it."""
+    sizes = pc.binary_length(rows.table["text"]).to_numpy()
+    edges = np.unique([0, *(at + i for at in np.flatnonzero(sizes > HUGE).tolist() for i in (0, 1)), len(sizes)])
+    if len(sizes) < 2 or len(edges) == 2:
+        yield rows
+        return
+    rejects = rows.rejects
+    for first, stop in itertools.pairwise(edges.tolist()):
+        yield Rows(rows.table.slice(first, stop - first), rows.rows[first:stop], rejects)
+        rejects = ()
+
+
+def _blocks(block: Block, parts: Iterator[Chunks]) -> Iterator[Block]:
+    """Yield a block with its chunks; that of a huge document several times, with some of them each."""
+    assert block.rows is not None
+    texts = block.rows.table["text"]
+    if not is_huge(texts):
+        yield from (replace(block, chunks=chunks) for chunks in parts)
+        return
+    pa.default_memory_pool().release_unused()  # reading it took several times its size
+    text, column = LongText(texts), block.rows.table.schema.get_field_index("text")
+    waiting = None
+    for chunks in parts:
+        if waiting is not None:
+            yield replace(waiting, more=True)
+        base, end = (int(chunks.start[0]), int(chunks.end[-1])) if len(chunks) else (0, 0)
+        shown = pa.array([text[base : max(end, SHOWN_BYTES)]])  # the first, at least what a reject tells of it
+        table = block.rows.table.set_column(column, "text", shown)
+        waiting = replace(block, rows=replace(block.rows, table=table), chunks=chunks, base=base)
+    if waiting is not None:
+        yield waiting
+
+
+def _weight(item: tuple[Block, object]) -> int:
+    return 0 if item[0].rows is None else int(item[0].rows.table.nbytes)
+
+
+class _Process(SpawnProcess):
+    """A loader process: it ignores SIGTERM, by which a pool ends the others when one of them has died."""
+
+    def terminate(self) -> None:
+        self.kill()
+
+
+class _Context(SpawnContext):
+    """How a pool starts loader processes."""
+
+    Process = _Process
+
+
+_chunker: Chunker | None = None
+"""A loader process's own."""
+
+
+def _begin(chunking: Chunking) -> None:
+    """Set a loader process up: one thread, no signals of the group, and an end with its parent."""
+    global _chunker  # noqa: PLW0603  # an executor's initializer has no other place
+    ignore()
+    end_with_parent()
+    one_thread()
+    _chunker = chunking.chunker()
+
+
+def _nothing() -> None: ...
+
+
+def _chunk(texts: pa.StringArray) -> _Done:
+    begin = time.perf_counter()
+    assert _chunker is not None
+    try:
+        parts = list(_chunker.parts(texts))
+    except LaneError:
+        parts = []
+    return _Done(parts, time.perf_counter() - begin, _chunker.tokenizer.differs)
+
+
+def one_thread() -> None:
+    """Let tokenizers of this process do with one thread; to be called before any is loaded."""
+    os.environ |= {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}
+
+
+def end_with_parent() -> None:
+    """Let this process end when the one that started it is gone, however that ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=watch, name="watch-parent", daemon=True).start()

@@ -1,0 +1,105 @@
+"""What parent and workers tell each other: plain values that cross the process boundary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from embed_corpus.execution.pipeline import Committed, Embedded, Failed
+
+if TYPE_CHECKING:
+    from embed_corpus.data import Counts, Shard
+    from embed_corpus.execution.loader import Chunking
+    from embed_corpus.job.earlier import Earlier, Replaced
+    from embed_corpus.model.facts import ModelFacts
+    from embed_corpus.report.stats import WorkerStats
+    from embed_corpus.sink.parts import PartFormat
+    from embed_corpus.source.inspect import Columns
+    from embed_corpus.store.layout import Layout
+
+__all__ = ["Alive", "Broken", "Elsewhere", "Ended", "Event", "Lost", "Next", "Ready", "Unwell", "WorkerSpec"]
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """Everything a worker needs, as plain values: it crosses the process boundary once.
+
+    `cores` are those it may use; `loader_workers` None: as many as its device needs; from the shards of the
+    `calibration` int8 has its ranges; `earlier`, by shard id, parts whose vectors may be taken over.
+    """
+
+    device: str
+    cores: frozenset[int]
+    loader_workers: int | None
+    facts: ModelFacts
+    columns: Columns
+    chunking: Chunking
+    precision: str
+    token_budget: int | None
+    compiled: bool
+    force_fp8: bool
+    samples: tuple[Shard, ...]
+    form: PartFormat
+    calibration: tuple[Shard, ...]
+    layout: Layout
+    earlier: dict[str, tuple[Earlier | Replaced, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A worker can begin; `numerics` is what can change its vectors' bits, `notes` what its user should know."""
+
+    numerics: dict[str, Any]
+    token_budget: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A worker has no shard left; of a sample of its vectors, `sampled` in all, the share of neighbours kept."""
+
+    stats: WorkerStats
+    neighbours_kept: float
+    sampled: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A worker died: rows that were embedded and must be again, as negative counts."""
+
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """A worker has begun, or got on since it last said so; it says so by this where nothing else comes of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """A worker asks for a shard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A worker cannot go on: an error of `errors.py` by name, or a traceback."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unwell:
+    """A worker's device failed in a way that the process does not get over; it ends, and another may try."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A shard that another run has done meanwhile."""
+
+    shard: Shard
+
+
+Event = Ready | Embedded | Committed | Failed | Lost | Ended | Elsewhere

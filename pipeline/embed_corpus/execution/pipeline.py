@@ -1,0 +1,235 @@
+"""The stages joined: shards in, committed parts out, batches running on across shards."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from embed_corpus.data import Batch
+from embed_corpus.execution.reuse import Reuse, completed, left_over
+from embed_corpus.feed.threads import ahead, behind
+from embed_corpus.sink.parts import PartWriter
+from embed_corpus.vectors.loss import VectorSample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from embed_corpus.data import Block, Counts, Shard
+    from embed_corpus.engine.encoder import Encoder, Pending
+    from embed_corpus.execution.loader import Loader
+    from embed_corpus.feed.packing import Packer
+    from embed_corpus.sink.parts import PartFormat
+    from embed_corpus.store.layout import Layout
+
+__all__ = ["CHANGED", "Committed", "Embedded", "Event", "Failed", "Stages", "embed_blocks", "embed_shards"]
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Progress: rows whose vectors are with the writer."""
+
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A part became visible; `stats` is what is noted beside it."""
+
+    shard: Shard
+    stats: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A shard whose source turned out unreadable; nothing of it is visible."""
+
+    shard: Shard
+    reason: str
+
+
+@dataclass
+class Stages:
+    """The stages of one worker, the seconds spent in each, the batches and FLOPs done, and some vectors as floats."""
+
+    loader: Loader
+    encoder: Encoder
+    form: PartFormat
+    layout: Layout
+    numerics: str
+    reuse: Reuse = field(default_factory=lambda: Reuse({}, ""))
+    seconds: dict[str, float] = field(default_factory=dict)
+    flops: float = 0.0
+    n_batches: int = 0
+    begin: float = 0.0
+    sample: VectorSample = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sample = VectorSample(self.form.codec)
+
+    def add(self, stage: str, begin: float) -> None:
+        """Count the time since `begin` to a stage."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begin
+
+
+T = TypeVar("T")
+Event = Embedded | Committed | Failed
+CHANGED = "{} changed while another run embedded it as it was: run the same line again."
+_WAITING_VECTORS = 64 << 20
+"""Bytes of vectors that may wait for the writer."""
+
+
+def embed_shards(shards: Iterable[Shard], stages: Stages, emit: Callable[[Event], None]) -> None:
+    """Embed shards one after the other and commit each as soon as its last vector is there.
+
+    Where the loader has processes of its own, writing has a thread of its own; `emit` is called there.
+
+    Raises:
+        OutputError: a part cannot be written; StoreError: or not be published.
+    """
+    stages.begin = time.perf_counter()
+    sink = _Sink(stages, emit)
+    try:
+        with closing(embed_blocks(stages.loader.blocks(shards), stages)) as encoded:
+            if not stages.loader.workers:
+                for item in encoded:
+                    sink.take(item)
+                return
+            with behind(sink.take, _WAITING_VECTORS, lambda item: item[1].nbytes) as put:
+                for item in encoded:
+                    begin = time.perf_counter()
+                    put(item)
+                    stages.add("held", begin)
+    finally:
+        sink.close()
+
+
+class _Sink:
+    """Writes blocks and their vectors into parts."""
+
+    def __init__(self, stages: Stages, emit: Callable[[Event], None]) -> None:
+        self._stages, self._emit = stages, emit
+        self._writer: PartWriter | None = None
+
+    def take(self, item: tuple[Block, NDArray[np.float32]]) -> None:
+        block, vectors = item
+        stages, begin = self._stages, time.perf_counter()
+        writer = self._writer or PartWriter(block.shard, stages.form, stages.layout, stages.numerics)
+        self._writer = writer
+        if block.rows is not None:
+            event: Event = Embedded(writer.append(block, vectors))
+            if stages.form.vector_type != "float32" and block.known is None:
+                stages.sample.add(block.shard.id, vectors)
+            stages.add("write", begin)
+        elif block.error:
+            self.close()
+            event = Failed(block.shard, block.error)
+        else:
+            stats = writer.commit(block.content)
+            self._writer = None
+            event = Committed(block.shard, stats)
+            if stats.get("content", block.content) != block.content:
+                event = Failed(block.shard, CHANGED.format(block.shard.path))
+            stages.add("commit", begin)
+        self._emit(event)
+
+    def close(self) -> None:
+        """Drop what is unfinished."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+_AHEAD = 3
+"""Batches that a GPU has before it."""
+_PACKED = 2
+"""Batches that wait to be sent to it."""
+
+
+def embed_blocks(
+    blocks: Generator[Block, None, None], stages: Stages
+) -> Generator[tuple[Block, NDArray[np.float32]], None, None]:
+    """Pack the blocks' chunks, encode the batches, and give each block its vectors back, in order.
+
+    Batches pay no heed to where a block or a shard ends; only the blocks of a few batches wait. A
+    GPU always has some batches before it, so that it never waits for this process; where the loader has
+    processes of its own, packing has a thread of its own.
+    """
+    from embed_corpus.engine.ceiling import flops
+
+    encoder = stages.encoder
+    packer = encoder.packer()
+    n_ahead = _AHEAD if encoder.device.type == "cuda" else 0
+    flying: deque[Pending] = deque()
+    waiting: deque[tuple[Block, int]] = deque()  # each with the vectors that it waits for
+    ready: list[NDArray[np.float32]] = []  # joined when a block is complete: a huge document has many batches
+    n_ready = 0
+
+    def take_in(n_left: int) -> None:
+        """Take in the vectors of all batches but the last few."""
+        nonlocal n_ready
+        begin = time.perf_counter()
+        while len(flying) > n_left:
+            ready.append(flying.popleft().result())
+            n_ready += len(ready[-1])
+        stages.add("encode", begin)
+
+    def encode(batch: Batch) -> None:
+        """Set a batch going, ahead of the vectors that are waited for."""
+        begin = time.perf_counter()
+        flying.append(encoder.submit(batch))
+        packer.budget = encoder.batch_tokens  # lowered, if memory ran out
+        stages.flops += flops(encoder, np.diff(batch.cu_seqlens))
+        stages.n_batches += 1
+        stages.add("encode", begin)
+        take_in(n_ahead)
+
+    def done() -> Iterator[tuple[Block, NDArray[np.float32]]]:
+        nonlocal ready, n_ready
+        while waiting and (n := waiting[0][1]) <= n_ready:
+            vectors = np.concatenate(ready) if ready else np.empty((0, stages.form.dim), np.float32)
+            ready, n_ready = [vectors[n:]], n_ready - n
+            block, _ = waiting.popleft()
+            yield block, completed(block, vectors[:n])
+
+    items = _packed(blocks, packer, stages)
+    ahead_of_us = bool(stages.loader.workers)
+    if ahead_of_us:
+        items = ahead(items, _PACKED, lambda item: isinstance(item, Batch) or item.known is not None)
+    with closing(items):
+        for item in _timed(items, "wait", stages) if ahead_of_us else items:
+            if isinstance(item, Batch):
+                encode(item)
+            else:
+                waiting.append((item, len(left_over(item)[1])))
+            yield from done()
+    take_in(0)
+    yield from done()
+
+
+def _packed(
+    blocks: Generator[Block, None, None], packer: Packer, stages: Stages
+) -> Generator[Block | Batch, None, None]:
+    """Yield each block, then the batches that it filled."""
+    with closing(blocks):
+        for block in map(stages.reuse.known, blocks):
+            yield block
+            yield from _timed(packer.add_ids(*left_over(block)), "pack", stages)
+    yield from _timed(packer.flush(), "pack", stages)
+
+
+def _timed(items: Iterator[T], stage: str, stages: Stages) -> Iterator[T]:
+    """Count the time for which items are waited for to a stage."""
+    while True:
+        begin = time.perf_counter()
+        item = next(items, None)
+        stages.add(stage, begin)
+        if item is None:
+            return
+        yield item

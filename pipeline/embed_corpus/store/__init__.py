@@ -1,0 +1,1 @@
+"""Where OUT lies, and how files get there."""

@@ -1,0 +1,134 @@
+"""Where things lie in OUT."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from embed_corpus.store.paths import check_utf8
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Layout"]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The folders of one OUT; `data/` alone is a plain Parquet dataset.
+
+    `alone`: no other run writes there, says the user.
+
+    Raises:
+        UsageError: the path is no UTF-8.
+    """
+
+    root: Path
+    alone: bool = False
+
+    def __post_init__(self) -> None:
+        check_utf8("OUT", self.root)
+
+    @property
+    def data(self) -> Path:
+        """Parts: presence under the final name is the commit."""
+        return self.root / "data"
+
+    @property
+    def documents(self) -> Path:
+        """One file a part, of its name: a vector for each document (--doc-vectors)."""
+        return self.root / "documents"
+
+    @property
+    def index(self) -> Path:
+        """The FAISS index, its ids and index.json."""
+        return self.root / "index"
+
+    @property
+    def meta(self) -> Path:
+        """Everything else; never a file ending in .parquet."""
+        return self.root / "_embed"
+
+    @property
+    def job(self) -> Path:
+        """The fields of the job this OUT belongs to; written once."""
+        return self.meta / "job.json"
+
+    @property
+    def current_run(self) -> Path:
+        """What the last run noted: its plan, and where model and input lie; replaced by each."""
+        return self.meta / "run.json"
+
+    @property
+    def plans(self) -> Path:
+        """One immutable file a plan, named by its content."""
+        return self.meta / "plans"
+
+    @property
+    def newest(self) -> Path:
+        """One immutable file a plan: which of its rows a later one supersedes (--on-duplicate last); a cache."""
+        return self.meta / "newest"
+
+    @property
+    def sources(self) -> Path:
+        """What was seen of the source files; a cache."""
+        return self.meta / "sources.json"
+
+    @property
+    def ranges(self) -> Path:
+        """Between which numbers int8 vectors of this OUT lie; published once."""
+        return self.meta / "ranges.json"
+
+    @property
+    def snapshots(self) -> Path:
+        """Numbered lists of parts; the highest number is current."""
+        return self.meta / "snapshots"
+
+    @property
+    def stats(self) -> Path:
+        """One JSON file a part: counts and checksum; a cache, rebuilt from the part."""
+        return self.meta / "stats"
+
+    @property
+    def rejects(self) -> Path:
+        """One JSONL file (zstd) a shard that had rejects."""
+        return self.meta / "rejects"
+
+    @property
+    def indexing(self) -> Path:
+        """What an index is being made of; empty when it is there."""
+        return self.meta / "indexing"
+
+    @property
+    def runs(self) -> Path:
+        """One report a run."""
+        return self.meta / "runs"
+
+    @property
+    def claims(self) -> Path:
+        """One file a shard that a run works on; advice for other runs on this OUT."""
+        return self.meta / "claims"
+
+    @property
+    def superseded(self) -> Path:
+        """Parts that a later plan no longer has, with notes and records, set aside by --prune."""
+        return self.meta / "superseded"
+
+    @property
+    def quarantine(self) -> Path:
+        """Parts, notes and records set aside to be done again: damaged, with rejects, by a wrong fast tokenizer."""
+        return self.meta / "quarantine"
+
+    @property
+    def slow_tokenizer(self) -> Path:
+        """Stands there if a fast tokenizer was found to differ on this corpus: none is used any more, its parts go."""
+        return self.meta / "slow-tokenizer"
+
+    @property
+    def tmp(self) -> Path:
+        """Attempts."""
+        return self.meta / "tmp"
+
+    def parts(self) -> list[str]:
+        """Names of the committed parts, sorted: one listing, no file opened."""
+        return sorted(p.name for p in self.data.glob("*.parquet")) if self.data.is_dir() else []

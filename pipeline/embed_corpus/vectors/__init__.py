@@ -1,0 +1,1 @@
+"""How vectors are stored, and what that costs."""

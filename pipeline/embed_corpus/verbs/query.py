@@ -1,0 +1,100 @@
+"""Embed a few texts in this process: queries, and the documents that `verify` checks."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from embed_corpus.chunk.tokenizer import tokenizer_of
+from embed_corpus.chunk.windows import Chunker
+from embed_corpus.errors import UsageError
+from embed_corpus.job.fits import check_fit
+from embed_corpus.job.prompts import Prompts, with_query_prompt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from embed_corpus.chunk.tokenizer import WordTokenizer
+    from embed_corpus.data import Chunks
+    from embed_corpus.engine.encoder import Encoder
+    from embed_corpus.job.output import Opened
+    from embed_corpus.model.facts import ModelFacts
+
+__all__ = ["embed_queries", "encode_chunks"]
+
+log = logging.getLogger("embed_corpus")
+
+_NAMED = 5
+"""Queries that are named when they are cut."""
+
+
+def embed_queries(
+    opened: Opened,
+    queries: Sequence[str],
+    model: str | None = None,
+    prompts: Prompts | None = None,
+    *,
+    names: Sequence[str] | None = None,
+    remote_code: bool = False,
+) -> NDArray[np.float32]:
+    """Embed queries with the query prompt that the run recorded, or the one chosen, on the CPU; float32[n, dim].
+
+    A query that is longer than the model takes is cut behind a word, its prompt stays whole; a warning tells its name
+    (None: its number).
+
+    Raises:
+        UsageError: the prompt leaves no room, a query has no token, or there is no such prompt.
+        ModelError: the model is gone, or its files do not fit together.
+    """
+    from embed_corpus.engine.encoder import Encoder
+    from embed_corpus.engine.ready import get_ready
+
+    for i, query in enumerate(queries):
+        if not query.isprintable() and any("\ud800" <= c <= "\udfff" for c in query):
+            raise UsageError(f"query {i} is no valid UTF-8.")
+    facts = with_query_prompt(opened.facts(model, remote_code=remote_code), prompts or Prompts())
+    tokenizer = tokenizer_of(facts)
+    chunks = _one_each(tokenizer, facts, queries, names or [str(i) for i in range(len(queries))])
+    encoder = Encoder(facts, "cpu", "fp32")
+    check_fit(tokenizer, encoder)
+    get_ready(encoder)
+    return encode_chunks(encoder, chunks)
+
+
+def _one_each(tokenizer: WordTokenizer, facts: ModelFacts, queries: Sequence[str], names: Sequence[str]) -> Chunks:
+    """Make one chunk of each query: what of it the model takes."""
+    prompt = facts.document_prompt
+    try:
+        chunks = Chunker(tokenizer, facts.max_tokens, prompt=prompt, truncate=True)(queries)
+    except UsageError as error:  # it speaks of the options of `run`
+        n_tokens = len(tokenizer.whole(prompt))
+        raise UsageError(
+            f"the query prompt has {n_tokens} tokens, the model takes {facts.max_tokens}: that leaves no room for a "
+            "query. Give a shorter one with --prompt."
+        ) from error
+    each = np.bincount(chunks.doc, minlength=len(queries))
+    if len(bad := np.flatnonzero(each != 1)):
+        raise UsageError(f"query {names[bad[0]]} ({queries[bad[0]][:40]!r}) gives no token.")
+    cut = np.flatnonzero(chunks.end < [len(query) for query in queries]).tolist()
+    for i in cut[:_NAMED]:
+        log.warning(
+            "query %s (%r) is cut: it has %d tokens, the model takes %d.",
+            names[i],
+            queries[i][:40],
+            len(tokenizer.whole(prompt + queries[i])),
+            facts.max_tokens,
+        )
+    if len(cut) > _NAMED:
+        log.warning("%d more queries are cut like that.", len(cut) - _NAMED)
+    return chunks
+
+
+def encode_chunks(encoder: Encoder, chunks: Chunks) -> NDArray[np.float32]:
+    """Encode a block's chunks; float32[n, dim] in their order."""
+    packer = encoder.packer()
+    vectors = [encoder.encode(batch) for batch in (*packer.add(chunks), *packer.flush())]
+    return np.concatenate(vectors) if vectors else np.empty((0, encoder.facts.dim), np.float32)

@@ -1,0 +1,163 @@
+"""The loader: blocks in order from processes of its own, whatever becomes of those."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from embed_corpus.chunk.windows import HUGE
+from embed_corpus.data import SHOWN_BYTES, Block, Rows, Shard
+from embed_corpus.errors import DataError
+from embed_corpus.execution import loader as loader_module
+from embed_corpus.execution.loader import Chunking, Loader
+from embed_corpus.job.config import JobConfig
+from embed_corpus.job.prepare import prepare
+from embed_corpus.source.read import BlockSize
+from kit.started import spawned
+from kit.tiny import CORPUS
+
+Made = tuple[Loader, tuple[Shard, ...]]
+
+
+@pytest.fixture
+def made(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Made]:
+    """A loader with one process and blocks of twenty rows, of which few wait; and the shards of the samples."""
+    monkeypatch.setattr(loader_module, "LARGE", BlockSize(20, 10_000))
+    job = prepare(JobConfig((str(CORPUS),), tmp_path / "out", str(tiny_model), devices="cpu"))
+    loader = Loader(chunking(tiny_model), job.config.columns, {}, workers=1)
+    yield loader, job.plan.shards
+    loader.close()
+
+
+def chunking(model: Path) -> Chunking:
+    return Chunking(model, 64, 0, "", truncate=False)
+
+
+def told(block: Block) -> tuple[str, list[int], list[int], str]:
+    """What a block holds: its shard, its rows, its chunks' ids, its error."""
+    rows = block.rows.rows.tolist() if block.rows else []
+    return block.shard.id, rows, block.chunks.input_ids.tolist() if block.chunks else [], block.error
+
+
+def kill_loaders() -> None:
+    for child in spawned(psutil.Process()):
+        with contextlib.suppress(psutil.NoSuchProcess):  # its pool has seen it die
+            child.kill()
+
+
+def test_same_blocks_as_without(made: Made, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes give the blocks that the loader makes without them, in order, each shard with its end."""
+    loader, shards = made
+    monkeypatch.setattr(loader_module, "SMALL", BlockSize(20, 10_000))
+    plain = Loader(chunking(tiny_model), loader._columns, {}, workers=0)
+    expected = [told(block) for block in plain.blocks(shards)]
+    assert len(expected) > 50
+    assert [told(block) for block in loader.blocks(shards)] == expected
+    assert set(loader.seconds) == {"read", "chunk"}
+    assert all(loader.seconds.values())
+
+
+def test_a_dead_process_is_replaced(made: Made) -> None:
+    """Blocks that were with a process that died are chunked again."""
+    loader, shards = made
+    blocks = []
+    for i, block in enumerate(loader.blocks(shards[:1])):
+        if i == 2:
+            kill_loaders()
+        blocks.append(block)
+    rows = [row for block in blocks if block.rows for row in block.rows.rows.tolist()]
+    assert len(rows) == len(set(rows)) >= 340
+    assert all(block.chunks is not None for block in blocks if block.rows)
+
+
+def test_a_shard_over_which_processes_die_fails(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second death over the same rows ends their shard with an error that names them; the next one follows."""
+    loader, shards = made
+    submit = loader._submit
+
+    def doomed(rows: Rows) -> Future[object]:
+        future = submit(rows)
+        if rows.table["doc_id"][0].as_py() == f"{shards[0].source}#0":
+            kill_loaders()
+        return future
+
+    monkeypatch.setattr(loader, "_submit", doomed)
+    blocks = list(loader.blocks(shards[:2]))
+    (failed,) = [block for block in blocks if block.error]
+    assert failed.error.startswith(f"{shards[0].source}: loader processes die over rows 0 to ")
+    assert [block.shard for block in blocks if block.rows is None] == list(shards[:2])
+
+
+def test_an_unreadable_shard_ends_with_its_error(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read of it comes, then the error in the block that ends it; the next shard follows."""
+    loader, shards = made
+    read = loader_module.read_shard
+
+    def failing(shard: Shard, *more: object) -> Iterator[object]:
+        for i, rows in enumerate(read(shard, *more)):
+            if shard is shards[0] and i == 2:
+                raise DataError("gone")
+            yield rows
+
+    monkeypatch.setattr(loader_module, "read_shard", failing)
+    blocks = list(loader.blocks(shards[:2]))
+    ends = [(block.shard, block.error) for block in blocks if block.rows is None]
+    assert ends == [(shards[0], "gone"), (shards[1], "")]
+    assert sum(block.shard is shards[0] for block in blocks) == 3
+
+
+def test_leaving_early_leaves_nothing_behind(made: Made) -> None:
+    """A loader that is closed in the middle ends its processes."""
+    loader, shards = made
+    blocks = loader.blocks(shards)
+    next(blocks)
+    children = spawned(psutil.Process())
+    assert children
+    blocks.close()
+    loader.close()
+    assert not psutil.wait_procs(children, timeout=10)[1]
+
+
+def huge_between(folder: Path, model: Path, **options: object) -> tuple[JobConfig, tuple[Shard, ...]]:
+    """A job over one shard of short documents with a huge one among them, read together."""
+    texts = [f"short {i}" for i in range(20)]
+    texts[7] = "boundary layer " * (HUGE // 10)
+    pq.write_table(pa.table({"text": pa.array(texts).dictionary_encode()}), folder / "a.parquet")
+    job = prepare(JobConfig((str(folder / "a.parquet"),), folder / "out", str(model), devices="cpu", **options))
+    return job.config, job.plan.shards
+
+
+def test_a_huge_document_crosses_once(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The documents around a huge one go to the loader processes without it."""
+    config, shards = huge_between(tmp_path, tiny_model)
+    loader = Loader(chunking(tiny_model), config.columns, {}, workers=1)
+    assert loader._pool is not None
+    sizes, submit = [], loader._pool.submit
+
+    def noted(work: object, texts: pa.StringArray) -> Future[object]:
+        sizes.append(len(pickle.dumps(texts)))
+        return submit(work, texts)
+
+    monkeypatch.setattr(loader._pool, "submit", noted)
+    try:
+        rows = [block.rows.rows.tolist() for block in loader.blocks(shards) if block.rows and not block.more]
+    finally:
+        loader.close()
+    assert [row for numbers in rows for row in numbers] == list(range(20))
+    assert [size > HUGE for size in sizes] == [numbers == [7] for numbers in rows]
+
+
+def test_what_a_reject_tells_of_a_huge_document(tiny_model: Path, tmp_path: Path) -> None:
+    """Its first block holds as much of its text as a reject tells, however little of it is in its chunks."""
+    config, shards = huge_between(tmp_path, tiny_model)
+    loader = Loader(Chunking(tiny_model, 20, 0, "", truncate=True), config.columns, {}, workers=0)
+    (text,) = (b.rows.table["text"][0].as_py() for b in loader.blocks(shards) if b.rows and b.rows.rows[0] == 7)
+    assert len(text) == SHOWN_BYTES
