@@ -33,7 +33,7 @@ LAYERS = [
     "firstbytes",
     "errors",
 ]
-MODULES = sorted(m.name for m in pkgutil.walk_packages([str(ROOT)], "embed_corpus."))
+MODULES = ["embed_corpus", *sorted(m.name for m in pkgutil.walk_packages([str(ROOT)], "embed_corpus."))]
 FILES = sorted(ROOT.rglob("*.py"))
 
 

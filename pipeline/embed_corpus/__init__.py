@@ -23,7 +23,7 @@ def __getattr__(name: str) -> Any:
     """Import the public names when they are asked for, so that `import embed_corpus` stays light."""
     from importlib import import_module
 
-    homes = {"JobConfig": "job.config", "RunReport": "report.summary", "run": "job.run"}
+    homes = {"JobConfig": "job.config", "RunReport": "report.summary", "run": "execution.run"}
     if name in homes:
         return getattr(import_module(f"embed_corpus.{homes[name]}"), name)
     raise AttributeError(f"module 'embed_corpus' has no attribute {name!r}")
