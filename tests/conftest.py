@@ -16,7 +16,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from kit.tiny import CORPUS, SIZES, Command, byte_bpe, save_model, wordpiece
+from embed_corpus.store.layout import Layout
+from kit.tiny import CORPUS, SIZES, Command, byte_bpe, edit, save_model, unigram, wordpiece
 
 if not torch.cuda.is_available():  # read when Triton is imported: our kernels are tested in its interpreter
     os.environ["TRITON_INTERPRET"] = "1"
@@ -75,6 +76,42 @@ def tiny_decoder(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> 
     folder = tmp_path_factory.mktemp("qwen3")
     model = Qwen3Model(config).eval()
     return save_model(folder, model, byte_bpe(texts), pooling="lasttoken", max_length=128, prompts=prompts)
+
+
+@pytest.fixture(scope="session")
+def tiny_roberta(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Path:
+    """A one-layer random RoBERTa, whose positions count from 2 on, with CLS pooling; 64 tokens at most."""
+    from transformers import RobertaConfig, RobertaModel
+
+    torch.manual_seed(0)
+    config = RobertaConfig(
+        **SIZES,
+        max_position_embeddings=66,
+        pad_token_id=1,
+    )
+    folder = tmp_path_factory.mktemp("roberta")
+    save_model(folder, RobertaModel(config).eval(), unigram(texts), pooling="cls_token", normalize=False)
+    edit(folder, "tokenizer_config.json", pad_token="<pad>")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_mpnet(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Path:
+    """A one-layer random MPNet, which computes its attention itself, with mean pooling; 64 tokens at most."""
+    from transformers import MPNetConfig, MPNetModel
+
+    torch.manual_seed(0)
+    config = MPNetConfig(
+        **SIZES,
+        max_position_embeddings=66,
+    )
+    return save_model(tmp_path_factory.mktemp("mpnet"), MPNetModel(config).eval(), wordpiece(texts))
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """An empty OUT."""
+    return Layout(tmp_path / "out")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Tiny models of more families, and chunks of natural texts for the model at hand."""
+"""Chunks of natural texts for the model at hand."""
 
 from __future__ import annotations
 
@@ -12,37 +12,6 @@ from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Chunks
 from embed_corpus.model.facts import read_facts
-from kit.tiny import SIZES, edit, save_model, unigram, wordpiece
-
-
-@pytest.fixture(scope="session")
-def tiny_roberta(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Path:
-    """A one-layer random RoBERTa, whose positions count from 2 on, with CLS pooling; 64 tokens at most."""
-    from transformers import RobertaConfig, RobertaModel
-
-    torch.manual_seed(0)
-    config = RobertaConfig(
-        **SIZES,
-        max_position_embeddings=66,
-        pad_token_id=1,
-    )
-    folder = tmp_path_factory.mktemp("roberta")
-    save_model(folder, RobertaModel(config).eval(), unigram(texts), pooling="cls_token", normalize=False)
-    edit(folder, "tokenizer_config.json", pad_token="<pad>")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def tiny_mpnet(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Path:
-    """A one-layer random MPNet, which computes its attention itself, with mean pooling; 64 tokens at most."""
-    from transformers import MPNetConfig, MPNetModel
-
-    torch.manual_seed(0)
-    config = MPNetConfig(
-        **SIZES,
-        max_position_embeddings=66,
-    )
-    return save_model(tmp_path_factory.mktemp("mpnet"), MPNetModel(config).eval(), wordpiece(texts))
 
 
 @pytest.fixture(scope="module", params=["tiny_model", "tiny_decoder", "tiny_roberta"])
