@@ -29,7 +29,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, "benchmarks")
 import torch, engine
-from embed_corpus.engine.facts import read_facts
+from embed_corpus.model.facts import read_facts
 folder = engine.make_folder("0.6B", Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
 engine.random_model(read_facts(folder), torch.bfloat16).save_pretrained(folder)
 P
