@@ -106,7 +106,7 @@ def _theirs(folder: Path, texts: list[str], prompt: str) -> tuple[Any, NDArray[n
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32}, backend="torch")
-        # One at a time: padding on the left moves BERT's positions there, so that vectors hang on the other texts.
+        # One at a time: padding on the left moves BERT's positions there, so that vectors depend on the other texts.
         # A prompt named passage or corpus is hidden by their own, unset, prompt named document; ours is not.
         others = model.prompts.get("passage"), model.prompts.get("corpus")
         hidden = {"prompt": prompt} if prompt in others and not model.prompts.get("document") else {}

@@ -123,7 +123,7 @@ def test_a_damaged_part_gives_nothing(night: Night, n_embedded: list[int], tmp_p
 
 
 def test_late_chunking_takes_nothing_over(night: Night, tmp_path: Path) -> None:
-    """A vector hangs on its whole document there."""
+    """A vector depends on its whole document there."""
     night.out = tmp_path / "late"
     night.embed(night.prepared(late_chunking=True, chunk_tokens=32))
     lines_of([*range(53)])(night)

@@ -113,7 +113,7 @@ def test_dense_is_part_of_the_space(folder: Path) -> None:
 
 
 def test_same_bits_through_dense_in_any_batch(folder: Path) -> None:
-    """A Dense product has so many rows whatever the batch, so a vector's bits do not hang on its neighbours."""
+    """A Dense product has so many rows whatever the batch, so a vector's bits do not depend on its neighbours."""
     add_dense(folder, 32, 48)
     encoder = Encoder(read_facts(folder), "cpu", "fp32")
     ids = Chunker(WordTokenizer(folder), 32)(TEXTS).ids() * 9

@@ -24,7 +24,7 @@ def in_passes(chunks: Chunks, limit: int, special: tuple[int, int], texts: Seque
     """Join each document's chunks, in order, to passes of at most `limit` tokens, filled one after the other.
 
     `special` are the tokens before and behind the text of each chunk: only those before a pass's first and
-    behind its last are kept, and count with them. `texts` are the documents: a chunk's vector hangs on all of
+    behind its last are kept, and count with them. `texts` are the documents: a chunk's vector depends on all of
     its document, whose hash becomes the chunk's (blake2b-128). Chunks must not overlap.
     """
     sizes = chunks.n_tokens.astype(np.int64)

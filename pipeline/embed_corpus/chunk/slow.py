@@ -43,7 +43,7 @@ from the text's own beginning by it."""
 _ACROSS_SPACED = re.compile(r"[^\s▁Ġ][ ▁Ġ]")
 _ACROSS_SAFE = re.compile(r"[^\W_Ġ][ ▁Ġ]")
 """Tokens that reach across such a place, or a safe cut: if there is none, merges and scores on one side of it do
-not hang on the other."""
+not depend on the other."""
 
 
 def loses_place(tokenizer: Tokenizer) -> bool:
@@ -65,7 +65,7 @@ class SlowLane:
     """Tokenises with a `tokenizers.Tokenizer` without truncation, padding and post-processing.
 
     Attributes:
-        has_safe_cuts: tokens on one side of a `SAFE_CUT` do not hang on the other.
+        has_safe_cuts: tokens on one side of a `SAFE_CUT` do not depend on the other.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:

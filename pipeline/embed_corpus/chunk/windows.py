@@ -82,8 +82,8 @@ class Chunker:
     def __post_init__(self) -> None:
         if self.truncate and self.tokenizer.cut_at != "right":
             raise UsageError(
-                "--long truncate keeps the begin of a long text, but tokenizer_config.json or tokenizer.json of the "
-                f"model wants its end kept (truncation_side {self.tokenizer.cut_at!r}). Use --long split, or set "
+                "--long truncate keeps the beginning of a long text, but tokenizer_config.json or tokenizer.json of "
+                f"the model wants its end kept (truncation_side {self.tokenizer.cut_at!r}). Use --long split, or set "
                 "truncation_side to right in a copy of the model."
             )
         if self.overlap >= self.capacity:

@@ -211,7 +211,7 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
     show_default=True,
     metavar="N",
     help="Leave out up to N files that cannot be read at all: damaged, cut short, not what their name says. "
-    "Each is named; mended, the next run embeds it.",
+    "Each is named; once repaired, the next run embeds it.",
 )
 @click.option(
     "--reject-bytes",

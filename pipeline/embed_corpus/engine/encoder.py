@@ -96,7 +96,7 @@ class Encoder:
     ) -> None:
         """Load the weights, unless a `model` is handed over that lies on the device already.
 
-        A kernel's shape, and so a vector's last bits, may hang on `longest` (None: the model's limit).
+        A kernel's shape, and so a vector's last bits, may depend on `longest` (None: the model's limit).
 
         Raises:
             ModelError: weights missing or unreadable, or fp8 on a model or device that has none.
@@ -273,7 +273,7 @@ class Encoder:
 def numerics(encoder: Encoder) -> dict[str, Any]:
     """Return everything that can change a vector's bits: for the run report and for `verify`.
 
-    The token budget is told beside them (`Encoder.token_budget`): bits do not hang on it.
+    The token budget is told beside them (`Encoder.token_budget`): bits do not depend on it.
     """
     cuda = encoder.device.type == "cuda"
     device = torch.cuda.get_device_name(encoder.device) if cuda else torch.backends.cpu.get_cpu_capability()

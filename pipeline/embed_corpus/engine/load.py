@@ -86,7 +86,7 @@ def _check_causal(model: torch.nn.Module, config: Any, facts: ModelFacts) -> Non
     if told and not facts.remote_code and not any(getattr(module, "is_causal", False) for module in model.modules()):
         raise ModelError(
             f"{facts.weights / 'config.json'}: is_causal = {told!r}, but the layers of {facts.family} are not: whether "
-            "a token would see those behind it would hang on the other texts of a batch. Take it out."
+            "a token would see those behind it would depend on the other texts of a batch. Take it out."
         )
 
 

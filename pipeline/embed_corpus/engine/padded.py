@@ -27,8 +27,8 @@ _STEP = 32
 class PaddedLayers:
     """A model's own forward over padded rows, pooled pass by pass: [N, dim], fp32.
 
-    A text's width hangs on its own length and every pass has the rows that width always has,
-    so that its bits do not hang on the texts around it.
+    A text's width depends on its own length and every pass has the rows that width always has,
+    so that its bits do not depend on the texts around it.
     """
 
     name = "padded, sorted by length"

@@ -68,7 +68,7 @@ def get_ready(encoder: Encoder, token_budget: int | None = None) -> list[str]:
         kind = encoder.config.model_type
         raise ModelError(f"architecture {kind!r} is not supported: even padded texts fail ({error}).") from error
     if not same or not (test.exact or test.problem):
-        notes.append("vectors are not bit-reproducible here: a text's bits hang on the texts around it")
+        notes.append("vectors are not bit-reproducible here: a text's bits depend on the texts around it")
     return notes
 
 
@@ -91,7 +91,7 @@ def check_fp8(encoder: Encoder, chunks: Sequence[NDArray[np.int32]], *, forced: 
         ModelError: too much, and not forced.
     """
     if not chunks:
-        return "fp8: nothing to judge it on at the begin of the input"
+        return "fp8: nothing to judge it on at the beginning of the input"
     mean, least, overlap = fp8_loss(encoder, chunks)
     seen = (
         f"fp8 against bf16 over {len(chunks)} chunks: cosine {mean:.4f} (least {least:.4f}), "

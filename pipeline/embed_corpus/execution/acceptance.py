@@ -43,7 +43,7 @@ def problem_with(job: Job, parts: list[PartEntry], failed: list[str]) -> EmbedCo
         return BudgetError(
             f"{total.budgeted:,} of {total.rows:,} rows were rejected ({_reasons(total)}), {allowed:,} are allowed by "
             f"--max-rejects {job.config.max_rejects}. All others are embedded, but no snapshot is published. "
-            f"See `embed-corpus status {job.config.output} --rejects`; mend the rows, or allow more and run again."
+            f"See `embed-corpus status {job.config.output} --rejects`; correct the rows, or allow more and run again."
         )
     return mostly_rejected(job, total) or _repeated(job, parts)
 
@@ -82,6 +82,6 @@ def _repeated(job: Job, parts: list[PartEntry]) -> DataError | None:
         return None
     text = f"{count:,} documents have an id that stands in another shard too, e.g. {', '.join(map(repr, examples))}"
     if job.config.on_duplicate == "error":
-        return DataError(f"{text}. Everything is embedded, but no snapshot is published: mend the ids.")
+        return DataError(f"{text}. Everything is embedded, but no snapshot is published: correct the ids.")
     log.warning("%s (--on-duplicate error refuses that)", text)
     return None

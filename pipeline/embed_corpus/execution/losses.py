@@ -52,7 +52,7 @@ def mostly_rejected(job: Job, total: Counts) -> BudgetError | None:
         return None
     return BudgetError(
         f"{total.budgeted:,} of {total.rows:,} rows were rejected ({_reasons(total)}): more than half, so nothing is "
-        f"published. See `embed-corpus status {job.config.output} --rejects`; mend the rows, or allow as many with "
+        f"published. See `embed-corpus status {job.config.output} --rejects`; correct the rows, or allow as many with "
         "--max-rejects."
     )
 

@@ -130,7 +130,7 @@ class _Old:
         return vectors
 
     def _whole(self, block: Block, same: NDArray[np.bool_], at: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Tell whose whole document stands in the part: the tokens of half a word hang on the text around it."""
+        """Tell whose whole document stands in the part: the tokens of half a word depend on the text around it."""
         chunks = block.chunks
         assert chunks is not None
         if block.more or block.base or chunks.truncated:  # not all of the document is seen here

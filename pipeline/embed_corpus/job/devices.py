@@ -98,7 +98,7 @@ def _capability(device: str) -> tuple[int, int]:
 
 
 def device_kind(device: str) -> str:
-    """Name what a device's speed hangs on: "cuda 9.0" by compute capability, or "cpu, 8 cores"."""
+    """Name what a device's speed depends on: "cuda 9.0" by compute capability, or "cpu, 8 cores"."""
     if device == "cpu":
         return f"cpu, {len(os.sched_getaffinity(0))} cores"
     major, minor = _capability(device)

@@ -3,7 +3,7 @@
 A first plan reads no more of a Parquet file than its footer, and tags it so. A file that OUT knows, but not with the
 size and times that it has now, may be another behind the same footer. Then the bytes that its shards read are
 compared with the digests that its parts hold: if all are equal it keeps its tag, if not its content becomes part of
-the tag, and with that its shards are new ones. What is decided hangs on the files and on OUT alone, so that runs that
+the tag, and with that its shards are new ones. What is decided depends on the files and on OUT alone, so that runs that
 share OUT agree.
 """
 

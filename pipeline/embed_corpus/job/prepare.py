@@ -127,7 +127,7 @@ def prepare(config: JobConfig) -> Job:
     todo, stale = _compare(layout, plan, named, prune=config.prune)
     replaced = taken_from(layout, plan, todo, stale)
     earlier: dict[str, tuple[Earlier | Replaced, ...]] = {}
-    if not pass_tokens:  # else a vector hangs on its whole document: nothing is taken over
+    if not pass_tokens:  # else a vector depends on its whole document: nothing is taken over
         earlier = {shard: (*aside.get(shard, ()), *replaced.get(shard, ())) for shard in {**aside, **replaced}}
     form = _form(config, facts, keep_types, fields)
     _note_run(layout, config, facts, plan, devices, bad)

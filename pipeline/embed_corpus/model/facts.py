@@ -50,7 +50,7 @@ class ModelFacts:
         prompts: the model's own, by name.
         document_prompt, query_prompt: put before every document and query.
         similarity: "cosine", "dot", …: how the authors compare vectors.
-        left_out: tokens at the begin of each document's chunks that pooling leaves out.
+        left_out: tokens at the beginning of each document's chunks that pooling leaves out.
         remote_code: the folder's own Python code may be run.
         adapter: what is added to the weights as they are loaded.
         table: of a StaticEmbedding module, which stands in the Transformer's place; `pooling` is "mean" then.

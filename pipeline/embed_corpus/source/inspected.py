@@ -96,7 +96,7 @@ def to_json(
 
 
 def _meant_for(columns: Columns) -> dict[str, Any]:
-    """Return what a note hangs on beside the files: another version may cut them otherwise."""
+    """Return what a note depends on beside the files: another version may cut them otherwise."""
     chosen = [dict(columns.types)] if columns.types else []
     return {"version": __version__, "columns": [list(columns.text), columns.id, list(columns.keep), *chosen]}
 

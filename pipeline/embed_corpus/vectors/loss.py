@@ -33,7 +33,7 @@ def neighbours_kept(exact: NDArray[Any], other: NDArray[Any], k: int = 10) -> fl
 
 
 class VectorSample:
-    """Some of a worker's vectors as floats, each with the same chance; which ones hangs on the shards alone."""
+    """Some of a worker's vectors as floats, each with the same chance; which ones depends on the shards alone."""
 
     def __init__(self, codec: Codec, most: int = _MOST) -> None:
         self._codec, self._most = codec, most

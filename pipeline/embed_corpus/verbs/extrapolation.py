@@ -1,7 +1,7 @@
 """Totals over all rows from rows at some places: two-stage sampling with a fit.
 
 The rows fall into equal stretches (strata), and each gives one place: a run of rows at random.
-Of all documents there the cheap numbers are known (first stage), of a few the dear ones (second
+Of all documents there the cheap numbers are known (first stage), of a few the expensive ones (second
 stage). How these follow from those is fitted on the latter and applied to the former; what the
 fit leaves over is added, so the estimate is right on average even where the fit is poor.
 

@@ -1,7 +1,7 @@
 """What a run would do, estimated from the files' own counts and a tokenised sample.
 
 Rows and shards are counted. At places all over the input the texts of many rows are measured
-(bytes: cheap) and those of a few tokenised (dear); `totals` makes estimates of them, with tokens
+(bytes: cheap) and those of a few tokenised (expensive); `extrapolation` makes estimates of them, with tokens
 and chunks as a line through a document's bytes.
 """
 

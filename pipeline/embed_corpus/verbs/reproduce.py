@@ -1,4 +1,4 @@
-"""Prove that vectors do not hang on order, batch or process: the same bits each time."""
+"""Prove that vectors do not depend on order, batch or process: the same bits each time."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ LONG = 2048
 _SHORT = {16: (64, 32, 4, 3), 32: (64, 32, 4, 3), 64: (128, 64, 8, 3), 128: (64, 32, 4, 3), 256: (64, 32, 8, 2)}
 _MANY = {16: (64, 64, 4, 3), 32: (64, 64, 4, 3), 64: (128, 64, 8, 3), 128: (128, 64, 8, 3), 256: (64, 32, 8, 2)}
 """Head size → (rows of a tile, keys a step, warps, pipeline stages): the fastest of those tried on an
-H200 (benchmarks/LOG.md; 16 and 256 untried). The choice hangs on the longest text a job may have, not on
+H200 (benchmarks/LOG.md; 16 and 256 untried). The choice depends on the longest text a job may have, not on
 the batch, so that a text has the same bits in any batch."""
 _SMALL = (64, 32, 4, 2)
 """For cards with little shared memory."""
