@@ -16,7 +16,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from embed_corpus.data import Reject
+from embed_corpus.data import Reason, Reject
 from embed_corpus.job.config import JobConfig
 from embed_corpus.job.output import open_output
 from embed_corpus.job.prepare import prepare
@@ -125,13 +125,13 @@ def test_every_reject_is_listed(mixed: Result) -> None:
 def test_rejected_texts_on_request(tmp_path: Path) -> None:
     """With --reject-bytes N the record holds the first N bytes of what was refused, invalid ones as \\xNN."""
     rejects = [
-        Reject("a.jsonl", 0, "bad_json", value=b'{"text": "wing'),
-        Reject("a.jsonl", 1, "invalid_utf8", value=b"ab\xffcd"),
-        Reject("a.jsonl", 2, "no_tokens", value="aé".encode()),
+        Reject("a.jsonl", 0, Reason.BAD_JSON, value=b'{"text": "wing'),
+        Reject("a.jsonl", 1, Reason.INVALID_UTF8, value=b"ab\xffcd"),
+        Reject("a.jsonl", 2, Reason.NO_TOKENS, value="aé".encode()),
     ]
     publish_rejects(Layout(tmp_path), "5ha4d", rejects, 4)
     assert [r["value"] for r in read_rejects(Layout(tmp_path), "5ha4d")] == ['{"te', "ab\\xffc", "aé"]
-    assert Reject("a", 0, "", value="aé".encode()).to_json(2)["value"] == "a"
+    assert Reject("a", 0, Reason.EMPTY, value="aé".encode()).to_json(2)["value"] == "a"
 
 
 def test_strict(tmp_path: Path, tiny_model: Path) -> None:

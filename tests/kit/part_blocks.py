@@ -13,14 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from embed_corpus.data import Block, Chunks, Reject, Rows, Shard
+from embed_corpus.data import Block, Chunks, Reason, Reject, Rows, Shard
 from embed_corpus.sink.parts import PartFormat, PartWriter
 from embed_corpus.store.layout import Layout
 
 DIM = 8
 FACTS = {"space": {"hash": "s", "dim": DIM}, "job": {"hash": "j"}}
 FORM = PartFormat(DIM, "float32", {"year": pa.int16()}, keep_text=True, facts=FACTS, normalized=True)
-BAD = Reject("a.jsonl", 6, "bad_json", "no é", None)
+BAD = Reject("a.jsonl", 6, Reason.BAD_JSON, "no é", None)
 
 
 class Killed(BaseException):

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from embed_corpus.data import Counts, Reject
+from embed_corpus.data import Counts, Reason, Reject
 from embed_corpus.errors import OutputError
 from embed_corpus.sink import snapshot
 from embed_corpus.sink.readback import part_stats
@@ -64,7 +64,7 @@ def test_rejects_round_trip(layout: Layout) -> None:
 
 def test_rejects_are_in_order_and_published_once(layout: Layout) -> None:
     """A shard's rejects stand in the order of its rows; a second attempt leaves the file as it is."""
-    early = Reject("a.jsonl", -1, "bad_json")
+    early = Reject("a.jsonl", -1, Reason.BAD_JSON)
     block = block_of(shard_of(5), 0, 3, rejects=(early, BAD), silent=1)
     write(layout, block)
     before = (layout.rejects / "5ha4d.jsonl.zst").read_bytes()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from embed_corpus.data import Reject
+from embed_corpus.data import Reason, Reject
 from embed_corpus.errors import OutputError
 from embed_corpus.sink import parts
 from embed_corpus.sink.rejects import publish_rejects, read_rejects
@@ -73,7 +73,7 @@ def test_stopped_at_a_commit_step(
 @pytest.mark.parametrize("now", [(), (BAD,)])
 def test_record_of_an_attempt_that_came_to_nothing(layout: Layout, now: tuple[Reject, ...]) -> None:
     """A record of rejects whose part never came is no hindrance: the part's own is there in the end, or none."""
-    before = [BAD, replace(BAD, row=7, reason="no_tokens")]
+    before = [BAD, replace(BAD, row=7, reason=Reason.NO_TOKENS)]
     publish_rejects(layout, "5ha4d", before)
     write(layout, block_of(shard_of(6 + len(now)), 0, 6, rejects=now))
     assert [record["row"] for record in read_rejects(layout, "5ha4d")] == [reject.row for reject in now]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from embed_corpus.data import Counts
+from embed_corpus.data import Counts, Reason
 from embed_corpus.errors import BudgetError, DataError, EmbedCorpusError
 from embed_corpus.execution.losses import mostly_rejected, nothing_left, warn_of_losses
 from embed_corpus.sink.duplicates import repeated_ids
@@ -68,7 +68,7 @@ def stop_if_hopeless(job: Job, seen: Counts) -> None:
 
 
 def _reasons(counts: Counts) -> str:
-    return ", ".join(f"{reason} {n:,}" for reason, n in counts.rejects.items() if reason != "empty")
+    return ", ".join(f"{reason} {n:,}" for reason, n in counts.rejects.items() if reason != Reason.EMPTY)
 
 
 def _repeated(job: Job, parts: list[PartEntry]) -> DataError | None:

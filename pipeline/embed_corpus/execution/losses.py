@@ -7,12 +7,11 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from embed_corpus.data import Counts
+from embed_corpus.data import Counts, Reason
 from embed_corpus.errors import BudgetError
 from embed_corpus.job.config import parse_share
 from embed_corpus.report.clean import clean
 from embed_corpus.sink.snapshot import latest_snapshot
-from embed_corpus.source.marks import SUPERSEDED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +73,7 @@ def warn_of_losses(job: Job, parts: Sequence[PartEntry]) -> None:
     if _mostly_empty(total):
         log.warning(
             "%s of %s texts are empty (%s): is it the right column?",
-            f"{total.rejects['empty']:,}",
+            f"{total.rejects[Reason.EMPTY]:,}",
             f"{total.rows:,}",
             _columns(job),
         )
@@ -92,12 +91,12 @@ def _name(job: Job, files: Sequence[str], counts: dict[str, Counts], what: str) 
 
 def _standing(counts: Counts) -> Counts:
     """Leave the superseded rows out: each has a later one in its place, none is lost."""
-    rejects = {reason: n for reason, n in counts.rejects.items() if reason != SUPERSEDED[0]}
-    return replace(counts, rows=counts.rows - counts.rejects.get(SUPERSEDED[0], 0), rejects=rejects)
+    rejects = {reason: n for reason, n in counts.rejects.items() if reason != Reason.SUPERSEDED}
+    return replace(counts, rows=counts.rows - counts.rejects.get(Reason.SUPERSEDED, 0), rejects=rejects)
 
 
 def _mostly_empty(counts: Counts) -> bool:
-    return counts.rejects.get("empty", 0) > counts.rows / 2
+    return counts.rejects.get(Reason.EMPTY, 0) > counts.rows / 2
 
 
 def _reasons(counts: Counts) -> str:
@@ -112,11 +111,12 @@ def _columns(job: Job) -> str:
 def _likely(job: Job, total: Counts) -> str:
     """Name the likely cause, by the reason that most rows have."""
     most = max(total.rejects, key=lambda reason: total.rejects[reason])
-    return {
-        "empty": f"{_columns(job).capitalize()}: null, missing or blank in every row. Is it the right one, and what "
-        "went wrong where it is written?",
-        "bad_json": "Are these JSON lines, one object a line?",
-        "invalid_utf8": "Is the text UTF-8? Convert it (`iconv -t UTF-8`).",
-        "wrong_type": f"{_columns(job).capitalize()} or the id is of another type: name another column.",
-        "no_id": f"Id column {job.config.id_column!r} is null: name another with --id-column, or none.",
-    }.get(most, "Is it the right column?")
+    hints: dict[str, str] = {
+        Reason.EMPTY: f"{_columns(job).capitalize()}: null, missing or blank in every row. Is it the right one, and "
+        "what went wrong where it is written?",
+        Reason.BAD_JSON: "Are these JSON lines, one object a line?",
+        Reason.INVALID_UTF8: "Is the text UTF-8? Convert it (`iconv -t UTF-8`).",
+        Reason.WRONG_TYPE: f"{_columns(job).capitalize()} or the id is of another type: name another column.",
+        Reason.NO_ID: f"Id column {job.config.id_column!r} is null: name another with --id-column, or none.",
+    }
+    return hints.get(most, "Is it the right column?")

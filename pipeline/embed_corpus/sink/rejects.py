@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from embed_corpus.data import SHOWN_BYTES, Reject
+from embed_corpus.data import SHOWN_BYTES, Reason, Reject
 from embed_corpus.errors import OutputError
 from embed_corpus.store.commit import attempt, publish, replace
 
@@ -80,14 +80,11 @@ def without_vector(block: Block, finite: NDArray[np.bool_]) -> tuple[NDArray[np.
             block.shard.source,
             int(block.rows.rows[doc]),
             reason,
-            detail,
+            reason.sentence,
             table["doc_id"][doc].as_py(),
             beginning_of(block, doc),
         )
-        for docs, reason, detail in (
-            (broken, "not_finite", "the model gave NaN or infinity, or a number too large for float16"),
-            (silent, "no_tokens", "the tokenizer gives no token for this text"),
-        )
+        for docs, reason in ((broken, Reason.NOT_FINITE), (silent, Reason.NO_TOKENS))
         for doc in docs.tolist()
     ]
     return broken, rejects

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embed_corpus.data import Reason
 from embed_corpus.source.formats import is_sure, kind_of, wrong_kind
 from embed_corpus.source.jsonl import BadLineError, lines, open_stream, parse
 
@@ -47,7 +48,7 @@ def _no_lines(path: Path, text: Sequence[str]) -> str | None:
             try:
                 objects.append(parse(line, first=True))
             except BadLineError as error:
-                if error.args[0] == "too_large":
+                if error.reason is Reason.TOO_LARGE:
                     return None
                 break
             if len(objects) == 2:

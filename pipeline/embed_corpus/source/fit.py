@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from embed_corpus.data import Reason
 from embed_corpus.source.fields import ABSENT
 from embed_corpus.source.jsonl import BadLineError
 from embed_corpus.source.kinds import Literal, fits_kinds, kind_of_value
@@ -28,7 +29,7 @@ def as_text(value: Any, name: str) -> str | None:
     if isinstance(value, list) and all(item is None or isinstance(item, str) for item in value):
         value = "\n\n".join(filter(None, value))
     if not isinstance(value, str):
-        raise BadLineError("wrong_type", f"{name} is a {type(value).__name__}, not text")
+        raise BadLineError(Reason.WRONG_TYPE, f"{name} is a {type(value).__name__}, not text")
     return _encodable(value, name)
 
 
@@ -43,7 +44,7 @@ def as_id(value: Any, name: str) -> str | None:
     if isinstance(value, float) and value.is_integer() and abs(value) < most_whole(pa.float64()):
         return str(int(value))
     if value is not None and value is not ABSENT and not isinstance(value, str):
-        raise BadLineError("wrong_type", f"{name} is a {type(value).__name__}, neither text nor a whole number")
+        raise BadLineError(Reason.WRONG_TYPE, f"{name} is a {type(value).__name__}, neither text nor a whole number")
     return as_text(value, name)
 
 
@@ -59,7 +60,7 @@ def as_kept(value: Any, name: str, kind: pa.DataType) -> Any:
         return _encodable(value if isinstance(value, str) else _dumped(value, name), name)
     if (plain := _PLAIN.get(kind)) is not None:
         if kind_of_value(value) not in fits_kinds(kind):
-            raise BadLineError("wrong_type", f"{name} is {_shown(value)}, no {kind}")
+            raise BadLineError(Reason.WRONG_TYPE, f"{name} is {_shown(value)}, no {kind}")
         return plain(value)
     try:
         fitted = pa.scalar(value, kind)
@@ -67,7 +68,7 @@ def as_kept(value: Any, name: str, kind: pa.DataType) -> Any:
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         same = False
     if not same:
-        raise BadLineError("wrong_type", f"{name} is a {type(value).__name__}, not {kind}")
+        raise BadLineError(Reason.WRONG_TYPE, f"{name} is a {type(value).__name__}, not {kind}")
     return fitted
 
 
@@ -94,12 +95,12 @@ def _dumped(value: Any, name: str) -> str:
     try:
         return json.dumps(value, ensure_ascii=False)
     except RecursionError:  # parsed with fewer calls on the stack than there are now
-        raise BadLineError("bad_json", f"{name} is nested too deeply") from None
+        raise BadLineError(Reason.BAD_JSON, f"{name} is nested too deeply") from None
 
 
 def _encodable(value: str, name: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise BadLineError("invalid_utf8", f"{name} holds a lone surrogate") from None
+        raise BadLineError(Reason.INVALID_UTF8, f"{name} holds a lone surrogate") from None
     return value

@@ -6,6 +6,7 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
+from embed_corpus.data import Reason
 from embed_corpus.source.formats import packing
 from embed_corpus.source.packed import Unpacked
 
@@ -25,7 +26,14 @@ _TAIL = 1 << 10
 
 
 class BadLineError(Exception):
-    """A line that is no usable JSON object; `args` are the reason and a detail."""
+    """A line that is no usable JSON object: the reason, and a detail."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"
 
 
 def open_stream(path: Path, offset: int = 0) -> io.BufferedReader:
@@ -66,12 +74,12 @@ def parse(line: bytes | None, *, first: bool) -> dict[str, Any]:
     """Parse one line into its object; `first` says that a byte order mark may precede it.
 
     Raises:
-        BadLineError: with a reason (`too_large`, `invalid_utf8`, `bad_json`) and a detail.
+        BadLineError: it is too large, no UTF-8 or no JSON object.
     """
     if line is None:
-        raise BadLineError("too_large", f"line over {LINE_LIMIT >> 20} MiB")
+        raise BadLineError(Reason.TOO_LARGE, f"line over {LINE_LIMIT >> 20} MiB")
     if len(line) > _MOST_VALUES and sum(map(line.count, (b",", b"[", b"{"))) > _MOST_VALUES:
-        raise BadLineError("too_large", f"line of over {_MOST_VALUES:,} values")
+        raise BadLineError(Reason.TOO_LARGE, f"line of over {_MOST_VALUES:,} values")
     if first:
         line = line.removeprefix(b"\xef\xbb\xbf")
     end = len(line)  # less white space, found without a copy of a line of 100 MB
@@ -81,13 +89,13 @@ def parse(line: bytes | None, *, first: bool) -> dict[str, Any]:
     try:
         value = json.loads(str(memoryview(line)[:end], "utf8"), object_pairs_hook=_unique) if end else {}
     except UnicodeDecodeError as error:
-        raise BadLineError("invalid_utf8", f"byte {error.start} of the line") from None
+        raise BadLineError(Reason.INVALID_UTF8, f"byte {error.start} of the line") from None
     except ValueError as error:
-        raise BadLineError("bad_json", str(error)) from None
+        raise BadLineError(Reason.BAD_JSON, str(error)) from None
     except RecursionError:
-        raise BadLineError("bad_json", "nested too deeply") from None
+        raise BadLineError(Reason.BAD_JSON, "nested too deeply") from None
     if not isinstance(value, dict):
-        raise BadLineError("bad_json", f"a {type(value).__name__}, not an object")
+        raise BadLineError(Reason.BAD_JSON, f"a {type(value).__name__}, not an object")
     return value
 
 

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from embed_corpus.data import Reason
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embed_corpus.data import Reject
 
-__all__ = ["SUPERSEDED", "is_marked", "marks_of", "superseded_first"]
-
-SUPERSEDED = ("superseded", "a later row has the same id (--on-duplicate last)")
-"""Reason and detail of the reject."""
+__all__ = ["is_marked", "marks_of", "superseded_first"]
 
 
 def marks_of(marked: NDArray[np.bool_], first_row: int) -> str:
@@ -42,8 +41,8 @@ def is_marked(rows: NDArray[np.int64], marks: str) -> NDArray[np.bool_]:
 def superseded_first(rejects: list[Reject], marks: str) -> list[Reject]:
     """Return rejects; for rows that a later one supersedes that is the reason, whatever else is wrong with them."""
     marked = is_marked(np.array([reject.row for reject in rejects], np.int64), marks).tolist()
-    reason, detail = SUPERSEDED
+    reason = Reason.SUPERSEDED
     return [
-        replace(reject, reason=reason, detail=detail) if old else reject
+        replace(reject, reason=reason, detail=reason.sentence) if old else reject
         for reject, old in zip(rejects, marked, strict=True)
     ]

@@ -37,7 +37,7 @@ class Objects:
         try:
             found = parse(line, first=row == 0)
         except BadLineError as error:
-            self._bad = self._bad or (f"line {row + 1}", (line or b"")[:_SHOWN], ": ".join(error.args))
+            self._bad = self._bad or (f"line {row + 1}", (line or b"")[:_SHOWN], str(error))
             return []
         self.any = True
         return [*found, *(name for name in wanted if "." in name and value_of(found, name) is not ABSENT)]

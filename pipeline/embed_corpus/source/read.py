@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from embed_corpus.data import SHOWN_BYTES, Reject, Rows
+from embed_corpus.data import SHOWN_BYTES, Reason, Reject, Rows
 from embed_corpus.errors import DataError
 from embed_corpus.source.fields import ABSENT, value_of
 from embed_corpus.source.fit import as_id, as_kept, as_text
@@ -19,7 +19,7 @@ from embed_corpus.source.formats import kind_at
 from embed_corpus.source.inspect import reason_of
 from embed_corpus.source.jsonl import BadLineError, lines, open_stream, parse
 from embed_corpus.source.kinds import kept_value
-from embed_corpus.source.marks import SUPERSEDED, is_marked, superseded_first
+from embed_corpus.source.marks import is_marked, superseded_first
 from embed_corpus.source.parquet import batches_of, kept_of, texts_in
 from embed_corpus.source.partitions import folder_keys, folder_value
 from embed_corpus.source.texts import ids_of, valid
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from embed_corpus.data import Shard
     from embed_corpus.source.inspect import Columns
+    from embed_corpus.source.texts import Bad
 
 __all__ = ["LARGE", "MAX_DOC_BYTES", "SMALL", "BlockSize", "read_ids", "read_shard"]
 
@@ -139,9 +140,8 @@ def _jsonl_rows(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataTyp
                 fields = parse(line, first=row == 0)
                 fitted = _fitted(line or b"", fields, columns, keep_types, folders)
             except BadLineError as error:
-                reason, detail = error.args
                 begin = bytes((line or b"")[:SHOWN_BYTES]).rstrip(b"\r\n")
-                rejects.append(Reject(shard.source, row, reason, detail, None, begin))
+                rejects.append(Reject(shard.source, row, error.reason, error.detail, None, begin))
                 continue
             values.append(fitted)
             rows.append(row)
@@ -179,21 +179,21 @@ def _fitted(
 def _screen(raw: _Raw, shard: Shard, columns: Columns, seen: set[str]) -> Rows:
     """Turn raw rows into documents, and those that cannot be embedded into rejects."""
     old = np.flatnonzero(is_marked(raw.rows, shard.superseded)).tolist()
-    bad: dict[int, tuple[str, str]] = dict.fromkeys(old, SUPERSEDED)
+    bad: Bad = dict.fromkeys(old, (Reason.SUPERSEDED, Reason.SUPERSEDED.sentence))
     texts = [valid(text, name, bad) for name, text in zip(columns.text, raw.texts, strict=True)]
     ids = _doc_ids(raw, shard, columns, bad)
     kept = [valid(a, n, bad) if a.type == pa.string() else a for n, a in zip(columns.keep, raw.kept, strict=True)]
     text = _joined(texts)
     for i in _blank(text).tolist():
-        bad.setdefault(i, ("empty", ""))
+        bad.setdefault(i, (Reason.EMPTY, ""))
     for i in np.flatnonzero(pc.greater(pc.binary_length(text), MAX_DOC_BYTES)).tolist():
-        bad.setdefault(i, ("too_large", f"over {MAX_DOC_BYTES >> 20} MiB"))
+        bad.setdefault(i, (Reason.TOO_LARGE, f"over {MAX_DOC_BYTES >> 20} MiB"))
     if columns.id:
         for i, doc_id in enumerate(ids.to_pylist()):
             if doc_id is None:
-                bad.setdefault(i, ("no_id", f"{columns.id} is null"))
+                bad.setdefault(i, (Reason.NO_ID, f"{columns.id} is null"))
             elif i not in bad and doc_id in seen:
-                bad[i] = ("duplicate_id", "an earlier row of this shard has the same id")
+                bad[i] = (Reason.DUPLICATE_ID, Reason.DUPLICATE_ID.sentence)
             elif i not in bad:
                 seen.add(doc_id)
     rejects = superseded_first(raw.rejects, shard.superseded) + [
@@ -226,7 +226,7 @@ def _beginning(texts: list[pa.StringArray], row: int) -> bytes:
     return b""
 
 
-def _doc_ids(raw: _Raw, shard: Shard, columns: Columns, bad: dict[int, tuple[str, str]]) -> pa.StringArray:
+def _doc_ids(raw: _Raw, shard: Shard, columns: Columns, bad: Bad) -> pa.StringArray:
     if columns.id is None:
         return pc.binary_join_element_wise(shard.source, pa.array(raw.rows).cast(pa.string()), "#")
     return ids_of(raw.ids, columns.id, bad)

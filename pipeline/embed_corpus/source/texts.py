@@ -6,11 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from embed_corpus.data import Reason
 from embed_corpus.source.types import plain_type
 
-__all__ = ["ids_of", "most_whole", "text_of", "valid"]
+__all__ = ["Bad", "ids_of", "most_whole", "text_of", "valid"]
 
-Bad = dict[int, tuple[str, str]]
+Bad = dict[int, tuple[Reason, str]]
 """By row: the reason and the detail of a reject."""
 
 _GAP = "\n\n"
@@ -67,7 +68,9 @@ def _whole(array: pa.Array, name: str, bad: Bad) -> pa.StringArray:
     missing = np.isnan(numbers)
     sound = ~missing & (np.abs(numbers) < most_whole(array.type)) & (numbers == np.trunc(numbers))
     for i in np.flatnonzero(~sound & ~missing).tolist():
-        bad.setdefault(i, ("wrong_type", f"{name} is {numbers[i]}, no whole number that {array.type} holds exactly"))
+        bad.setdefault(
+            i, (Reason.WRONG_TYPE, f"{name} is {numbers[i]}, no whole number that {array.type} holds exactly")
+        )
     return pa.array(np.where(sound, numbers, 0).astype(np.int64), mask=~sound).cast(pa.string())
 
 
@@ -94,7 +97,7 @@ def valid(array: pa.StringArray, name: str, bad: Bad) -> pa.StringArray:
             try:
                 value = value and value.decode()  # noqa: PLW2901
             except UnicodeDecodeError as error:
-                bad.setdefault(i, ("invalid_utf8", f"{name}, byte {error.start}"))
+                bad.setdefault(i, (Reason.INVALID_UTF8, f"{name}, byte {error.start}"))
                 values[i] = None
         return pa.array(values, pa.binary()).cast(pa.string())
     return array

@@ -43,7 +43,7 @@ def read_queries(file: Path) -> tuple[list[str], list[str]]:
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{file} cannot be read: {error}") from error
     except BadLineError as error:
-        raise DataError(f"{file} is no JSONL file of queries: {': '.join(error.args)}") from error
+        raise DataError(f"{file} is no JSONL file of queries: {error}") from error
     if not rows:
         raise DataError(f"{file} holds no query.")
     text = next((name for name in _TEXT if name in rows[0]), None)
