@@ -18,6 +18,7 @@ from embed_corpus.execution import claims
 from embed_corpus.execution.claims import Claims, Queue
 from embed_corpus.execution.signals import Stop
 from embed_corpus.store.layout import Layout
+from kit.places import at
 from kit.started import MAIN, contents, files_below, parts, start, wait_for_parts
 from kit.tiny import CORPUS, Command
 
@@ -141,7 +142,7 @@ def test_a_claim_is_touched_until_it_goes_stale(tmp_path: Path, monkeypatch: pyt
     time.sleep(1)
     assert theirs.take("a")
     ours.close()
-    assert (Layout(tmp_path).claims / "a").exists()
+    assert at(Layout(tmp_path).claims / "a").exists()
     theirs.close()
 
 
@@ -149,7 +150,7 @@ def test_a_claim_is_touched_until_it_goes_stale(tmp_path: Path, monkeypatch: pyt
 def test_a_claim_of_unknown_origin_counts(tmp_path: Path, content: str) -> None:
     """Who made a claim cannot always be told: only its time counts then."""
     ours = Claims(Layout(tmp_path))
-    claim = Layout(tmp_path).claims / "a"
+    claim = at(Layout(tmp_path).claims / "a")
     claim.parent.mkdir(parents=True)
     claim.write_text(content)
     assert not ours.take("a")
@@ -184,7 +185,7 @@ def test_the_queue_leaves_out_what_others_do_or_have_done(tmp_path: Path) -> Non
         others.close()
         assert not queue.wait(Stop())
         assert queue.elsewhere == [SHARDS[1], SHARDS[0]]
-    assert not files_below(layout.claims)
+    assert not files_below(at(layout.claims))
 
 
 def test_a_stop_ends_the_waiting(tmp_path: Path) -> None:

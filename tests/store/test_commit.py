@@ -62,9 +62,9 @@ def test_no_hard_links(layout: Layout, monkeypatch: pytest.MonkeyPatch, number: 
     """Without hard links a part is renamed, replacing nothing: the same bytes, and the first wins."""
     monkeypatch.setattr(os, "link", failing(OSError(number, os.strerror(number)), at=0))
     write(layout, six_rows())
-    before = [(layout.data / name).stat() for name in layout.parts()]
+    before = inodes(layout)
     write(layout, six_rows())
-    assert [(layout.data / name).stat() for name in layout.parts()] == before
+    assert inodes(layout) == before != []
     assert left_in(layout.tmp) == []
 
 

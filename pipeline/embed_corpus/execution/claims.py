@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from embed_corpus.data import Shard
     from embed_corpus.execution.signals import Stop
+    from embed_corpus.store.base import Key
     from embed_corpus.store.layout import Layout
 
 __all__ = ["STALE", "Claims", "Queue"]
@@ -45,7 +46,8 @@ class Claims:
     """
 
     def __init__(self, layout: Layout) -> None:
-        self._folder, self._new = layout.claims, layout.claims / "new"
+        self._store, self._folder = layout.store, layout.claims
+        self._new = self._store.local(layout.claims / "new")
         self._run = uuid.uuid4().hex
         self._clock = self._folder / f"run-{self._run}"
         self._me = json.dumps(
@@ -63,11 +65,10 @@ class Claims:
         if name in self._held or self._broken:
             return True
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
             if not self._make(name):
                 if self._lives(self._folder / name):
                     return False
-                (self._folder / name).unlink(missing_ok=True)
+                self._store.delete(self._folder / name)
                 if not self._make(name):  # another run was faster to find it stale
                     return False
         except (OSError, OutputError) as error:
@@ -85,10 +86,12 @@ class Claims:
             if name not in self._held:
                 return
             self._held.remove(name)
-        path = self._folder / name
+        claim = self._folder / name
         with suppress(OSError):
-            if path.read_bytes() == self._me:  # else this run stood still, and another took over
-                path.unlink()
+            with self._store.open(claim) as file:
+                content = file.read()
+            if content == self._me:  # else this run stood still, and another took over
+                self._store.delete(claim)
 
     def close(self) -> None:
         """Take all claims back."""
@@ -97,37 +100,36 @@ class Claims:
         for name in tuple(self._held):
             self.release(name)
         with suppress(OSError):
-            self._clock.unlink(missing_ok=True)
+            self._store.delete(self._clock)
 
     def _make(self, name: str) -> bool:
         """Make a claim, whole at once: of one that does not tell whose it is nobody could say that they are gone."""
-        path = self._folder / name
         with attempt(self._new, name) as made:
             made.write_bytes(self._me)
-            try:
-                os.link(made, path)
-            except FileExistsError:
-                return False
-            except OSError:  # no hard links here
-                try:
-                    with path.open("xb") as file:
-                        file.write(self._me)
-                except FileExistsError:
-                    return False
-        return True
+            return self._store.put_if_absent(made, self._folder / name, durable=False) == "won"
 
-    def _lives(self, path: Path) -> bool:
+    def _lives(self, claim: Key) -> bool:
         """Tell whether a claim was touched lately, and not by a process that is known to be gone."""
         try:
-            with path.open("rb") as file:  # opened, because NFS asks its server then
-                content, touched = file.read(4096), os.fstat(file.fileno()).st_mtime
+            with self._store.open(claim) as file:  # opened first, because NFS asks its server then
+                content, stat = file.read(4096), self._store.stat(claim)
         except FileNotFoundError:
             return False
-        if _gone(content):
+        if stat is None or _gone(content):
             return False
-        # By the clock of the file system: those of two machines may differ by more than a claim's life.
-        self._clock.touch()
-        return self._clock.stat().st_mtime - touched < STALE
+        return (self._now() - stat.changed_ns) / 1e9 < STALE
+
+    def _now(self) -> int:
+        """Ask the store for the time, in nanoseconds: clocks of two machines may differ by more than a claim's life."""
+        try:
+            self._store.touch(self._clock)
+        except FileNotFoundError:  # asked for the first time
+            with attempt(self._new, self._clock.name) as made:
+                self._store.put(made, self._clock, durable=False)
+        stat = self._store.stat(self._clock)
+        if stat is None:
+            raise FileNotFoundError(f"{self._clock} is gone")
+        return stat.changed_ns
 
     def _touch(self) -> None:
         while not self._ended.wait(STALE / 4):
@@ -135,7 +137,7 @@ class Claims:
                 held = tuple(self._held)
             for name in held:
                 with suppress(OSError):
-                    os.utime(self._folder / name)
+                    self._store.touch(self._folder / name)
 
 
 def _place() -> str:

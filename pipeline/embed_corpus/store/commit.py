@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["alone_on", "attempt", "publish", "publish_json", "replace", "replace_json", "sweep"]
+__all__ = ["advise", "alone_on", "attempt", "publish", "publish_json", "replace", "replace_json", "sweep"]
 
 _NO_NOREPLACE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1  # linux/fcntl.h, linux/fs.h
@@ -92,6 +92,21 @@ def publish(made: Path, final: Path, *, alone: bool = False) -> Literal["won", "
         won = True
     _sync(final.parent)
     return "won" if won else "lost"
+
+
+def advise(made: Path, final: Path) -> Literal["won", "lost"]:
+    """Do what `publish` does for a file that no result depends on: nothing is synced, and any file system will do."""
+    try:
+        os.link(made, final)
+    except FileExistsError:
+        return "lost"
+    except OSError:  # no hard links here
+        try:
+            with final.open("xb") as file:
+                file.write(made.read_bytes())
+        except FileExistsError:
+            return "lost"
+    return "won"
 
 
 def _rename(made: Path, final: Path, *, alone: bool) -> bool:

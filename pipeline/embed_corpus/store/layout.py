@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from embed_corpus.store.base import Key
+from embed_corpus.store.local import Folder
 from embed_corpus.store.paths import check_utf8
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from embed_corpus.store.base import Store
 
 __all__ = ["Layout"]
 
@@ -28,6 +32,11 @@ class Layout:
 
     def __post_init__(self) -> None:
         check_utf8("OUT", self.root)
+
+    @property
+    def store(self) -> Store:
+        """What OUT is kept in."""
+        return Folder(self.root, self.alone)
 
     @property
     def data(self) -> Path:
@@ -105,9 +114,9 @@ class Layout:
         return self.meta / "runs"
 
     @property
-    def claims(self) -> Path:
+    def claims(self) -> Key:
         """One file a shard that a run works on; advice for other runs on this OUT."""
-        return self.meta / "claims"
+        return Key(str(self.root), "_embed/claims")
 
     @property
     def superseded(self) -> Path:
