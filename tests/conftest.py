@@ -7,8 +7,6 @@ nothing to so small a model, and a text that sees its neighbours keeps a cosine 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,6 +15,7 @@ import torch
 from hypothesis import settings
 
 from embed_corpus.store.layout import Layout
+from kit import forked
 from kit.tiny import CORPUS, SIZES, Command, byte_bpe, edit, save_model, unigram, wordpiece
 
 if not torch.cuda.is_available():  # read when Triton is imported: our kernels are tested in its interpreter
@@ -116,15 +115,18 @@ def layout(tmp_path: Path) -> Layout:
 
 @pytest.fixture(scope="session")
 def embed_corpus() -> Command:
-    """Run the installed command in a process of its own and return it, finished."""
-
-    def run(*args: object, **options: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "embed_corpus", *map(str, args)]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **options)
-
-    return run
+    """Run the command in a process of its own and return it, finished."""
+    return forked.command
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _offline() -> None:
+def _surroundings() -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
+    forked.use()
+
+
+@pytest.fixture(autouse=True)
+def _spawned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the processes of a test with the marker `spawn` be interpreters of their own."""
+    if request.node.get_closest_marker("spawn"):
+        monkeypatch.setattr(forked, "start", {})

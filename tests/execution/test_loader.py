@@ -24,6 +24,7 @@ from embed_corpus.source.read import BlockSize
 from kit.started import spawned
 from kit.tiny import CORPUS
 
+pytestmark = pytest.mark.spawn  # its processes are found by their command line
 Made = tuple[Loader, tuple[Shard, ...]]
 
 
