@@ -148,15 +148,14 @@ def isolated(kind: str, model: Path, options: argparse.Namespace, root: Path) ->
     from embed_corpus.engine.encoder import Encoder
     from embed_corpus.engine.ready import get_ready
     from embed_corpus.execution import pipeline
-    from embed_corpus.execution.loader import Chunking, Loader
+    from embed_corpus.execution.loader import Loader
     from embed_corpus.job.config import JobConfig
     from embed_corpus.job.prepare import prepare
 
     corpus = copies(options.corpus, root / "isolated-in", options.copies)
     job = prepare(JobConfig((str(corpus),), root / f"isolated-{kind}", str(model), devices=options.devices))
-    encoder = Encoder(job.facts, job.devices[0], job.precision, job.chunk_tokens)
+    encoder = Encoder(job.facts, job.devices[0], job.precision, job.recipe.longest)
     get_ready(encoder)
-    chunking = Chunking(job.facts.folder, job.chunk_tokens, 0, job.facts.document_prompt, truncate=False)
     tokens = 0
 
     class Repeat(Loader):
@@ -181,7 +180,7 @@ def isolated(kind: str, model: Path, options: argparse.Namespace, root: Path) ->
 
     if kind == "sink":
         pipeline.PartWriter = Null  # type: ignore[misc,assignment]
-    loader = (Repeat if kind == "source" else Loader)(chunking, job.config.columns, {}, options.loaders)
+    loader = (Repeat if kind == "source" else Loader)(job.recipe, job.config.columns, {}, options.loaders)
     stages = pipeline.Stages(loader, encoder, job.form, job.layout, "n")
 
     def count(event: Any) -> None:

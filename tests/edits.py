@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import zstandard
 
 from embed_corpus.engine.encoder import Encoder
-from embed_corpus.execution.loader import Chunking, Loader
+from embed_corpus.execution.loader import Loader
 from embed_corpus.execution.pipeline import Stages, embed_shards
 from embed_corpus.execution.reuse import Reuse
 from embed_corpus.job.config import JobConfig
@@ -117,9 +117,7 @@ class Night:
 
     def embed(self, job: Job) -> None:
         """Embed, and set aside what is replaced."""
-        sizes = job.chunk_tokens, 0, job.facts.document_prompt
-        chunking = Chunking(job.facts.folder, *sizes, truncate=False, pass_tokens=job.pass_tokens)
-        loader = Loader(chunking, job.config.columns, job.form.keep_types, workers=0)
+        loader = Loader(job.recipe, job.config.columns, job.form.keep_types, workers=0)
         stages = Stages(loader, self.encoder, job.form, job.layout, "n", Reuse(job.earlier, "n"))
         failed: list[str] = []
         embed_shards(job.todo, stages, lambda event: failed.extend([event.reason] if hasattr(event, "reason") else []))

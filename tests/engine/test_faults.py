@@ -22,7 +22,7 @@ from embed_corpus.engine.encoder import Encoder
 from embed_corpus.engine.padded import run_padded
 from embed_corpus.engine.ready import get_ready
 from embed_corpus.errors import ModelError
-from embed_corpus.execution.loader import Chunking, Loader
+from embed_corpus.execution.loader import Loader
 from embed_corpus.execution.pipeline import Embedded, Event, Stages, embed_shards
 from embed_corpus.job.config import JobConfig
 from embed_corpus.job.prepare import prepare
@@ -149,7 +149,7 @@ def test_out_of_memory_at_random(tiny_model: Path, tmp_path: Path, seed: int) ->
 def embedded(out: Path, model: Path, encoder: Encoder) -> tuple[pa.Table, Counts]:
     """Embed the first Cranfield shard in this process; what is in OUT then, in order, and the counts."""
     job = prepare(JobConfig((str(SOURCE),), out, str(model), devices="cpu", id_column="id"))
-    loader = Loader(Chunking(model, job.chunk_tokens, 0, "", truncate=False), job.config.columns, {}, workers=0)
+    loader = Loader(job.recipe, job.config.columns, {}, workers=0)
     events: list[Event] = []
     embed_shards(job.todo, Stages(loader, encoder, job.form, job.layout, "n"), events.append)
     counts = sum((event.counts for event in events if isinstance(event, Embedded)), start=Counts())

@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from embed_corpus.chunk.recipe import ChunkRecipe
 from embed_corpus.chunk.windows import HUGE
 from embed_corpus.data import SHOWN_BYTES, Block, Rows, Shard
 from embed_corpus.errors import DataError
 from embed_corpus.execution import loader as loader_module
-from embed_corpus.execution.loader import Chunking, Loader
+from embed_corpus.execution.loader import Loader
 from embed_corpus.job.config import JobConfig
 from embed_corpus.job.prepare import prepare
 from embed_corpus.source.read import BlockSize
@@ -33,13 +34,9 @@ def made(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     """A loader with one process and blocks of twenty rows, of which few wait; and the shards of the samples."""
     monkeypatch.setattr(loader_module, "LARGE", BlockSize(20, 10_000))
     job = prepare(JobConfig((str(CORPUS),), tmp_path / "out", str(tiny_model), devices="cpu"))
-    loader = Loader(chunking(tiny_model), job.config.columns, {}, workers=1)
+    loader = Loader(ChunkRecipe(tiny_model, 64), job.config.columns, {}, workers=1)
     yield loader, job.plan.shards
     loader.close()
-
-
-def chunking(model: Path) -> Chunking:
-    return Chunking(model, 64, 0, "", truncate=False)
 
 
 def told(block: Block) -> tuple[str, list[int], list[int], str]:
@@ -58,7 +55,7 @@ def test_same_blocks_as_without(made: Made, tiny_model: Path, monkeypatch: pytes
     """Processes give the blocks that the loader makes without them, in order, each shard with its end."""
     loader, shards = made
     monkeypatch.setattr(loader_module, "SMALL", BlockSize(20, 10_000))
-    plain = Loader(chunking(tiny_model), loader._columns, {}, workers=0)
+    plain = Loader(ChunkRecipe(tiny_model, 64), loader._columns, {}, workers=0)
     expected = [told(block) for block in plain.blocks(shards)]
     assert len(expected) > 50
     assert [told(block) for block in loader.blocks(shards)] == expected
@@ -139,7 +136,7 @@ def huge_between(folder: Path, model: Path, **options: object) -> tuple[JobConfi
 def test_a_huge_document_crosses_once(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The documents around a huge one go to the loader processes without it."""
     config, shards = huge_between(tmp_path, tiny_model)
-    loader = Loader(chunking(tiny_model), config.columns, {}, workers=1)
+    loader = Loader(ChunkRecipe(tiny_model, 64), config.columns, {}, workers=1)
     assert loader._pool is not None
     sizes, submit = [], loader._pool.submit
 
@@ -159,6 +156,6 @@ def test_a_huge_document_crosses_once(tiny_model: Path, tmp_path: Path, monkeypa
 def test_what_a_reject_tells_of_a_huge_document(tiny_model: Path, tmp_path: Path) -> None:
     """Its first block holds as much of its text as a reject tells, however little of it is in its chunks."""
     config, shards = huge_between(tmp_path, tiny_model)
-    loader = Loader(Chunking(tiny_model, 20, 0, "", truncate=True), config.columns, {}, workers=0)
+    loader = Loader(ChunkRecipe(tiny_model, 20, truncate=True), config.columns, {}, workers=0)
     (text,) = (b.rows.table["text"][0].as_py() for b in loader.blocks(shards) if b.rows and b.rows.rows[0] == 7)
     assert len(text) == SHOWN_BYTES

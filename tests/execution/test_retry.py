@@ -14,7 +14,7 @@ import pytest
 
 from embed_corpus.data import Batch
 from embed_corpus.engine.encoder import Encoder, Pending
-from embed_corpus.execution.loader import Chunking, Loader
+from embed_corpus.execution.loader import Loader
 from embed_corpus.execution.pipeline import Stages, embed_shards
 from embed_corpus.execution.reuse import Reuse
 from embed_corpus.job.config import JobConfig
@@ -66,8 +66,7 @@ class Bench:
     def run(self, job: Job, numerics: str = "n") -> int:
         """Embed what is to do; returns how many chunks were embedded."""
         before = self.n_embedded
-        chunking = Chunking(job.facts.folder, job.chunk_tokens, 0, "", truncate=False)
-        loader = Loader(chunking, job.config.columns, {}, workers=0)
+        loader = Loader(job.recipe, job.config.columns, {}, workers=0)
         ranges = Ranges(*np.float32([[-0.5] * job.form.dim, [0.5] * job.form.dim]))
         form = replace(job.form, ranges=ranges) if self.vector_type == "int8" else job.form
         stages = Stages(loader, self.encoder, form, job.layout, numerics, Reuse(job.earlier, numerics))

@@ -24,9 +24,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.utf8 import LongText
-from embed_corpus.chunk.windows import HUGE, Chunker, is_huge
+from embed_corpus.chunk.windows import HUGE, is_huge
 from embed_corpus.data import SHOWN_BYTES, Block, Chunks, Rows
 from embed_corpus.errors import DataError, LaneError
 from embed_corpus.execution.signals import blocked, ignore
@@ -36,48 +35,18 @@ from embed_corpus.source.read import LARGE, SMALL, read_shard
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
-    from pathlib import Path
 
+    from embed_corpus.chunk.recipe import ChunkRecipe
+    from embed_corpus.chunk.windows import Chunker
     from embed_corpus.data import Shard
     from embed_corpus.source.inspect import Columns
 
-__all__ = ["Chunking", "Loader", "end_with_parent", "one_thread"]
+__all__ = ["Loader", "end_with_parent", "one_thread"]
 
 log = logging.getLogger("embed_corpus")
 
 _EACH = 2
 """Large blocks that wait for each loader process: one under way and one to go on with."""
-
-
-@dataclass(frozen=True)
-class Chunking:
-    """How documents become chunks, as plain values: it crosses to the loader processes.
-
-    `bare`: the tokenizer is a StaticEmbedding module's, without special tokens.
-    With `fast`, the fast lane of the tokenizer is used if it has one: it was proven, or is being proven.
-    """
-
-    folder: Path
-    chunk_tokens: int
-    overlap: int
-    prompt: str
-    truncate: bool
-    by: str = "tokens"
-    fast: bool = False
-    pass_tokens: int = 0
-    bare: bool = False
-
-    @property
-    def longest(self) -> int:
-        """Tokens that go through the model together at most."""
-        return self.pass_tokens or self.chunk_tokens
-
-    def chunker(self) -> Chunker:
-        """Load the tokenizer, a fast lane unproven."""
-        tokenizer = WordTokenizer(self.folder, fast=self.fast, bare=self.bare)
-        tokenizer.prove(())
-        sizes = self.chunk_tokens, self.overlap
-        return Chunker(tokenizer, *sizes, self.prompt, self.truncate, self.by, self.pass_tokens)
 
 
 class Loader:
@@ -88,11 +57,11 @@ class Loader:
         seconds: spent reading, and chunking over all processes.
     """
 
-    def __init__(self, chunking: Chunking, columns: Columns, keep_types: dict[str, pa.DataType], workers: int) -> None:
+    def __init__(self, recipe: ChunkRecipe, columns: Columns, keep_types: dict[str, pa.DataType], workers: int) -> None:
         self.workers = workers
         self.seconds = {"read": 0.0, "chunk": 0.0}
-        self._chunking, self._columns, self._keep_types = chunking, columns, keep_types
-        self._chunker = None if workers else chunking.chunker()
+        self._recipe, self._columns, self._keep_types = recipe, columns, keep_types
+        self._chunker = None if workers else recipe.chunker()
         self._lock = Lock()
         self._pool = self._new_pool() if workers else None
 
@@ -191,7 +160,7 @@ class Loader:
         yield from _blocks(block, iter(done.parts))
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        pool = ProcessPoolExecutor(self.workers, _Context(), _begin, (self._chunking,))
+        pool = ProcessPoolExecutor(self.workers, _Context(), _begin, (self._recipe,))
         with blocked():
             pool.submit(_nothing)  # the first item starts the processes
         return pool
@@ -261,13 +230,13 @@ _chunker: Chunker | None = None
 """A loader process's own."""
 
 
-def _begin(chunking: Chunking) -> None:
+def _begin(recipe: ChunkRecipe) -> None:
     """Set a loader process up: one thread, no signals of the group, and an end with its parent."""
     global _chunker  # noqa: PLW0603  # an executor's initializer has no other place
     ignore()
     end_with_parent()
     one_thread()
-    _chunker = chunking.chunker()
+    _chunker = recipe.chunker()
 
 
 def _nothing() -> None: ...

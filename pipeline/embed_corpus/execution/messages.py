@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from embed_corpus.execution.pipeline import Committed, Embedded, Failed
 
 if TYPE_CHECKING:
+    from embed_corpus.chunk.recipe import ChunkRecipe
     from embed_corpus.data import Counts, Shard
-    from embed_corpus.execution.loader import Chunking
     from embed_corpus.job.earlier import Earlier, Replaced
     from embed_corpus.model.facts import ModelFacts
     from embed_corpus.report.stats import WorkerStats
@@ -33,7 +33,7 @@ class WorkerSpec:
     loader_workers: int | None
     facts: ModelFacts
     columns: Columns
-    chunking: Chunking
+    recipe: ChunkRecipe
     precision: str
     token_budget: int | None
     compiled: bool

@@ -110,7 +110,7 @@ def _sample(spec: WorkerSpec) -> list[Chunks]:
     plan = Plan(spec.calibration)
     n = min(_MOST, max(_FEWEST, plan.rows // _SHARE))
     dice = np.random.default_rng(int(spec.form.facts["job"]["hash"], 16))
-    chunker = spec.chunking.chunker()
+    chunker = spec.recipe.chunker()
     found: list[Chunks] = []
     with contextlib.suppress(DataError):  # the run itself will say so
         for _, rows in read_places(plan, spread(plan.rows, _SHARDS, -(-n // _SHARDS), dice), spec.columns, {}):

@@ -6,13 +6,13 @@ import logging
 import os
 import time
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TextIO
 
 from embed_corpus.data import Counts
 from embed_corpus.errors import EmbedCorpusError, Interrupted, LaneError
 from embed_corpus.execution.acceptance import problem_with, stop_if_hopeless
 from embed_corpus.execution.claims import Queue
-from embed_corpus.execution.loader import Chunking
 from embed_corpus.execution.messages import Elsewhere, Ended, Lost, Ready, WorkerSpec
 from embed_corpus.execution.pipeline import CHANGED, Committed, Embedded, Failed
 from embed_corpus.execution.ranges import calibration_shards, restore_ranges, warn_of_few
@@ -174,11 +174,11 @@ def _predict_and_note(job: Job, tally: _Tally) -> float | None:
         return None
     devices = job.devices[: len(job.todo)]
     known = (job.facts, job.precision)
-    predicted = predicted_seconds(tally.counts.tokens, *known, devices, job.longest)
+    predicted = predicted_seconds(tally.counts.tokens, *known, devices, job.recipe.longest)
     if job.config.compile and job.config.batch_tokens is None and not tally.elsewhere:  # else it may have waited
         each = tally.counts.tokens / tally.elapsed / len(devices)
         budget = tally.numerics["token_budget"]
-        note_rate(*known, devices[0], job.longest, each, budget, run_seconds=tally.elapsed)
+        note_rate(*known, devices[0], job.recipe.longest, each, budget, run_seconds=tally.elapsed)
     return predicted
 
 
@@ -253,17 +253,7 @@ def _spec(job: Job, device: str, cores: frozenset[int]) -> WorkerSpec:
         loader_workers=config.loader_workers,
         facts=job.facts,
         columns=config.columns,
-        chunking=Chunking(
-            job.facts.transformer,
-            job.chunk_tokens,
-            config.chunk_overlap,
-            job.facts.document_prompt,
-            truncate=config.long == "truncate",
-            by=config.chunk_by,
-            pass_tokens=job.pass_tokens,
-            bare=job.facts.table is not None,
-            fast=config.fast_tokenizer and not job.layout.slow_tokenizer.exists(),
-        ),
+        recipe=replace(job.recipe, fast=config.fast_tokenizer and not job.layout.slow_tokenizer.exists()),
         precision=job.precision,
         token_budget=config.batch_tokens,
         compiled=config.compile,

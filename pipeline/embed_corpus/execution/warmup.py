@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from embed_corpus.chunk.recipe import ChunkRecipe
     from embed_corpus.chunk.windows import Chunker
     from embed_corpus.engine.calibrate import Calibration
-    from embed_corpus.execution.loader import Chunking
     from embed_corpus.execution.messages import WorkerSpec
 
 __all__ = ["Beginning", "feed", "first_chunks", "loader_for"]
@@ -42,7 +42,7 @@ class Beginning:
 
     chunks: list[NDArray[np.int32]]
     rate: float
-    chunking: Chunking
+    recipe: ChunkRecipe
     lane: str
 
 
@@ -54,12 +54,12 @@ def feed(spec: WorkerSpec) -> tuple[Beginning, Loader | None]:
     from embed_corpus.engine.calibrate import recalled
 
     texts = list(itertools.islice(_beginnings(spec), _PROOF))
-    chunker = spec.chunking.chunker()
+    chunker = spec.recipe.chunker()
     sample = _timed(spec, chunker, texts)
     device = None
     known = spec.loader_workers is not None or spec.token_budget is not None
     if not known:
-        device = recalled(spec.facts, spec.device, spec.precision, spec.chunking.longest)
+        device = recalled(spec.facts, spec.device, spec.precision, spec.recipe.longest)
         known = device is not None
     loader = loader_for(spec, sample, device) if known else None
     if chunker.tokenizer.prove(texts) == sample.lane:
@@ -76,12 +76,12 @@ def _timed(spec: WorkerSpec, chunker: Chunker, texts: list[str]) -> Beginning:
     chunks = chunker(texts[:_SAMPLE])
     rate = int(chunks.n_tokens.sum()) / (time.perf_counter() - begin)
     lane = chunker.tokenizer.lane
-    return Beginning(chunks.ids()[:_SAMPLE], rate, replace(spec.chunking, fast=lane != SLOW), lane)
+    return Beginning(chunks.ids()[:_SAMPLE], rate, replace(spec.recipe, fast=lane != SLOW), lane)
 
 
 def first_chunks(spec: WorkerSpec) -> list[NDArray[np.int32]]:
     """Return the ids of some chunks, int32 each."""
-    return _timed(spec, spec.chunking.chunker(), list(itertools.islice(_beginnings(spec), _PROOF))).chunks
+    return _timed(spec, spec.recipe.chunker(), list(itertools.islice(_beginnings(spec), _PROOF))).chunks
 
 
 def _beginnings(spec: WorkerSpec) -> Iterator[str]:
@@ -111,4 +111,4 @@ def loader_for(spec: WorkerSpec, sample: Beginning, device: Calibration | None) 
         n = 0 if spec.device == "cpu" else most
         if device is not None and device.rate and sample.rate:
             n = min(most, math.ceil(1.5 * device.rate / sample.rate))
-    return Loader(sample.chunking, spec.columns, spec.form.keep_types, n)
+    return Loader(sample.recipe, spec.columns, spec.form.keep_types, n)

@@ -145,12 +145,12 @@ def _embed(parent: _Parent, spec: WorkerSpec) -> None:
         one_thread()
     beside = ThreadPoolExecutor(1).submit(feed, spec) if ahead else None  # while the model is loaded
     torch.set_num_threads(min(len(spec.cores), 4) if cuda else len(spec.cores))
-    encoder = Encoder(spec.facts, spec.device, spec.precision, spec.chunking.longest, compiled=spec.compiled)
+    encoder = Encoder(spec.facts, spec.device, spec.precision, spec.recipe.longest, compiled=spec.compiled)
     check_fit(tokenizer_of(spec.facts), encoder)
-    sample, loader = beside.result() if beside else (Beginning([], 0.0, replace(spec.chunking, fast=False), SLOW), None)
+    sample, loader = beside.result() if beside else (Beginning([], 0.0, replace(spec.recipe, fast=False), SLOW), None)
     try:
         notes = get_ready(encoder, spec.token_budget)  # not beside other work if it is to time the device
-        if spec.chunking.pass_tokens:
+        if spec.recipe.pass_tokens:
             check_packed(encoder, notes)
         if spec.precision == "fp8":
             notes.append(check_fp8(encoder, sample.chunks or first_chunks(spec), forced=spec.force_fp8))

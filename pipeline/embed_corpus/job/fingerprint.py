@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from embed_corpus.chunk.recipe import ChunkRecipe
     from embed_corpus.job.config import JobConfig
     from embed_corpus.model.facts import ModelFacts
 
@@ -108,22 +109,19 @@ def _what_few_have(facts: ModelFacts) -> dict[str, Any]:
 def job_fields(
     config: JobConfig,
     space: dict[str, Any],
-    sizes: tuple[int, int],
+    recipe: ChunkRecipe,
     precision: str,
     keep_types: dict[str, pa.DataType],
 ) -> dict[str, Any]:
-    """Return what decides a part's content: the space, and how rows become chunks and columns.
-
-    `sizes` are the tokens of a chunk and of a pass, 0 without late chunking.
-    """
-    late = {"late_chunking": sizes[1]} if sizes[1] else {}
+    """Return what decides a part's content: the space, and how rows become chunks and columns."""
+    late = {"late_chunking": recipe.pass_tokens} if recipe.pass_tokens else {}
     return {
         "space": space,
-        "chunk_tokens": sizes[0],
+        "chunk_tokens": recipe.chunk_tokens,
         **late,
-        "chunk_overlap": config.chunk_overlap,
-        "chunk_by": config.chunk_by,
-        "long": config.long,
+        "chunk_overlap": recipe.overlap,
+        "chunk_by": recipe.by,
+        "long": "truncate" if recipe.truncate else "split",
         "text_column": list(config.text_column),
         "id_column": config.id_column,
         "keep": {name: str(kind) for name, kind in keep_types.items()},

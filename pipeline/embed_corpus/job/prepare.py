@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embed_corpus.chunk.tokenizer import tokenizer_of
-from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Counts
 from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.index.check import check_indexable
@@ -21,9 +19,9 @@ from embed_corpus.job.devices import resolve_devices, resolve_precision
 from embed_corpus.job.earlier import Earlier
 from embed_corpus.job.fingerprint import differences, digest, job_fields, space_fields
 from embed_corpus.job.identity import identified
-from embed_corpus.job.late_chunking import resolve_pass_tokens
 from embed_corpus.job.newest import newest_rows
 from embed_corpus.job.prompts import model_of
+from embed_corpus.job.recipe import recipe_of
 from embed_corpus.job.replaced import taken_from
 from embed_corpus.sink.parts import PartFormat
 from embed_corpus.sink.quarantine import set_aside, set_distrusted_aside
@@ -38,6 +36,7 @@ from embed_corpus.vectors.codec import Codec
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from embed_corpus.chunk.recipe import ChunkRecipe
     from embed_corpus.data import Shard
     from embed_corpus.job.config import JobConfig
     from embed_corpus.job.earlier import Replaced
@@ -45,11 +44,9 @@ if TYPE_CHECKING:
     from embed_corpus.source.inspect import Source
     from embed_corpus.source.inspected import Known
 
-__all__ = ["Job", "prepare", "resolve_chunk_tokens", "warn_of_bad"]
+__all__ = ["Job", "prepare", "warn_of_bad"]
 
 log = logging.getLogger("embed_corpus")
-
-DEFAULT_CHUNK_TOKENS = 512
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ class Job:
 
     `todo` are the shards without a part, in plan order; `stale` the parts that the plan
     does not have (only with --prune); `bad` the source files left out because they cannot be read, with the reason;
-    `earlier` the parts whose vectors may be taken over, by shard id; `pass_tokens` 0 without late chunking.
+    `earlier` the parts whose vectors may be taken over, by shard id.
     """
 
     config: JobConfig
@@ -66,19 +63,13 @@ class Job:
     layout: Layout
     plan: Plan
     form: PartFormat
-    chunk_tokens: int
-    pass_tokens: int
+    recipe: ChunkRecipe
     precision: str
     devices: tuple[str, ...]
     todo: tuple[Shard, ...]
     stale: tuple[str, ...]
     bad: dict[str, str]
     earlier: dict[str, tuple[Earlier | Replaced, ...]]
-
-    @property
-    def longest(self) -> int:
-        """Tokens that go through the model together at most."""
-        return self.pass_tokens or self.chunk_tokens
 
 
 def prepare(config: JobConfig) -> Job:
@@ -91,8 +82,7 @@ def prepare(config: JobConfig) -> Job:
     facts = model_of(config)
     if config.index != "none":
         check_indexable(facts.similarity, config.index_request, facts.dim, binary=config.vector_type == "ubinary")
-    chunk_tokens = resolve_chunk_tokens(config.chunk_tokens, facts)
-    pass_tokens = resolve_pass_tokens(config, facts, chunk_tokens)
+    recipe = recipe_of(config, facts)
     precision = resolve_precision(config.precision, devices[0], facts.family)
     layout = Layout(config.output.absolute(), config.single_writer)
     log.info(
@@ -102,9 +92,9 @@ def prepare(config: JobConfig) -> Job:
         facts.dim,
         facts.pooling,
         f", document prompt {facts.document_prompt!r}" if facts.document_prompt else "",
-        chunk_tokens,
-        config.chunk_overlap,
-        f", in passes of {pass_tokens}" if pass_tokens else "",
+        recipe.chunk_tokens,
+        recipe.overlap,
+        f", in passes of {recipe.pass_tokens}" if recipe.pass_tokens else "",
         precision,
         ", ".join(devices),
     )
@@ -113,9 +103,8 @@ def prepare(config: JobConfig) -> Job:
     sources, bad = _look(config, layout, known)
     keep_types = kept_types(sources, config.columns)
     space = space_fields(facts)
-    sizes = chunk_tokens, config.chunk_overlap
-    Chunker(tokenizer_of(facts), *sizes, facts.document_prompt, config.long == "truncate")  # raises if unfit
-    fields = job_fields(config, space, (chunk_tokens, pass_tokens), precision, keep_types)
+    recipe.chunker()  # raises if unfit
+    fields = job_fields(config, space, recipe, precision, keep_types)
     sources, unsure = identified(sources, config, layout, digest(fields), known)
     plan, note_newest = newest_rows(layout, make_plan(sources, digest(fields), config.limit), config)
     named = {shard.part_name: shard for shard in plan.shards}
@@ -127,15 +116,14 @@ def prepare(config: JobConfig) -> Job:
     todo, stale = _compare(layout, plan, named, prune=config.prune)
     replaced = taken_from(layout, plan, todo, stale)
     earlier: dict[str, tuple[Earlier | Replaced, ...]] = {}
-    if not pass_tokens:  # else a vector depends on its whole document: nothing is taken over
+    if not recipe.pass_tokens:  # else a vector depends on its whole document: nothing is taken over
         earlier = {shard: (*aside.get(shard, ()), *replaced.get(shard, ())) for shard in {**aside, **replaced}}
     form = _form(config, facts, keep_types, fields)
     _note_run(layout, config, facts, plan, devices, bad)
     noted = to_json(sources, config.columns, looked_at, unsure)
     if noted["sources"] != known:
         replace_json(layout.sources, noted, layout.tmp)
-    sizes = chunk_tokens, pass_tokens
-    return Job(config, facts, layout, plan, form, *sizes, precision, devices, todo, stale, bad, earlier)
+    return Job(config, facts, layout, plan, form, recipe, precision, devices, todo, stale, bad, earlier)
 
 
 def _form(
@@ -167,19 +155,6 @@ def warn_of_bad(bad: dict[str, str]) -> None:
     """Name each file that is left out because it cannot be read."""
     for reason in bad.values():
         log.warning("left out (--max-bad-files): %s", reason)
-
-
-def resolve_chunk_tokens(asked: int | None, facts: ModelFacts) -> int:
-    """Return the tokens of a chunk: those asked for, else the model's limit, 512 at most.
-
-    Raises:
-        UsageError: more than the model takes.
-    """
-    if asked is None:
-        return min(facts.max_tokens, DEFAULT_CHUNK_TOKENS)
-    if asked > facts.max_tokens:
-        raise UsageError(f"--chunk-tokens {asked}: the model takes {facts.max_tokens} at most, special ones included.")
-    return asked
 
 
 def _adopt(layout: Layout, fields: dict[str, Any], *, overwrite: bool) -> None:

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embed_corpus.chunk.tokenizer import tokenizer_of
-from embed_corpus.chunk.windows import Chunker
+from embed_corpus.chunk.recipe import ChunkRecipe
 from embed_corpus.feed.packing import Packer, pack_all
 from embed_corpus.job.config import JobConfig
 from embed_corpus.job.devices import resolve_devices, resolve_precision
 from embed_corpus.job.fits import check_fit
-from embed_corpus.job.prepare import resolve_chunk_tokens
-from embed_corpus.model.facts import ModelFacts, read_facts
+from embed_corpus.job.recipe import resolve_chunk_tokens
+from embed_corpus.model.facts import read_facts
 from embed_corpus.model.folder import model_folder
 from embed_corpus.source.discover import discover
 from embed_corpus.source.plan import inspect_all, make_plan
@@ -151,13 +150,14 @@ def prepare_bench(
     device = resolve_devices(devices)[0]
     folder = model_folder(model, revision, code=trust_remote_code)
     facts = read_facts(folder, pooling, remote_code=trust_remote_code)
-    longest = resolve_chunk_tokens(chunk_tokens, facts)
+    recipe = ChunkRecipe.of_model(facts, resolve_chunk_tokens(chunk_tokens, facts))
+    longest = recipe.longest
     encoder = Encoder(facts, device, resolve_precision(precision, device, facts.family), longest, compiled=compile)
-    check_fit(tokenizer_of(facts), encoder)
+    check_fit(recipe.tokenizer(), encoder)
     tokens = tokens or (20_000 if device == "cpu" else 2_000_000)
     if inputs:
         config = JobConfig(tuple(inputs), Path(os.devnull), text_column=text_column)
-        chunks = first_of(config, facts, longest, tokens)
+        chunks = first_of(config, recipe, tokens)
     else:
         chunks = made_up(longest, tokens, encoder.config.vocab_size)
     notes = get_ready(encoder, batch_tokens)
@@ -179,13 +179,13 @@ def made_up(longest: int, tokens: int, vocabulary: int) -> Ids:
     return chunks
 
 
-def first_of(config: JobConfig, facts: ModelFacts, chunk_tokens: int, tokens: int) -> Ids:
+def first_of(config: JobConfig, recipe: ChunkRecipe, tokens: int) -> Ids:
     """Cut the first documents of a corpus into chunks, `tokens` in all or a little more.
 
     Raises:
         DataError, UsageError: the corpus cannot be read.
     """
-    chunker = Chunker(tokenizer_of(facts), chunk_tokens, prompt=facts.document_prompt)
+    chunker = recipe.chunker()
     found, _ = discover(config.input, config.output, config.format, config.text_column)
     plan = make_plan(inspect_all(found, config.columns), "bench")
     chunks: Ids = []

@@ -10,7 +10,7 @@ from embed_corpus.chunk.tokenizer import WordTokenizer, tokenizer_of
 from embed_corpus.job.devices import resolve_devices, resolve_precision
 from embed_corpus.job.fingerprint import weight_files
 from embed_corpus.job.fits import check_fit
-from embed_corpus.job.prepare import resolve_chunk_tokens
+from embed_corpus.job.recipe import resolve_chunk_tokens
 from embed_corpus.model.facts import ModelFacts, read_facts
 from embed_corpus.model.folder import model_folder
 from embed_corpus.model.matryoshka import resolve_dim

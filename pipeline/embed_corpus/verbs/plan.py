@@ -18,15 +18,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from embed_corpus.chunk.tokenizer import tokenizer_of
-from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Block, Chunks, Rows
 from embed_corpus.feed.packing import CPU_BUDGET, Packer
 from embed_corpus.job.devices import device_kind, resolve_devices, resolve_precision
 from embed_corpus.job.fingerprint import weight_files
-from embed_corpus.job.late_chunking import resolve_pass_tokens
-from embed_corpus.job.prepare import resolve_chunk_tokens, warn_of_bad
+from embed_corpus.job.prepare import warn_of_bad
 from embed_corpus.job.prompts import model_of
+from embed_corpus.job.recipe import recipe_of
 from embed_corpus.job.speeds import known_rate, predicted_seconds
 from embed_corpus.report.plan import Estimate, PlanReport, Speed
 from embed_corpus.sink.parts import PartFormat, open_writer
@@ -39,6 +37,8 @@ from embed_corpus.verbs.extrapolation import fitted_totals, length_bins, measure
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from embed_corpus.chunk.recipe import ChunkRecipe
+    from embed_corpus.chunk.windows import Chunker
     from embed_corpus.job.config import JobConfig
     from embed_corpus.model.facts import ModelFacts
 
@@ -66,6 +66,7 @@ class _Survey:
 
     config: JobConfig
     facts: ModelFacts
+    recipe: ChunkRecipe
     chunker: Chunker
     precision: str
     devices: tuple[str, ...]
@@ -125,7 +126,7 @@ def estimate(config: JobConfig, sample: int | None = None, seed: int = 0) -> Pla
     return PlanReport(
         model=config.model,
         precision=survey.precision,
-        chunk_tokens=survey.chunker.limit,
+        chunk_tokens=survey.recipe.chunk_tokens,
         long=config.long,
         vector_type=config.vector_type,
         dim=survey.facts.dim,
@@ -148,7 +149,7 @@ def estimate(config: JobConfig, sample: int | None = None, seed: int = 0) -> Pla
         token_budget=budget,
         batches=_batches(tokens, packed, budget) if budget else None,
         **_speeds(survey, tokens.value),
-        bench=_bench_line(config, survey.chunker.pass_tokens or config.chunk_tokens),
+        bench=_bench_line(config, survey.recipe.pass_tokens or config.chunk_tokens),
     )
 
 
@@ -156,7 +157,7 @@ def _survey(config: JobConfig) -> _Survey:
     """Settle model, devices and input as a run does, and check them."""
     devices = resolve_devices(config.devices)
     facts = model_of(config)
-    chunk_tokens = resolve_chunk_tokens(config.chunk_tokens, facts)
+    recipe = recipe_of(config, facts)
     precision = resolve_precision(config.precision, devices[0], facts.family)
     found, left_out = discover(config.input, config.output, config.format, config.text_column)
     if left_out:
@@ -166,22 +167,14 @@ def _survey(config: JobConfig) -> _Survey:
     warn_of_bad(bad)
     keep_types = kept_types(sources, config.columns)
     weight_files(facts)  # raises if they are not there
-    chunker = Chunker(
-        tokenizer_of(facts),
-        chunk_tokens,
-        config.chunk_overlap,
-        facts.document_prompt,
-        truncate=config.long == "truncate",
-        by=config.chunk_by,
-        pass_tokens=resolve_pass_tokens(config, facts, chunk_tokens),
-    )
+    chunker = recipe.chunker()
     plan = make_plan(sources, "plan", config.limit)
     rows = sum(cut.n_rows for source in sources for cut in source.cuts)
     row_bytes = max(sum(source.size for source in sources) / max(rows, 1), 1.0)
     form = PartFormat(1, "float32", keep_types, config.keep_text, {}, normalized=False)
     files = len({shard.path for shard in plan.shards})
     devices = devices[: max(len(plan.shards), 1)]  # a run starts no more workers than there are shards
-    return _Survey(config, facts, chunker, precision, devices, plan, files, row_bytes, form)
+    return _Survey(config, facts, recipe, chunker, precision, devices, plan, files, row_bytes, form)
 
 
 def _look(survey: _Survey, sample: int, dice: np.random.Generator) -> _Sample:
@@ -244,7 +237,7 @@ def _written(table: pa.Table) -> int:
 
 def _token_budget(survey: _Survey) -> int | None:
     """Return the token budget that a run will have, None where that is measured first."""
-    device, limit = survey.devices[0], survey.chunker.longest
+    device, limit = survey.devices[0], survey.recipe.longest
     rate = known_rate(survey.facts, survey.precision, device, limit)
     default = CPU_BUDGET if device == "cpu" else None
     budget = survey.config.batch_tokens or (rate.token_budget if rate else default)
@@ -266,7 +259,7 @@ def _batches(tokens: Estimate, lengths: NDArray[np.int32], budget: int) -> Estim
 
 def _speeds(survey: _Survey, tokens: float) -> dict[str, Any]:
     """Say how fast each kind of device is, and how long all of them will take."""
-    facts, precision, limit = survey.facts, survey.precision, survey.chunker.longest
+    facts, precision, limit = survey.facts, survey.precision, survey.recipe.longest
     kinds: dict[str, list[str]] = {}
     for device in survey.devices:
         kinds.setdefault(device_kind(device), []).append(device)

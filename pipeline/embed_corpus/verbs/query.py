@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embed_corpus.chunk.tokenizer import tokenizer_of
-from embed_corpus.chunk.windows import Chunker
+from embed_corpus.chunk.recipe import ChunkRecipe
 from embed_corpus.errors import UsageError
 from embed_corpus.job.fits import check_fit
 from embed_corpus.job.prompts import Prompts, with_query_prompt
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from embed_corpus.data import Chunks
     from embed_corpus.engine.encoder import Encoder
     from embed_corpus.job.output import Opened
-    from embed_corpus.model.facts import ModelFacts
 
 __all__ = ["embed_queries", "encode_chunks"]
 
@@ -57,23 +55,23 @@ def embed_queries(
         if not query.isprintable() and any("\ud800" <= c <= "\udfff" for c in query):
             raise UsageError(f"query {i} is no valid UTF-8.")
     facts = with_query_prompt(opened.facts(model, remote_code=remote_code), prompts or Prompts())
-    tokenizer = tokenizer_of(facts)
-    chunks = _one_each(tokenizer, facts, queries, names or [str(i) for i in range(len(queries))])
+    recipe = ChunkRecipe.of_model(facts, facts.max_tokens, truncate=True)
+    tokenizer = recipe.tokenizer()
+    chunks = _one_each(recipe, tokenizer, queries, names or [str(i) for i in range(len(queries))])
     encoder = Encoder(facts, "cpu", "fp32")
     check_fit(tokenizer, encoder)
     get_ready(encoder)
     return encode_chunks(encoder, chunks)
 
 
-def _one_each(tokenizer: WordTokenizer, facts: ModelFacts, queries: Sequence[str], names: Sequence[str]) -> Chunks:
+def _one_each(recipe: ChunkRecipe, tokenizer: WordTokenizer, queries: Sequence[str], names: Sequence[str]) -> Chunks:
     """Make one chunk of each query: what of it the model takes."""
-    prompt = facts.document_prompt
     try:
-        chunks = Chunker(tokenizer, facts.max_tokens, prompt=prompt, truncate=True)(queries)
+        chunks = recipe.chunker(tokenizer)(queries)
     except UsageError as error:  # it speaks of the options of `run`
-        n_tokens = len(tokenizer.whole(prompt))
+        n_tokens = len(tokenizer.whole(recipe.prompt))
         raise UsageError(
-            f"the query prompt has {n_tokens} tokens, the model takes {facts.max_tokens}: that leaves no room for a "
+            f"the query prompt has {n_tokens} tokens, the model takes {recipe.chunk_tokens}: that leaves no room for a "
             "query. Give a shorter one with --prompt."
         ) from error
     each = np.bincount(chunks.doc, minlength=len(queries))
@@ -85,8 +83,8 @@ def _one_each(tokenizer: WordTokenizer, facts: ModelFacts, queries: Sequence[str
             "query %s (%r) is cut: it has %d tokens, the model takes %d.",
             names[i],
             queries[i][:40],
-            len(tokenizer.whole(prompt + queries[i])),
-            facts.max_tokens,
+            len(tokenizer.whole(recipe.prompt + queries[i])),
+            recipe.chunk_tokens,
         )
     if len(cut) > _NAMED:
         log.warning("%d more queries are cut like that.", len(cut) - _NAMED)

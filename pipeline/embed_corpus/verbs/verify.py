@@ -14,8 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from embed_corpus.chunk.tokenizer import tokenizer_of
-from embed_corpus.chunk.windows import Chunker
+from embed_corpus.chunk.recipe import ChunkRecipe
 from embed_corpus.errors import DataError, EmbedCorpusError, OutputError
 from embed_corpus.index.manifest import check_current, check_files, read_manifest, vectors_in
 from embed_corpus.index.rows import space_of
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from embed_corpus.chunk.windows import Chunker
     from embed_corpus.data import Chunks, Shard
     from embed_corpus.engine.encoder import Encoder
     from embed_corpus.job.output import Opened
@@ -203,22 +203,21 @@ class _Sample:
 
         fields, opened = self._opened.fields, self._opened
         device = _device(opened.noted.get("devices", ["cpu"]))
-        pass_tokens = fields.get("late_chunking", 0)
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
-        chunker = Chunker(
-            tokenizer_of(facts),
+        recipe = ChunkRecipe.of_model(
+            facts,
             fields["chunk_tokens"],
-            fields["chunk_overlap"],
-            facts.document_prompt,
-            truncate=fields["long"] == "truncate",
+            overlap=fields["chunk_overlap"],
             by=fields["chunk_by"],
-            pass_tokens=pass_tokens,
+            truncate=fields["long"] == "truncate",
+            pass_tokens=fields.get("late_chunking", 0),
         )
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        chunker = recipe.chunker()
         precision = "bf16" if fields["precision"] == "fp8" and device == "cpu" else fields["precision"]
-        encoder = Encoder(facts, device, precision, pass_tokens or fields["chunk_tokens"])
-        check_fit(tokenizer_of(facts), encoder)
+        encoder = Encoder(facts, device, precision, recipe.longest)
+        check_fit(chunker.tokenizer, encoder)
         notes = get_ready(encoder)
-        if pass_tokens:
+        if recipe.pass_tokens:
             check_packed(encoder, notes)
         here = digest(numerics(encoder))
         shards = {shard.part_name: shard for shard in opened.located().values()}
