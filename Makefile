@@ -6,16 +6,22 @@ DEMO := out/sample
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture lint bench clean
+.PHONY: help demo quick test test-all torture lint bench clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
 
 demo: .venv/user ## embed the sample corpus, then ask it three questions
 	$(BIN)/embed-corpus run --config jobs/sample.toml
 	@while read -r query; do echo; echo "$$query"; $(BIN)/embed-corpus search $(DEMO) "$$query" -k 3; done < jobs/sample-queries.txt
 
-test: .venv/dev ## run the tests, then the built wheel in an environment of its own
+quick: .venv/dev ## run the tests that start no process: a minute
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not process and not slow"
+
+test: .venv/dev ## run all tests but the slow ones: under eight minutes on two cores
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+test-all: .venv/dev ## run all tests, then the built wheel in an environment of its own
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 	$(BIN)/python tests/wheel.py
 

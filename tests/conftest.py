@@ -7,6 +7,9 @@ nothing to so small a model, and a text that sees its neighbours keeps a cosine 
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -25,6 +28,30 @@ if not torch.cuda.is_available():  # read when Triton is imported: our kernels a
 settings.register_profile("ci", derandomize=True)
 if "CI" in os.environ:
     settings.load_profile("ci")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the command, and test_golden.py, which is left as it was first written."""
+    for item in items:
+        golden = item.path.name == "test_golden.py"
+        if golden or item.get_closest_marker("spawn") or "embed_corpus" in getattr(item, "fixturenames", ()):
+            item.add_marker("process")
+        if golden and "old_out" in item.name:
+            item.add_marker("slow")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_process(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail what starts a process where tests with the marker `process` are left out: it lacks the marker."""
+
+    def start(*_: object, **__: object) -> None:
+        pytest.fail("starts a process: give it the marker `process`")
+
+    with pytest.MonkeyPatch.context() as patch:
+        if "not process" in request.config.option.markexpr:
+            patch.setattr(subprocess.Popen, "__init__", start)
+            patch.setattr(BaseProcess, "start", start)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,7 @@ class Trap:
         return os.mkdir, (str(self.folder),)
 
 
+@pytest.mark.slow
 def test_no_pickle_is_read(embed_corpus: Command, tiny_model: Path, tmp_path: Path) -> None:
     """Over run, search and verify nothing is unpickled but what our own processes tell each other."""
     trap, model, out = tmp_path / "sprung", tmp_path / "model", tmp_path / "out"

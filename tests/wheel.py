@@ -1,6 +1,6 @@
 """Build the wheel, install it with nothing else of ours around, and use it from outside the checkout.
 
-Run by `make test`. The environment is kept between runs (`.venv-wheel`); the wheel is always new.
+Run by `make test-all`. The environment is kept between runs (`.venv-wheel`); the wheel is always new.
 """
 
 from __future__ import annotations

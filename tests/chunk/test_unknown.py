@@ -37,6 +37,7 @@ def test_byte_level_tokenizers_know_everything(tiny_decoder: Path) -> None:
     assert not chunks.unknown.any()
 
 
+@pytest.mark.process
 def test_unknown_chunks_are_told(tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A run counts them over all its parts, warns at its end, and embeds them all the same."""
     write_jsonl(tmp_path / "a.jsonl", {"id": "good", "text": "heat"}, {"id": "thai", "text": THAI})

@@ -46,6 +46,7 @@ def test_every_option_has_help(name: str) -> None:
     assert module.command.help
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("args", ["--help", "--version", "run --help", "plan --help", "search --help"])
 def test_help_is_light(args: str) -> None:
     """What only tells does so without the heavy libraries."""

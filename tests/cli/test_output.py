@@ -190,6 +190,7 @@ def test_ctrl_c(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "finished parts are safe, run the same line again" in ended.err
 
 
+@pytest.mark.process
 def test_reader_that_has_enough(begun: JobConfig) -> None:
     """`status | head` ends without a complaint when nobody reads any more."""
     read, write = os.pipe()

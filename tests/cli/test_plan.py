@@ -184,6 +184,7 @@ def test_model_that_lacks_a_file(call: Call, corpus: Path, tiny_model: Path, tmp
     assert name.removeprefix("model") in ended.err
 
 
+@pytest.mark.process
 def test_no_torch(tiny_model: Path) -> None:
     """A plan loads neither torch nor transformers: it is there at once."""
     script = (

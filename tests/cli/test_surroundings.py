@@ -35,6 +35,7 @@ class _NoFaiss:
             raise ImportError("libgomp.so.1: cannot open shared object file")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("how", ["none", "broken"])
 @pytest.mark.parametrize("command", ["search", "evaluate", "index", "advise", "run"])
 def test_without_faiss(

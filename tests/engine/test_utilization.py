@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 DRIVER = """
 #include <string.h>
 static int n = 0;

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,9 @@ from embed_corpus.job.prepare import prepare
 from embed_corpus.sink.rejects import publish_rejects, read_rejects
 from embed_corpus.store.layout import Layout
 from embed_corpus.verbs.verify import verify
+from kit import forked
+
+pytestmark = pytest.mark.process
 
 PARQUET = [b"first", None, b"", b" \n", b"not \xff\xfe utf8", b"second", b"third"]
 """Texts; the ids are p0, p1, … but the last one's, which is p0 again."""
@@ -58,8 +60,7 @@ Done = subprocess.CompletedProcess[str]
 
 def command(*args: object) -> Done:
     """Run the command in a process of its own."""
-    line = [sys.executable, "-m", "embed_corpus", *map(str, args)]
-    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
+    done = forked.command(*args)
     assert "Traceback" not in done.stderr
     return done
 

@@ -53,6 +53,7 @@ def new_parts(process: subprocess.Popen[str]) -> int:
     return int(found[1])
 
 
+@pytest.mark.process
 def test_two_runs_divide_the_work(corpus: Path, tiny_model: Path, tmp_path: Path, clean: Path) -> None:
     """Two runs race: both end well, each shard is embedded about once, to the bytes of a run alone."""
     runs = [start(corpus, tmp_path / "out", tiny_model) for _ in range(2)]
@@ -62,6 +63,8 @@ def test_two_runs_divide_the_work(corpus: Path, tiny_model: Path, tmp_path: Path
     assert not files_below(tmp_path / "out" / "_embed" / "claims")
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_a_run_that_stands_still_is_not_waited_for(corpus: Path, tiny_model: Path, tmp_path: Path, clean: Path) -> None:
     """A suspended run's claims go stale, another does its shards; when it goes on, nothing changes any more."""
     out = tmp_path / "out"
@@ -82,6 +85,8 @@ def test_a_run_that_stands_still_is_not_waited_for(corpus: Path, tiny_model: Pat
     assert contents(out) == contents(clean)
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_a_run_waits_for_what_others_claim(corpus: Path, tiny_model: Path, tmp_path: Path, clean: Path) -> None:
     """It does all else, waits, and says so once; when the claim goes stale it does that shard too."""
     out = tmp_path / "out"
@@ -104,6 +109,8 @@ def test_a_run_waits_for_what_others_claim(corpus: Path, tiny_model: Path, tmp_p
     assert not claim.exists()
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_a_killed_run_is_not_waited_for(corpus: Path, tiny_model: Path, tmp_path: Path, clean: Path) -> None:
     """kill -9 of one of two runs: the other does all that is left, at once, as it can see that the process is gone."""
     out = tmp_path / "out"

@@ -13,6 +13,8 @@ import torch
 from embed_corpus.errors import UsageError
 from embed_corpus.job import devices
 
+pytestmark = pytest.mark.process
+
 TORCH_CUDA = devices._torch_cuda  # before a test replaces it
 DRIVER = """
 #include <stdlib.h>

@@ -72,6 +72,7 @@ def test_same_bytes_with_and_without(embed_corpus: Command, tiny_model: Path, tm
     assert lanes["tokie"] == lanes["tokenizers"]
 
 
+@pytest.mark.slow
 def test_one_that_is_wrong_later_costs_this_runs_parts(
     embed_corpus: Command, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

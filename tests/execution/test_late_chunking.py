@@ -27,6 +27,8 @@ from embed_corpus.verbs.verify import verify
 from kit.started import contents
 from kit.tiny import SIZES, edit, save_model, wordpiece
 
+pytestmark = pytest.mark.process
+
 CHUNK, LIMIT = 32, 300
 
 

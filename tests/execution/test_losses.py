@@ -14,6 +14,8 @@ from embed_corpus.execution.run import run
 from embed_corpus.job.config import JobConfig
 from kit.source_files import write_jsonl, write_parquet
 
+pytestmark = pytest.mark.process
+
 LOST = {
     "null": pa.table({"id": ["a", "b"], "text": pa.nulls(2, pa.string())}),
     "no-ids": pa.table({"id": pa.nulls(2, pa.string()), "text": ["x", "y"]}),

@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from kit.tiny import CORPUS
+
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 # The command in this process, its workers as children; the largest of them is what counts.
 PEAK = """

@@ -15,6 +15,8 @@ import pytest
 from kit.started import MAIN, contents, parts, spawned, start, wait_for_parts
 from kit.tiny import CORPUS, Command
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -51,6 +53,7 @@ def test_killed_runs_end_as_an_undisturbed_one(
     assert not list((out / "_embed" / "tmp").iterdir())
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced(embed_corpus: Command, corpus: Path, tiny_model: Path, tmp_path: Path) -> None:
     """A worker that dies costs its open shards' time: another does them, and the result is the same bytes."""
     process = start(corpus, tmp_path / "out", tiny_model, "--devices", "cpu,cpu", "--loader-workers", "1")
@@ -68,6 +71,7 @@ def test_a_killed_worker_is_replaced(embed_corpus: Command, corpus: Path, tiny_m
     assert contents(tmp_path / "out") == contents(tmp_path / "clean")
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_replaced(corpus: Path, tiny_model: Path, tmp_path: Path) -> None:
     """A worker that does not get on for too long is killed, and another does its shards."""
     process = start(corpus, tmp_path / "out", tiny_model, code=IMPATIENT)
@@ -81,6 +85,7 @@ def test_a_worker_that_hangs_is_replaced(corpus: Path, tiny_model: Path, tmp_pat
     assert not worker.is_running()
 
 
+@pytest.mark.slow
 def test_workers_that_die_again_and_again_end_the_run(corpus: Path, tiny_model: Path, tmp_path: Path) -> None:
     """After three deaths the run ends with a clear message: the parent never hangs."""
     process = start(corpus, tmp_path / "out", tiny_model)

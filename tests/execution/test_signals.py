@@ -83,6 +83,7 @@ def begin(corpus: Path, tiny_model: Path, tmp_path: Path) -> Begin:
     return lambda *options: Begun(corpus, tmp_path / "out", tiny_model, *options)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
 def test_the_open_shard_is_finished(begin: Begin, number: signal.Signals) -> None:
     """Within the grace the shard under way is finished, and no other begun."""
@@ -91,6 +92,8 @@ def test_the_open_shard_is_finished(begin: Begin, number: signal.Signals) -> Non
     assert run.stopped()[0] == 2
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_what_takes_longer_is_dropped_at_once(begin: Begin) -> None:
     """A shard that will not be done within the grace is not waited for."""
     run = begin("--grace", "0.5")
@@ -101,6 +104,8 @@ def test_what_takes_longer_is_dropped_at_once(begin: Begin) -> None:
     assert "stopping: " not in run.stderr  # as it says where it waits
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_after_the_grace_all_is_dropped(begin: Begin) -> None:
     """A shard that turns out to take longer than predicted is dropped when the grace is over."""
     # Of 15 s, because on a busy machine some 6 are predicted, and then it would be dropped at once.
@@ -114,6 +119,8 @@ def test_after_the_grace_all_is_dropped(begin: Begin) -> None:
     assert "stopping: 1 open shards, at most 15 s" in run.stderr
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once(begin: Begin) -> None:
     """Whoever asks twice does not wait for the grace."""
     run = begin("--grace", "60")
@@ -125,6 +132,8 @@ def test_a_second_signal_ends_at_once(begin: Begin) -> None:
     assert seconds < 0.5 + SLACK
 
 
+@pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "grace"), [(signal.SIGTERM, "60"), (signal.SIGUSR1, "0")])
 def test_a_signal_to_the_whole_group(begin: Begin, number: signal.Signals, grace: str) -> None:
     """Workers and loaders leave it to the parent, as where Slurm signals every process of a job."""
@@ -136,6 +145,8 @@ def test_a_signal_to_the_whole_group(begin: Begin, number: signal.Signals, grace
     assert n_parts == 2 if grace == "60" else n_parts < 3
 
 
+@pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "group"), [("model ", False), ("loading the model", True)])
 def test_before_the_first_batch_it_ends_at_once(
     corpus: Path, tiny_model: Path, tmp_path: Path, line: str, group: bool
@@ -156,6 +167,8 @@ def test_before_the_first_batch_it_ends_at_once(
     assert not psutil.wait_procs(children, timeout=10)[1]
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_python_may_run_it_in_a_thread(corpus: Path, tiny_model: Path, tmp_path: Path) -> None:
     """Outside the main thread, where Python allows no handlers, a run works all the same."""
     process = start(corpus / "0.jsonl", tmp_path / "out", tiny_model, code=PER_THREAD)

@@ -30,6 +30,8 @@ from embed_corpus.verbs.query import embed_queries, encode_chunks
 from embed_corpus.verbs.verify import verify
 from kit.tiny import CORPUS
 
+pytestmark = pytest.mark.process
+
 DIM = 24
 
 

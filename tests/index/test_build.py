@@ -81,6 +81,7 @@ def test_too_few_vectors_for_a_type(tmp_path: Path, vectors: np.ndarray) -> None
         build(layout, snapshot, "IVF256,Flat")
 
 
+@pytest.mark.process
 def test_a_second_builder_waits(tmp_path: Path, vectors: np.ndarray) -> None:
     """Of two that build one index, one waits and finds it made."""
     layout, snapshot = write_out(tmp_path / "out", vectors[:600], 2)
@@ -98,6 +99,7 @@ def test_a_second_builder_waits(tmp_path: Path, vectors: np.ndarray) -> None:
     assert (layout.index / "index.faiss").stat().st_ino == made.st_ino
 
 
+@pytest.mark.process
 def test_killed_while_training_adding_and_merging(
     undisturbed: Layout, vectors: np.ndarray, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -87,6 +87,7 @@ def test_devices_share_the_work(facts: ModelFacts, monkeypatch: pytest.MonkeyPat
     assert predicted_seconds(1000, facts, "fp16", ["cuda:0", "cuda:1"], 64) == 2.5
 
 
+@pytest.mark.process
 def test_rates_and_cache_do_without_torch() -> None:
     """Who only asks for a speed, or the cache's folder, does not wait for torch."""
     script = "import sys, embed_corpus.store.cache, embed_corpus.job.speeds; print('torch' in sys.modules)"

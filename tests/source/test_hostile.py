@@ -54,6 +54,7 @@ def test_error_or_every_row(case: Case, tmp_path: Path) -> None:
     check(case, judge(made(case, tmp_path), case.columns, case.between))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("case", [case for case in CASES if case.peak_mb], ids=str)
 def test_bomb(case: Case, tmp_path: Path) -> None:
     """The same for what would fill the memory: a process of its own stays below a peak, and ends soon."""

@@ -133,6 +133,7 @@ def test_nights(embed_corpus: Command, tiny_model: Path, tmp_path: Path) -> None
     assert checked.returncode == 0, checked.stdout
 
 
+@pytest.mark.process
 def test_a_file_that_is_superseded_is_not_lost(
     tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -16,7 +16,10 @@ from torture.herd import Herd
 from torture.scenarios import FILE_FAULTS
 from torture.trouble import TROUBLES
 
-pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="the shim that makes calls fail needs a C compiler")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(shutil.which("cc") is None, reason="the shim that makes calls fail needs a C compiler"),
+]
 
 TROUBLES_IN_CI = ["worker killed", "parent killed", "SIGTERM", "source grows", "device out of memory"]
 TROUBLES_IN_CI += ["device's context lost", "device's context lost twice", "a shard that kills workers"]

@@ -33,6 +33,8 @@ from embed_corpus.verbs.query import embed_queries
 from embed_corpus.verbs.verify import verify
 from kit.tiny import CORPUS, SAMPLES
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def cranfield(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunReport, pa.Table]:
