@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import sys
 import time
+from contextlib import contextmanager
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from embed_corpus.data import Counts
@@ -13,7 +16,7 @@ from embed_corpus.execution.pipeline import Committed, Embedded, Failed
 from embed_corpus.execution.signals import blocked
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from embed_corpus.data import Shard
 
@@ -41,7 +44,7 @@ class Running:
         self.connection, theirs = context.Pipe()
         # No daemon: it may have loader processes of its own. Workers end with this process all the same.
         self.process = context.Process(target=work, args=(theirs, spec), name=f"embed-{spec.device}", daemon=False)
-        with blocked():
+        with blocked(), _without_main():
             self.process.start()
         theirs.close()
 
@@ -65,6 +68,21 @@ class Running:
             return math.inf
         each = (time.monotonic() - self.ready) / self.rows
         return (self.shards[0].n_rows - self.counts.rows) * each
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Let a process that is started here not import the caller's main module, which it needs nothing of.
+
+    Else a script without `if __name__ == "__main__"` would start itself again in every worker, and one that came
+    through stdin (`python -`), whose file is not there, could start none.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def end(workers: Collection[Running]) -> None:

@@ -240,5 +240,4 @@ def _heir(dead: Running, *, others: bool, begun: bool) -> Running | None:
     if begun and dead.lives > 1:
         log.warning("%s; another takes its place and does its open shards again", text)
         return Running(dead.spec, dead.lives - 1, faults)
-    hint = "" if begun else ' Called from Python, run() must stand under if __name__ == "__main__".'
-    raise EmbedCorpusError(f"{text}. Finished parts are safe: run the same line again.{hint}")
+    raise EmbedCorpusError(f"{text}. Finished parts are safe: run the same line again.")
