@@ -236,7 +236,7 @@ def test_files_left_out(two_files: Path, tmp_path: Path, tiny_model: Path) -> No
     (report,) = (out / "_embed" / "runs").iterdir()
     assert list(json.loads(report.read_text())["bad_files"]) == [str(bad)]
     assert ds.dataset(out / "data").to_table()["doc_id"].to_pylist() == ["good.jsonl#0"]
-    assert all(check.ok for check in verify(open_output(out), 0))
+    assert all(check.ok for check in verify(out, 0).checks)
     bad.write_bytes(content)
     mended = command(*line)
     assert mended.returncode == 0, mended.stderr

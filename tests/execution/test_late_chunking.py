@@ -18,11 +18,10 @@ import torch
 from embed_corpus.errors import UsageError
 from embed_corpus.execution.run import run
 from embed_corpus.job.config import JobConfig
-from embed_corpus.job.output import open_output
 from embed_corpus.job.prepare import prepare
 from embed_corpus.report.summary import RunReport
 from embed_corpus.vectors.codec import codec_of
-from embed_corpus.verbs.plan import NO_OUTPUT, estimate
+from embed_corpus.verbs.plan import NO_OUTPUT, plan
 from embed_corpus.verbs.verify import verify
 from kit.started import contents
 from kit.tiny import SIZES, edit, save_model, wordpiece
@@ -77,10 +76,10 @@ def test_parts(done: tuple[Path, RunReport], corpus: Path, model: Path) -> None:
         assert max(row["n_tokens"] for row in rows) <= CHUNK
         whole = "".join(row["text"] for row in rows)
         assert {row["content_hash"] for row in rows} == {blake2b(whole.encode(), digest_size=16).digest()}
-    told = estimate(config(corpus, NO_OUTPUT, model), 1000)
+    told = plan(config(corpus, NO_OUTPUT, model), 1000)
     assert told.tokens.value == report.total.tokens == sum(row["n_tokens"] for row in table)
     assert told.chunks.value == len(table)
-    plain = estimate(config(corpus, NO_OUTPUT, model, late_chunking=False), 1000)
+    plain = plan(config(corpus, NO_OUTPUT, model, late_chunking=False), 1000)
     assert told.tokens.value < plain.tokens.value
     assert f"--chunk-tokens {LIMIT}" in told.bench
 
@@ -102,7 +101,7 @@ def test_same_bytes_after_a_resume(done: tuple[Path, RunReport], corpus: Path, m
 def test_verify_embeds_whole_passes_again(done: tuple[Path, RunReport], tmp_path: Path) -> None:
     """Sampled vectors are found again to the byte; those that stand one row too low are found out, each of them."""
     out = Path(shutil.copytree(done[0], tmp_path / "out"))
-    checks = {check.name: check for check in verify(open_output(out), sample=40)}
+    checks = {check.name: check for check in verify(out, sample=40).checks}
     assert all(check.ok for check in checks.values()), checks
     assert "40 to the same bytes" in checks["sample"].detail
     part = next((out / "data").glob("b-*"))
@@ -110,7 +109,7 @@ def test_verify_embeds_whole_passes_again(done: tuple[Path, RunReport], tmp_path
     order = np.roll(np.arange(len(table)), 1)
     at = table.schema.get_field_index("embedding")
     pq.write_table(table.set_column(at, table.field(at), table["embedding"].take(pa.array(order))), part)
-    (found,) = (check for check in verify(open_output(out), sample=40) if check.name == "sample")
+    (found,) = (check for check in verify(out, sample=40).checks if check.name == "sample")
     assert not found.ok
     assert "20 of 20 sampled vectors have other bytes" in found.detail
 
@@ -119,7 +118,7 @@ def test_codes(done: tuple[Path, RunReport], corpus: Path, model: Path, tmp_path
     """int8 has its ranges from vectors of whole passes, so that nearly none of them lies outside."""
     out = tmp_path / "out"
     run(config(corpus, out, model, vector_type="int8"))
-    assert all(check.ok for check in verify(open_output(out), sample=20))
+    assert all(check.ok for check in verify(out, sample=20).checks)
     floats = np.stack(ds.dataset(done[0] / "data").to_table()["embedding"].to_numpy())
     ranges = codec_of(pq.read_schema(next((out / "data").iterdir()))).ranges
     assert ranges is not None

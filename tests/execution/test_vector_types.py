@@ -26,7 +26,7 @@ from embed_corpus.sink.readback import vectors_of
 from embed_corpus.sink.snapshot import latest_snapshot
 from embed_corpus.store.layout import Layout
 from embed_corpus.vectors.codec import Ranges, codec_of
-from embed_corpus.verbs.query import embed_queries, encode_chunks
+from embed_corpus.verbs.query import QueryEncoder, encode_chunks
 from embed_corpus.verbs.verify import verify
 from kit.tiny import CORPUS
 
@@ -91,14 +91,14 @@ def test_a_run_of_each_type(
     assert report.lines()[-2].startswith(f"{kind}: ")
     assert json.loads(next(Layout(out).runs.iterdir()).read_text())["loss"]["vector_type"] == kind
     opened, table = open_output(out), ds.dataset(out / "data").to_table()
-    checks = {check.name: check for check in verify(opened, sample=12)}
+    checks = {check.name: check for check in verify(opened.layout.root, sample=12).checks}
     documents = ["documents"] if docs == "mean" else []
     assert list(checks) == ["accounting", "parts", *documents, "index", "sample"]
     assert all(check.ok for check in checks.values()), checks
     assert "12 to the same bytes" in checks["sample"].detail
     codec = codec_of(pq.read_schema(out / "data" / Layout(out).parts()[0]))
     assert (vectors_of(table["embedding"]) != codec.encode(floats)).mean() < 1e-3  # threads may move a last bit
-    query = embed_queries(opened, ["heat transfer in hypersonic flow"])
+    query = QueryEncoder(opened).embed(["heat transfer in hypersonic flow"])
     assert query.shape == (1, DIM)
     found = [(hit.doc_id, hit.chunk_index) for hit in search(open_index(opened.layout), query, 10)[0]]
     best = table.take(np.argsort(-(floats @ query[0]), kind="stable")[:10])
@@ -122,14 +122,14 @@ def _later_night(corpus: Path, model: Path, folder: Path, out: Path) -> None:
     kept = [codec_of(pq.read_schema(out / "data" / name)).ranges for name in Layout(out).parts()]
     ours = Ranges.from_json(json.loads(first))
     assert [ours.same(ranges) for ranges in kept] == [True] * 3
-    (part,) = (check for check in verify(open_output(out), sample=0) if check.name == "parts")
+    (part,) = (check for check in verify(out, sample=0).checks if check.name == "parts")
     assert part.ok
-    (documents,) = (check for check in verify(open_output(out), sample=0) if check.name == "documents")
+    (documents,) = (check for check in verify(out, sample=0).checks if check.name == "documents")
     assert documents.ok  # the older parts' too, which were made without them
     n_rows = sum(len(pq.read_table(file, partitioning=None)) for file in Layout(out).documents.iterdir())
     assert n_rows == latest_snapshot(Layout(out)).counts.documents
     Layout(out).ranges.write_bytes(first.replace(b"0.", b"1.", 1))
-    (part,) = (check for check in verify(open_output(out), sample=0) if check.name == "parts")
+    (part,) = (check for check in verify(out, sample=0).checks if check.name == "parts")
     assert "its ranges are not those of" in part.detail
     shutil.copy(CORPUS / "cranfield-2.jsonl", grown / "more.jsonl")
     with pytest.raises(OutputError, match="does not hold the ranges that parts of OUT were made with"):

@@ -18,7 +18,6 @@ from embed_corpus.index.build import build_index
 from embed_corpus.index.choose import Request
 from embed_corpus.index.manifest import read_manifest
 from embed_corpus.index.search import open_index, search
-from embed_corpus.job.output import open_output
 from embed_corpus.sink.snapshot import latest_snapshot, publish_snapshot
 from embed_corpus.store.layout import Layout
 from embed_corpus.verbs.verify import verify
@@ -86,7 +85,7 @@ def test_a_changed_index_json_is_refused_and_made_anew(indexed: Layout) -> None:
         file.write_text(json.dumps(json.loads(file.read_text()) | changed))
         with pytest.raises(OutputError, match=r"index.json is damaged, .* `embed-corpus index .*` makes it anew"):
             search(open_index(indexed), np.ones((1, 32), np.float32), 1)
-        assert not {check.name: check for check in verify(open_output(indexed.root), sample=0)}["index"].ok
+        assert not {check.name: check for check in verify(indexed.root, sample=0).checks}["index"].ok
         assert rebuild(indexed) == n
         assert search(open_index(indexed), np.ones((1, 32), np.float32), 1)
 
@@ -104,7 +103,7 @@ def test_verify_sees_a_flipped_bit(indexed: Layout) -> None:
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    checks = {check.name: check for check in verify(open_output(indexed.root), sample=0)}
+    checks = {check.name: check for check in verify(indexed.root, sample=0).checks}
     assert not checks["index"].ok
     assert "index.faiss is missing or damaged" in checks["index"].detail
     rebuild(indexed)
@@ -144,7 +143,7 @@ def test_verify_tells_of_a_damaged_part(indexed: Layout, tmp_path: Path, damage:
     if damage != "gone":
         content[500:560] = b"x" * 60
         part.write_bytes(content if damage == "flipped" else content[:1000])
-    checks = {check.name: check for check in verify(open_output(layout.root), sample=4)}
+    checks = {check.name: check for check in verify(layout.root, sample=4).checks}
     assert not checks["parts"].ok
     assert part.name in checks["parts"].detail
 

@@ -20,7 +20,7 @@ from embed_corpus.job.output import open_output
 from embed_corpus.job.prepare import prepare
 from embed_corpus.job.prompts import Prompts, model_of, with_query_prompt
 from embed_corpus.model.facts import ModelFacts
-from embed_corpus.verbs.query import embed_queries, encode_chunks
+from embed_corpus.verbs.query import QueryEncoder, encode_chunks
 from embed_corpus.verbs.verify import verify
 from kit.batches import cosines
 from kit.tiny import Command, edit
@@ -161,12 +161,12 @@ def test_run_and_search(embed_corpus: Command, folder: Path, tmp_path: Path) -> 
     assert opened.fields["space"]["prompt"] == PROMPTS["other"]
     assert opened.noted["query_prompt"] == "Instruct: find\nQuery:"
     told = embedded(facts_of(folder, prompt="Instruct: find\nQuery:"))
-    np.testing.assert_allclose(embed_queries(opened, TEXTS), told, atol=1e-6)
-    plain = embed_queries(opened, TEXTS, prompts=Prompts(name="query"))
+    np.testing.assert_allclose(QueryEncoder(opened).embed(TEXTS), told, atol=1e-6)
+    plain = QueryEncoder(opened, prompts=Prompts(name="query")).embed(TEXTS)
     np.testing.assert_allclose(plain, embedded(facts_of(folder, prompt_name="query")), atol=1e-6)
     found = embed_corpus("search", out, TEXTS[1], "--prompt-name", "other")
     assert found.stdout.split()[0] == "1.0000"  # as a document
-    assert all(check.ok for check in verify(opened, 3))
+    assert all(check.ok for check in verify(opened.layout.root, 3).checks)
     again = JobConfig((str(source),), out, str(folder), devices="cpu", id_column="id", prompt_name="other")
     assert prepare(again).todo == ()
     assert open_output(out).noted["query_prompt"] == PROMPTS["query"]

@@ -20,7 +20,7 @@ from embed_corpus.errors import ModelError
 from embed_corpus.job.fingerprint import space_fields
 from embed_corpus.model.adapter import ADAPTER_KEYS
 from embed_corpus.model.facts import read_facts
-from embed_corpus.verbs.model import describe
+from embed_corpus.verbs.model import describe_model
 from kit.batches import cosines, encode
 from kit.tiny import edit
 
@@ -126,7 +126,7 @@ def test_space_and_model_command(tiny_model: Path, folder: Path) -> None:
     assert "adapter" not in plain
     assert adapted.pop("adapter").keys() == {"adapter_config.json", "adapter_model.safetensors"}
     assert plain == adapted
-    assert describe(str(folder), devices="cpu")["modules"][0] == "Transformer with a LoRA adapter of rank 4"
+    assert describe_model(str(folder), devices="cpu").modules[0] == "Transformer with a LoRA adapter of rank 4"
 
 
 def test_pooler_is_no_matter(tiny_model: Path, folder: Path) -> None:

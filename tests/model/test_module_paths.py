@@ -16,7 +16,7 @@ from embed_corpus.errors import ModelError
 from embed_corpus.job.fingerprint import digest, space_fields
 from embed_corpus.model.facts import read_facts
 from embed_corpus.model.modules import TYPES
-from embed_corpus.verbs.model import describe
+from embed_corpus.verbs.model import describe_model
 from kit.batches import cosines, encode
 from kit.tiny import add_dense
 
@@ -72,8 +72,8 @@ def test_transformer_in_its_own_folder(folder: Path, path: str) -> None:
 
 def test_model_command_of_a_moved_transformer(folder: Path) -> None:
     """`model` names the folder that the user named, and reads the tokenizer where it lies."""
-    told = describe(str(moved(folder, "0_Transformer")), devices="cpu")
-    assert (told["folder"], told["special_tokens"]) == (str(folder), 2)
+    told = describe_model(str(moved(folder, "0_Transformer")), devices="cpu")
+    assert (told.folder, told.special_tokens) == (str(folder), 2)
 
 
 def test_files_at_the_root_are_not_the_transformers(folder: Path) -> None:

@@ -20,8 +20,8 @@ from embed_corpus.job.output import open_output
 from embed_corpus.job.prompts import Prompts, with_query_prompt
 from embed_corpus.model.facts import ModelFacts, read_facts
 from embed_corpus.model.matryoshka import at_dim
-from embed_corpus.verbs.model import describe
-from embed_corpus.verbs.query import embed_queries, encode_chunks
+from embed_corpus.verbs.model import describe_model
+from embed_corpus.verbs.query import QueryEncoder, encode_chunks
 from kit.batches import cosines
 from kit.tiny import Command, edit, wordpiece
 
@@ -90,7 +90,7 @@ def test_equals_sentence_transformers(routed: Path) -> None:
 def test_space_holds_both_sides(routed: Path) -> None:
     """Another table or model for queries is another space; `model` names both sides."""
     before = space_fields(read_facts(routed))
-    told = describe(str(routed), devices="cpu")["modules"]
+    told = describe_model(str(routed), devices="cpu").modules
     assert told[-1].startswith("for queries: ")
     route = json.loads((routed / "router_config.json").read_text())["structure"]["query"][0]
     tokenizer = routed / route / "tokenizer.json"
@@ -184,7 +184,7 @@ def test_command(routed: Path, tmp_path: Path, texts: list[str], embed_corpus: C
     done = embed_corpus("run", tmp_path / "d.jsonl", tmp_path / "o", "--model", routed, "--id-column", "id")
     assert done.returncode == 0, done.stderr
     assert embed_corpus("verify", tmp_path / "o").returncode == 0
-    assert (cosines(embed_queries(open_output(tmp_path / "o"), TEXTS), theirs(routed)[1]) >= 0.99999).all()
+    assert (cosines(QueryEncoder(open_output(tmp_path / "o")).embed(TEXTS), theirs(routed)[1]) >= 0.99999).all()
 
 
 def beyond(folder: Path) -> Path:

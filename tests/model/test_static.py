@@ -22,7 +22,7 @@ from embed_corpus.feed.packing import Packer
 from embed_corpus.job.devices import resolve_precision
 from embed_corpus.job.fingerprint import space_fields
 from embed_corpus.model.facts import read_facts
-from embed_corpus.verbs.model import describe, lines_of
+from embed_corpus.verbs.model import describe_model
 from kit.batches import cosines
 from kit.tiny import Command, byte_bpe, unigram, wordpiece
 
@@ -221,7 +221,7 @@ def test_command(texts: list[str], tmp_path: Path, embed_corpus: Command) -> Non
     found = embed_corpus("search", tmp_path / "o", texts[7])
     assert found.returncode == 0, found.stderr
     assert found.stdout
-    told = "\n".join(lines_of(describe(str(folder), devices="cpu")))
+    told = "\n".join(describe_model(str(folder), devices="cpu").lines())
     assert "StaticEmbedding, Normalize" in told
 
 

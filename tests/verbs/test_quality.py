@@ -29,7 +29,7 @@ from embed_corpus.sink.readback import stats_of
 from embed_corpus.sink.snapshot import PartEntry, publish_snapshot
 from embed_corpus.store.layout import Layout
 from embed_corpus.vectors.codec import Codec, Ranges
-from embed_corpus.verbs.query import embed_queries
+from embed_corpus.verbs.query import QueryEncoder
 from embed_corpus.verbs.verify import verify
 from kit.tiny import CORPUS, SAMPLES
 
@@ -50,7 +50,7 @@ def queries(cranfield: tuple[Path, RunReport, pa.Table]) -> tuple[list[str], NDA
     """Ids and vectors of the 225 queries."""
     lines = (SAMPLES / "cranfield-queries.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
-    return [r["id"] for r in records], embed_queries(open_output(cranfield[0]), [r["text"] for r in records])
+    return [r["id"] for r in records], QueryEncoder(open_output(cranfield[0])).embed([r["text"] for r in records])
 
 
 def vectors(table: pa.Table) -> NDArray[np.float32]:
@@ -166,7 +166,7 @@ def test_accounting(cranfield: tuple[Path, RunReport, pa.Table]) -> None:
 
 def test_verify_finds_nothing(cranfield: tuple[Path, RunReport, pa.Table]) -> None:
     """A sound result passes every check, the sample to the same bytes."""
-    checks = {check.name: check for check in verify(open_output(cranfield[0]), sample=24)}
+    checks = {check.name: check for check in verify(cranfield[0], sample=24).checks}
     assert list(checks) == ["accounting", "parts", "index", "sample"]
     assert all(check.ok for check in checks.values()), checks
     assert "24 to the same bytes" in checks["sample"].detail

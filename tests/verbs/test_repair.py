@@ -9,7 +9,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from embed_corpus.job.output import open_output
 from embed_corpus.verbs.repair import repair
 from embed_corpus.verbs.verify import verify
 from kit.tiny import Command
@@ -64,11 +63,11 @@ def test_damage_is_set_aside(line: tuple[object, ...], tmp_path: Path, damage: D
     damage_first(out, damage)
     if forgotten:
         shutil.rmtree(out / "_embed" / "stats")
-    assert not all(check.ok for check in verify(open_output(out), 0))
-    assert len(list(repair(open_output(out)))) == 1
+    assert not all(check.ok for check in verify(out, 0).checks)
+    assert len(repair(out).reasons) == 1
     assert len(files(out, "data")) == 2
     assert all(not name.endswith(".parquet") for name in files(out, "_embed/quarantine"))
-    assert not list(repair(open_output(out)))
+    assert repair(out).reasons == ()
 
 
 def copied(line: tuple[object, ...], folder: Path) -> Path:
@@ -115,5 +114,5 @@ def test_damage_in_any_column_without_a_note(line: tuple[object, ...], tmp_path:
     content = bytearray(part.read_bytes())
     content[first + chunk.total_compressed_size - 2] ^= 1
     part.write_bytes(content)
-    assert len(list(repair(open_output(out)))) == 1
+    assert len(repair(out).reasons) == 1
     assert not part.exists()

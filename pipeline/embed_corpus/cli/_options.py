@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     Command = Callable[..., None]
 
-__all__ = ["shared"]
+__all__ = ["query_options", "shared"]
 
 _OPTIONS = {
     "model": click.option("--model", metavar="NAME", help="Where the job's model lies now, if it has moved."),
@@ -47,3 +47,8 @@ _OPTIONS = {
 def shared(*names: str) -> Callable[[Command], Command]:
     """Give a command some of these options, in this order."""
     return lambda command: reduce(lambda made, name: _OPTIONS[name](made), reversed(names), command)
+
+
+def query_options(command: Command) -> Command:
+    """Give a command the options that say how its queries are embedded."""
+    return shared("model", "prompt-name", "prompt", "instruction", "trust-remote-code")(command)

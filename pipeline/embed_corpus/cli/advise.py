@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from embed_corpus.cli._options import shared
+
+if TYPE_CHECKING:
+    from embed_corpus.verbs.advise import Advice
 
 __all__ = ["command"]
 
@@ -24,28 +28,24 @@ def command(out: Path, sample: int, target_recall: float, model: str | None) -> 
     \b
     embed-corpus advise out/
     """  # noqa: D205
-    from embed_corpus.errors import UsageError
-    from embed_corpus.index.advise import advise
-    from embed_corpus.index.check import check_faiss, check_indexable
-    from embed_corpus.index.choose import Request
-    from embed_corpus.index.rows import open_vectors
-    from embed_corpus.job.output import open_output
-    from embed_corpus.sink.snapshot import latest_snapshot
+    from embed_corpus.verbs.advise import advise
 
-    check_faiss()
-    opened = open_output(out)
-    snapshot = latest_snapshot(opened.layout)
-    if snapshot is None or not snapshot.counts.chunks:
-        raise UsageError(f"{out} has no snapshot with vectors yet: let the run come to its end first.")
-    facts = opened.facts(model)
-    check_indexable(facts.similarity, Request(), facts.dim)
-    vectors = open_vectors(opened.layout, snapshot.parts, facts.similarity, normalized=facts.normalize)
-    click.echo(
-        f"{'dim':>5}  {'vectors':<8}{'index':<13}{'recall@10':>9}{'parts MiB':>11}{'index MiB':>11}{'queries/s':>11}"
+    heads = iter([_HEAD])  # one: before the first line, and not before an error
+    advise(
+        out,
+        sample,
+        target_recall=target_recall,
+        model=model,
+        tell=lambda advice: click.echo("\n".join([*heads, _line(advice)])),
     )
-    for tried in advise(vectors, sample, target_recall):
-        click.echo(
-            f"{tried.dim:>5}  {tried.vector_type:<8}{tried.index:<13}{tried.recall:>9.3f}"
-            f"{tried.vector_bytes / (1 << 20):>11,.1f}{tried.index_bytes / (1 << 20):>11,.1f}"
-            f"{tried.queries_per_second:>11,}"
-        )
+
+
+_HEAD = f"{'dim':>5}  {'vectors':<8}{'index':<13}{'recall@10':>9}{'parts MiB':>11}{'index MiB':>11}{'queries/s':>11}"
+
+
+def _line(advice: Advice) -> str:
+    return (
+        f"{advice.dim:>5}  {advice.vector_type:<8}{advice.index:<13}{advice.recall:>9.3f}"
+        f"{advice.vector_bytes / (1 << 20):>11,.1f}{advice.index_bytes / (1 << 20):>11,.1f}"
+        f"{advice.queries_per_second:>11,}"
+    )

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from embed_corpus.cli._queries import embedded, query_options
+from embed_corpus.cli._options import query_options
 
 __all__ = ["command"]
 
@@ -40,24 +40,9 @@ def command(out: Path, queries: Path, qrels: Path, *, as_json: bool, **asked: An
     import json
     from dataclasses import asdict
 
-    from embed_corpus.index.check import check_faiss
-    from embed_corpus.index.evaluate import evaluate
-    from embed_corpus.index.judgements import read_qrels
-    from embed_corpus.index.search import open_index
-    from embed_corpus.job.output import open_output
-    from embed_corpus.verbs.queries import read_queries
+    from embed_corpus.verbs.evaluate import evaluate
 
-    check_faiss()
-    judgements = read_qrels(qrels)
-    ids, texts = read_queries(queries)
-    opened = open_output(out)
-    index = open_index(opened.layout)  # before a model is loaded
-    result = evaluate(
-        index,
-        ids,
-        lambda which: embedded(opened, [texts[i] for i in which], asked, [ids[i] for i in which]),
-        judgements,
-    )
+    result = evaluate(out, queries, qrels, **asked)
     if as_json:
         click.echo(json.dumps(asdict(result)))
         return

@@ -41,29 +41,10 @@ def command(out: Path, kind: str, max_memory: str, target_recall: float, gpu: st
     \b
     embed-corpus index out/ --max-memory 4GB
     """  # noqa: D205
-    from embed_corpus.errors import UsageError
-    from embed_corpus.index.build import build_index
-    from embed_corpus.index.check import check_faiss
-    from embed_corpus.index.choose import Request, parse_bytes
-    from embed_corpus.job.output import open_output
-    from embed_corpus.sink.snapshot import latest_snapshot
+    from embed_corpus.verbs.index import build_index
 
-    request = Request(kind, parse_bytes(max_memory), target_recall, gpu)
-    opened = open_output(out)
-    snapshot = latest_snapshot(opened.layout)
-    if snapshot is None:
-        raise UsageError(f"{out} has no snapshot yet: let the run come to its end first.")
-    check_faiss()
-    facts = opened.facts(model)
-    similarity, unit = facts.similarity, facts.normalize
-    made = build_index(opened.layout, snapshot, request, similarity=similarity, normalized=unit, stream=sys.stderr)
-    if made is None:
-        return
-    recall, speed = made["recall"], made["queries_per_second"]
-    effort = "".join(f", {name} {value}" for name, value in made["effort"].items())
-    held = f"{made['vectors']:,} different vectors of {made['rows']:,} chunks" if "vectors" in made else None
-    click.echo(f"{made['type']} of {held or '{:,} vectors'.format(made['rows'])} in {opened.layout.index}{effort}")
-    click.echo(
-        f"recall@1 {recall['1']:.3f}, @10 {recall['10']:.3f}, @100 {recall['100']:.3f} of exact search; "
-        f"{speed['batch_on_one_thread']:,} queries/s on one thread; {made['bytes_in_memory'] / (1 << 20):,.0f} MiB"
+    report = build_index(
+        out, kind, max_memory=max_memory, target_recall=target_recall, gpu=gpu, model=model, progress=sys.stderr
     )
+    if report is not None:
+        click.echo("\n".join(report.lines()))

@@ -35,7 +35,7 @@ def command(name: str | None, *, as_json: bool, **options: Any) -> None:
     embed-corpus model intfloat/multilingual-e5-small
     embed-corpus model ./my-model --pooling cls --json
     """  # noqa: D205
-    from embed_corpus.verbs.model import describe, lines_of
+    from embed_corpus.verbs.model import describe_model
 
-    told = describe(name, **options)
-    click.echo(json.dumps(told) if as_json else "\n".join(lines_of(told)))
+    told = describe_model(name, **options)
+    click.echo(json.dumps(told.to_json()) if as_json else "\n".join(told.lines()))

@@ -64,7 +64,7 @@ def command(inputs: tuple[str, ...], *, sample: int | None, as_json: bool, **opt
     comes from what runs and `embed-corpus bench` measured on this machine before.
     """
     from embed_corpus.job.config import JobConfig
-    from embed_corpus.verbs.plan import NO_OUTPUT, estimate
+    from embed_corpus.verbs.plan import NO_OUTPUT, plan
 
-    report = estimate(JobConfig(input=inputs, output=NO_OUTPUT, **options), sample)
+    report = plan(JobConfig(input=inputs, output=NO_OUTPUT, **options), sample)
     click.echo(json.dumps(report.to_json()) if as_json else "\n".join(report.lines()))

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from embed_corpus.cli._queries import embedded, query_options
+from embed_corpus.cli._options import query_options
 from embed_corpus.errors import UsageError
 
 if TYPE_CHECKING:
-    from embed_corpus.index.search import Hit
+    from embed_corpus.verbs.search import By, Hit
 
 __all__ = ["command"]
 
@@ -60,7 +60,7 @@ def command(
     query: tuple[str, ...],
     queries: Path | None,
     k: int,
-    by: str,
+    by: By,
     where: tuple[str, ...],
     form: str,
     output: Path | None,
@@ -77,10 +77,8 @@ def command(
     Queries get the query prompt that the run recorded in OUT. One that is longer than the model takes is cut,
     with a warning.
     """
-    from embed_corpus.index.check import check_faiss
-    from embed_corpus.index.search import open_index, search
-    from embed_corpus.job.output import open_output
     from embed_corpus.verbs.queries import read_queries
+    from embed_corpus.verbs.search import open_result
 
     if bool(query) == bool(queries):
         raise click.UsageError("give a QUERY, several, or --queries FILE.")
@@ -89,10 +87,7 @@ def command(
     if not all(text.strip() for text in query):
         raise click.UsageError("the query is empty.")
     ids, texts = read_queries(queries) if queries else ([str(i) for i in range(len(query))], list(query))
-    check_faiss()
-    opened = open_output(out)
-    index = open_index(opened.layout, where)  # before a model is loaded
-    found = search(index, embedded(opened, texts, asked, ids), k, by_document=by == "document")
+    found = open_result(out, **asked).search_all(texts, k, by=by, where=where, names=ids)
     if form == "parquet":
         assert output is not None
         _write_parquet(output, ids, found)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from embed_corpus.cli._options import shared
 from embed_corpus.errors import Interrupted, OutputError
+
+if TYPE_CHECKING:
+    from embed_corpus.verbs.verify import Check
 
 __all__ = ["command"]
 
@@ -34,21 +38,19 @@ def command(out: Path, sample: int, model: str | None, *, trust_remote_code: boo
     Ends with exit code 74 if anything is wrong; with --repair, 75 if parts were set aside: run the
     same line again, it redoes those alone.
     """  # noqa: D205
-    from embed_corpus.job.output import open_output
-    from embed_corpus.verbs.verify import verify
-
-    opened = open_output(out)
     if repair:
         from embed_corpus.verbs.repair import repair as set_aside
 
-        reasons = list(set_aside(opened))
-        click.echo("".join(f"aside {reason}\n" for reason in reasons), nl=False)
-        if reasons:
-            raise Interrupted(f"{len(reasons)} parts are in {opened.layout.quarantine}: run the same line again.")
-    failed = []
-    for check in verify(opened, sample, model, remote_code=trust_remote_code):
-        click.echo(f"{'ok' if check.ok else 'FAIL':<5} {check.name:<11} {check.detail}")
-        if not check.ok:
-            failed.append(check.name)
-    if failed:
-        raise OutputError(f"{out} is not sound: {', '.join(failed)}.")
+        aside = set_aside(out)
+        click.echo("".join(f"aside {reason}\n" for reason in aside.reasons), nl=False)
+        if aside.reasons:
+            raise Interrupted(f"{len(aside.reasons)} parts are in {aside.quarantine}: run the same line again.")
+    from embed_corpus.verbs.verify import verify
+
+    found = verify(out, sample, model=model, trust_remote_code=trust_remote_code, tell=_print)
+    if not found.ok:
+        raise OutputError(f"{out} is not sound: {', '.join(found.failed)}.")
+
+
+def _print(check: Check) -> None:
+    click.echo(f"{'ok' if check.ok else 'FAIL':<5} {check.name:<11} {check.detail}")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from embed_corpus.errors import EmbedCorpusError, OutputError, UsageError
 from embed_corpus.index.copies import ROWS, Copies, map_copies, ranked
@@ -17,6 +16,7 @@ from embed_corpus.index.distinct import Distinct
 from embed_corpus.index.effort import deep_enough, effort_of, full_search
 from embed_corpus.index.files import read_index, told
 from embed_corpus.index.ids import map_ids, taken
+from embed_corpus.index.kept_texts import kept_texts
 from embed_corpus.index.manifest import (
     HAMMING,
     SCALED,
@@ -28,7 +28,7 @@ from embed_corpus.index.manifest import (
     warn_below_target,
 )
 from embed_corpus.index.quality import exact_search
-from embed_corpus.index.rows import Vectors, damaged, scale_rows, schema_of, space_of
+from embed_corpus.index.rows import Vectors, scale_rows, schema_of, space_of
 from embed_corpus.index.where import rows_where
 from embed_corpus.sink.snapshot import latest_snapshot
 from embed_corpus.vectors.codec import Codec, codec_of
@@ -118,6 +118,15 @@ class OpenIndex:
     def scores(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         """Turn what FAISS gives into similarities: of bits, the cosine of the signs."""
         return 1 - 2 * raw / self.index.d if self.manifest["metric"] == HAMMING else raw
+
+    def only(self, conditions: Sequence[str]) -> OpenIndex:
+        """Return it for a search among the chunks that meet conditions as in `rows_where`.
+
+        Raises:
+            UsageError: a condition cannot be met, or a part was made again since. OutputError: a part is damaged.
+        """
+        check_parts(self.layout, self.parts)
+        return replace(self, among=rows_where(self.layout, self.manifest, conditions))
 
     @property
     def n_rows(self) -> int:
@@ -215,11 +224,10 @@ def _opened(layout: Layout, manifest: dict[str, Any], where: Sequence[str]) -> O
     assert snapshot is not None
     named = {part.name: part for part in snapshot.parts}
     parts = tuple(named[part["name"]] for part in manifest["parts"])
-    if where:
-        check_parts(layout, parts)
-    among = rows_where(layout, manifest, where) if where else None
     copies = map_copies(layout.index / ROWS) if ROWS in manifest["files"] else None
-    opened = OpenIndex(layout, manifest, index, parts, among, copies)
+    opened = OpenIndex(layout, manifest, index, parts, copies=copies)
+    if where:
+        opened = opened.only(where)
     opened.ids.num_rows  # noqa: B018  # mapped now: a build may put another file in its place
     return opened
 
@@ -240,7 +248,7 @@ def search(opened: OpenIndex, queries: NDArray[np.float32], k: int, *, by_docume
     scores, rows = best_documents(find, opened.ids, k, opened.n_rows) if by_document else find(k)
     flat = rows[rows >= 0]
     chunks = taken(opened.ids, flat).to_pylist()
-    texts = _texts(opened, chunks)
+    texts = kept_texts(opened.layout, opened.parts, chunks)
     hits = iter(
         Hit(score, i["doc_id"], i["chunk_index"], i["char_start"], i["char_end"], text)
         for score, i, text in zip(scores[rows >= 0].tolist(), chunks, texts, strict=True)
@@ -274,27 +282,3 @@ def best_documents(find: Callable[[int], Found], ids: pa.Table, k: int, n_rows: 
     for i, first in enumerate(firsts):
         best[0][i, : len(first)], best[1][i, : len(first)] = scores[i, first], rows[i, first]
     return best
-
-
-def _texts(opened: OpenIndex, chunks: list[dict[str, Any]]) -> list[str | None]:
-    """Fetch chunks' kept texts: each row group that holds some is read once."""
-    texts: list[str | None] = [None] * len(chunks)
-    found_in = {ids["part"] for ids in chunks}
-    for entry in (part for part in opened.parts if part.name in found_in):
-        part = opened.layout.data / entry.name
-        wanted = {i: ids["row"] for i, ids in enumerate(chunks) if ids["part"] == entry.name}
-        try:
-            with pq.ParquetFile(part, page_checksum_verification=True) as file:
-                if "text" not in file.schema_arrow.names:
-                    continue
-                check_parts(opened.layout, [entry])
-                sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
-                ends = np.cumsum(sizes)
-                groups = {i: int(np.searchsorted(ends, row, side="right")) for i, row in wanted.items()}
-                for group in sorted(set(groups.values())):
-                    column = file.read_row_group(group, columns=["text"])["text"]
-                    for i in (i for i, g in groups.items() if g == group):
-                        texts[i] = column[wanted[i] - int(ends[group] - sizes[group])].as_py()
-        except (OSError, IndexError, pa.ArrowException) as error:
-            raise damaged(opened.layout, entry.name, error) from error
-    return texts

@@ -35,6 +35,8 @@ from embed_corpus.vectors.codec import Codec
 from embed_corpus.verbs.extrapolation import fitted_totals, length_bins, measured_total
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from embed_corpus.chunk.recipe import ChunkRecipe
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from embed_corpus.job.config import JobConfig
     from embed_corpus.model.facts import ModelFacts
 
-__all__ = ["DEFAULT_SAMPLE", "NO_OUTPUT", "estimate"]
+__all__ = ["DEFAULT_SAMPLE", "NO_OUTPUT", "plan"]
 
 log = logging.getLogger("embed_corpus")
 
@@ -99,9 +101,10 @@ class _Sample:
     tables: tuple[pa.Table, ...]
 
 
-def estimate(config: JobConfig, sample: int | None = None, seed: int = 0) -> PlanReport:
-    """Say what a run would do; the same numbers each time. `config.output` is left alone.
+def plan(config: JobConfig, sample: int | None = None, seed: int = 0) -> PlanReport:
+    """Say what a run would do: documents, tokens, chunks, bytes, batches and time; the same numbers each time.
 
+    `config.output` is left alone.
     `sample` is how many documents are tokenised, 10 at least; None: 1,000, fewer of long ones.
     A sample that holds every row gives exact numbers.
 
@@ -109,16 +112,13 @@ def estimate(config: JobConfig, sample: int | None = None, seed: int = 0) -> Pla
         UsageError, ModelError, DataError: as a run does.
     """
     survey = _survey(config)
-    if sample is None:
-        sample = min(DEFAULT_SAMPLE, max(_LEAST_SAMPLE, int(_SAMPLE_BYTES / survey.row_bytes)))
-    seen = _look(survey, max(sample, 10), np.random.default_rng(seed))
+    seen = _look(survey, _sample_size(survey, sample), np.random.default_rng(seed))
     at, features = seen.measured[:, 0].astype(np.int64), seen.measured[:, 1:3]
     text_bytes, characters = (measured_total(seen.places, at, seen.measured[:, column]) for column in (2, 3))
     second = seen.features[:, 0].astype(np.int64), seen.features[:, 1:], seen.values
     documents, chunks, tokens, truncated = fitted_totals(seen.places, seen.taken, (at, features), second)
-    none = np.empty(0, np.int32)
-    lengths = np.concatenate([none, *(c.n_tokens for c in seen.chunks)])
-    packed = np.concatenate([none, *(c.lengths for c in seen.chunks)])
+    lengths = _joined(c.n_tokens for c in seen.chunks)
+    packed = _joined(c.lengths for c in seen.chunks)
     seen_documents = seen.values[seen.values[:, 0] > 0]
     vector = Codec(config.vector_type, survey.facts.dim).n_bytes
     empty, other = _column_bytes(survey, seen)
@@ -153,6 +153,12 @@ def estimate(config: JobConfig, sample: int | None = None, seed: int = 0) -> Pla
     )
 
 
+def _sample_size(survey: _Survey, asked: int | None) -> int:
+    if asked is None:
+        asked = min(DEFAULT_SAMPLE, max(_LEAST_SAMPLE, int(_SAMPLE_BYTES / survey.row_bytes)))
+    return max(asked, 10)
+
+
 def _survey(config: JobConfig) -> _Survey:
     """Settle model, devices and input as a run does, and check them."""
     devices = resolve_devices(config.devices)
@@ -175,6 +181,10 @@ def _survey(config: JobConfig) -> _Survey:
     files = len({shard.path for shard in plan.shards})
     devices = devices[: max(len(plan.shards), 1)]  # a run starts no more workers than there are shards
     return _Survey(config, facts, recipe, chunker, precision, devices, plan, files, row_bytes, form)
+
+
+def _joined(numbers: Iterable[NDArray[np.int32]]) -> NDArray[np.int32]:
+    return np.concatenate([np.empty(0, np.int32), *numbers])
 
 
 def _look(survey: _Survey, sample: int, dice: np.random.Generator) -> _Sample:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from embed_corpus.data import Chunks
     from embed_corpus.engine.encoder import Encoder
     from embed_corpus.job.output import Opened
+    from embed_corpus.model.facts import ModelFacts
 
-__all__ = ["embed_queries", "encode_chunks"]
+__all__ = ["QueryEncoder", "encode_chunks"]
 
 log = logging.getLogger("embed_corpus")
 
@@ -30,38 +32,56 @@ _NAMED = 5
 """Queries that are named when they are cut."""
 
 
-def embed_queries(
-    opened: Opened,
-    queries: Sequence[str],
-    model: str | None = None,
-    prompts: Prompts | None = None,
-    *,
-    names: Sequence[str] | None = None,
-    remote_code: bool = False,
-) -> NDArray[np.float32]:
-    """Embed queries with the query prompt that the run recorded, or the one chosen, on the CPU; float32[n, dim].
+class QueryEncoder:
+    """The model of an OUT as it embeds queries, on the CPU: with the prompt that the run recorded, or the one chosen.
 
-    A query that is longer than the model takes is cut behind a word, its prompt stays whole; a warning tells its name
-    (None: its number).
-
-    Raises:
-        UsageError: the prompt leaves no room, a query has no token, or there is no such prompt.
-        ModelError: the model is gone, or its files do not fit together.
+    It is loaded with the first queries and kept.
     """
-    from embed_corpus.engine.encoder import Encoder
-    from embed_corpus.engine.ready import get_ready
 
-    for i, query in enumerate(queries):
-        if not query.isprintable() and any("\ud800" <= c <= "\udfff" for c in query):
-            raise UsageError(f"query {i} is no valid UTF-8.")
-    facts = with_query_prompt(opened.facts(model, remote_code=remote_code), prompts or Prompts())
-    recipe = ChunkRecipe.of_model(facts, facts.max_tokens, truncate=True)
-    tokenizer = recipe.tokenizer()
-    chunks = _one_each(recipe, tokenizer, queries, names or [str(i) for i in range(len(queries))])
-    encoder = Encoder(facts, "cpu", "fp32")
-    check_fit(tokenizer, encoder)
-    get_ready(encoder)
-    return encode_chunks(encoder, chunks)
+    def __init__(
+        self, opened: Opened, model: str | None = None, prompts: Prompts | None = None, *, remote_code: bool = False
+    ) -> None:
+        self._opened, self._model, self._remote_code = opened, model, remote_code
+        self._prompts = prompts or Prompts()
+
+    def embed(self, queries: Sequence[str], names: Sequence[str] | None = None) -> NDArray[np.float32]:
+        """Embed queries; float32[n, dim].
+
+        A query that is longer than the model takes is cut behind a word, its prompt stays whole; a warning tells its
+        name (None: its number).
+
+        Raises:
+            UsageError: the prompt leaves no room, a query has no token, or there is no such prompt.
+            ModelError: the model is gone, or its files do not fit together.
+        """
+        for i, query in enumerate(queries):
+            if not query.isprintable() and any("\ud800" <= c <= "\udfff" for c in query):
+                raise UsageError(f"query {i} is no valid UTF-8.")
+        names = names or [str(i) for i in range(len(queries))]
+        chunks = _one_each(self._recipe, self._tokenizer, queries, names)
+        return encode_chunks(self._encoder, chunks)
+
+    @cached_property
+    def _facts(self) -> ModelFacts:
+        return with_query_prompt(self._opened.facts(self._model, remote_code=self._remote_code), self._prompts)
+
+    @cached_property
+    def _recipe(self) -> ChunkRecipe:
+        return ChunkRecipe.of_model(self._facts, self._facts.max_tokens, truncate=True)
+
+    @cached_property
+    def _tokenizer(self) -> WordTokenizer:
+        return self._recipe.tokenizer()
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        from embed_corpus.engine.encoder import Encoder
+        from embed_corpus.engine.ready import get_ready
+
+        encoder = Encoder(self._facts, "cpu", "fp32")
+        check_fit(self._tokenizer, encoder)
+        get_ready(encoder)
+        return encoder
 
 
 def _one_each(recipe: ChunkRecipe, tokenizer: WordTokenizer, queries: Sequence[str], names: Sequence[str]) -> Chunks:
