@@ -29,8 +29,8 @@ from embed_corpus.job.config import JobConfig
 from embed_corpus.job.prepare import Job, prepare
 from embed_corpus.model.facts import read_facts
 from embed_corpus.sink.quarantine import set_aside
-from embed_corpus.source import inspect
 from embed_corpus.source import inspected as known
+from embed_corpus.source.formats import base, parquet
 
 WORDS = ["heat", "wing", "flow", "lift", "drag", "mach", "shock", "layer", "plate", "cone", "nose", "body", "tail"]
 CODECS = ("snappy", "none", "none", "none", "zstd", "gzip", "lz4", "brotli")
@@ -145,14 +145,14 @@ def fuzz(n: int, folder: Path, model: Path, seed: int = 0) -> Counter[str]:
     """Make n edits, two in each OUT; counts those not noticed, and much that tells what was tried."""
     encoder = Encoder(read_facts(model), "cpu", "fp32")
     counts: Counter[str] = Counter()
-    was, inspect.SHARD_ROWS = (known._SETTLED_NS, inspect.SHARD_ROWS), 25
+    was, base.SHARD_ROWS = (known._SETTLED_NS, base.SHARD_ROWS), 25
     try:
         for number in range(n // 2):
             mode = MODES[number % len(MODES)]
             known._SETTLED_NS = 1 << 62 if mode == "fresh" else -(1 << 62)
             counts += one(random.Random(f"{seed}-{number}"), folder / str(number), model, encoder, mode)
     finally:
-        known._SETTLED_NS, inspect.SHARD_ROWS = was
+        known._SETTLED_NS, base.SHARD_ROWS = was
     return counts
 
 
@@ -196,7 +196,7 @@ def one(dice: random.Random, folder: Path, model: Path, encoder: Encoder, mode: 
 
 def outside(file: Path) -> tuple[int, str]:
     """Return all that a first plan sees of a file; of JSONL that is all of it."""
-    footer = inspect._footer_hash(file) if file.suffix == ".parquet" else str(file.read_bytes())
+    footer = parquet._footer_hash(file) if file.suffix == ".parquet" else str(file.read_bytes())
     return file.stat().st_size, footer
 
 

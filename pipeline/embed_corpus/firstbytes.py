@@ -69,17 +69,18 @@ def other_kind(begin: bytes, expected: str) -> str | None:
 
     Args:
         begin: its first `ENOUGH` bytes.
-        expected: `jsonl`, `json`, `parquet`, `safetensors`, `gzip`, `zstd`, `xz` or `bzip2`.
+        expected: `jsonl`, `json`, `parquet`, `safetensors`, `gzip`, `zstd`, `xz` or `bzip2`; of any other kind it is
+            not known how its files begin.
 
     Returns:
         The end of a sentence: "a Git LFS pointer, not the file itself: run `git lfs pull`". What begins as
         `expected` does is never taken for something else, and what nothing is known of is None.
     """
-    sound = _SOUND[expected].match(begin)
+    sound = expected in _SOUND and _SOUND[expected].match(begin)
     if sound and (expected != "safetensors" or int.from_bytes(begin[:8], "little") <= _LONGEST_HEADER):
         return None
     if packing := packing_of(begin):
-        return f"packed with {packing}: unpack it" + (", or give it that ending" if expected == "jsonl" else "")
+        return f"packed with {packing}: unpack it"
     return next((told for mark, told in _OTHERS.items() if re.match(mark, begin)), None)
 
 

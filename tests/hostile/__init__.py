@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from embed_corpus.source.inspect import Columns
+from embed_corpus.source.columns import Columns
 
 TEXT = Columns(("text",))
 WITH_ID = Columns(("text",), "id")

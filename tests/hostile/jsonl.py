@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import zstandard
 
-from embed_corpus.source.inspect import Columns
+from embed_corpus.source.columns import Columns
 from hostile import WITH_ID, Case, holding
 
 LINES = b"".join(b'{"text": "line %d"}\n' % i for i in range(50))

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as pe
 
-from embed_corpus.source.inspect import Columns
+from embed_corpus.source.columns import Columns
 from hostile import WITH_ID, Case, holding
 
 N = 12345

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from embed_corpus.errors import DataError
+from embed_corpus.source.columns import Columns
 from embed_corpus.source.discover import discover
-from embed_corpus.source.inspect import Columns
 from embed_corpus.source.plan import inspect_all, kept_types, make_plan
 from embed_corpus.source.read import LARGE, read_shard
 

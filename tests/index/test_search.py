@@ -338,12 +338,15 @@ def test_bad_files(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=f"x, line {line}: neither"):
             read_qrels(tmp_path / "x")
     for name in ('{"a": 1}', '"\\ud800"', "null"):
-        (tmp_path / "x").write_text(f'{{"id": {name}, "text": "a"}}\n')
-        with pytest.raises(DataError, match="x, line 1: no text or number in 'id'"):
-            read_queries(tmp_path / "x")
-    (tmp_path / "x").write_text('{"id": 1, "text": "a"}\n{"id": 2, "text": " "}\n')
-    with pytest.raises(DataError, match="x, line 2: the query is empty, or no text, in 'text'"):
-        read_queries(tmp_path / "x")
-    (tmp_path / "x").write_text('{"id": 1, "body": "a"}\n')
+        (tmp_path / "x.jsonl").write_text(f'{{"id": {name}, "text": "a"}}\n')
+        with pytest.raises(DataError, match=r"x\.jsonl, line 1: no text or number in 'id'"):
+            read_queries(tmp_path / "x.jsonl")
+    (tmp_path / "x.jsonl").write_text('{"id": 1, "text": "a"}\n{"id": 2, "text": " "}\n')
+    with pytest.raises(DataError, match=r"x\.jsonl, line 2: the query is empty, or no text, in 'text'"):
+        read_queries(tmp_path / "x.jsonl")
+    (tmp_path / "x.jsonl").write_text('{"id": 1, "body": "a"}\n')
     with pytest.raises(DataError, match="has no column text or query or question; there are id, body"):
+        read_queries(tmp_path / "x.jsonl")
+    (tmp_path / "x").write_text('{"id": 1, "text": "a"}\n')
+    with pytest.raises(DataError, match=r"x: its ending does not tell its format. Read are \.parquet"):
         read_queries(tmp_path / "x")

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -19,13 +20,13 @@ from embed_corpus.job.identity import of_other_content
 from embed_corpus.model.facts import read_facts
 from embed_corpus.sink.quarantine import set_aside
 from embed_corpus.sink.readback import shard_id_of
-from embed_corpus.source import inspect
 from embed_corpus.source import inspected as known
+from embed_corpus.source.formats import base, parquet
 from kit.tiny import Command
 
-FLAT = Kind("x.parquet", {"compression": "none", "row_group_size": 10, "write_statistics": False}, inspect.pa.string())
+FLAT = Kind("x.parquet", {"compression": "none", "row_group_size": 10, "write_statistics": False}, pa.string())
 """Of which an edit of the same length leaves size and footer."""
-LINES = Kind("x.jsonl", {}, inspect.pa.string())
+LINES = Kind("x.jsonl", {}, pa.string())
 
 
 def rows(n: int = 40, **changes: str) -> dict[str, list[Any]]:
@@ -47,7 +48,7 @@ def encoder(tiny_model: Path) -> Encoder:
 @pytest.fixture
 def night(tiny_model: Path, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Night:
     """An OUT over 40 rows in shards of 20, embedded and noted however new the file is."""
-    monkeypatch.setattr(inspect, "SHARD_ROWS", 20)
+    monkeypatch.setattr(base, "SHARD_ROWS", 20)
     monkeypatch.setattr(known, "_SETTLED_NS", -(1 << 62))
     night = Night(tmp_path / "in", tmp_path / "out", tiny_model, encoder)
     night.folder.mkdir()
@@ -59,10 +60,10 @@ def night(tiny_model: Path, encoder: Encoder, tmp_path: Path, monkeypatch: pytes
 def edit(night: Night, **changes: str) -> None:
     """Change texts in place; size, footer and time of the file stay."""
     file = night.folder / FLAT.name
-    before, footer = file.stat(), inspect._footer_hash(file)
+    before, footer = file.stat(), parquet._footer_hash(file)
     FLAT.write(file, rows(**changes))
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert (inspect._footer_hash(file), file.stat().st_size) == (footer, before.st_size)
+    assert (parquet._footer_hash(file), file.stat().st_size) == (footer, before.st_size)
 
 
 def texts(night: Night) -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from edits import Kind, Night
@@ -15,9 +16,9 @@ from embed_corpus.data import Batch
 from embed_corpus.engine.encoder import Encoder, Pending
 from embed_corpus.execution import reuse
 from embed_corpus.model.facts import read_facts
-from embed_corpus.source import inspect
+from embed_corpus.source.formats import base
 
-LINES = Kind("x.jsonl", {}, inspect.pa.string())
+LINES = Kind("x.jsonl", {}, pa.string())
 
 
 def rows(numbers: range | list[int]) -> dict[str, list[Any]]:
@@ -43,7 +44,7 @@ def n_embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.fixture
 def night(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_embedded: list[int]) -> Night:
     """An OUT over 50 lines in shards of 20, embedded."""
-    monkeypatch.setattr(inspect, "SHARD_ROWS", 20)
+    monkeypatch.setattr(base, "SHARD_ROWS", 20)
     night = Night(tmp_path / "in", tmp_path / "out", tiny_model, Encoder(read_facts(tiny_model), "cpu", "fp32"))
     night.folder.mkdir()
     LINES.write(night.folder / "x.jsonl", rows(range(50)))

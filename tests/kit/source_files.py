@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import zstandard
 
 from embed_corpus.data import Rows
+from embed_corpus.source.columns import Columns
 from embed_corpus.source.discover import discover
-from embed_corpus.source.inspect import Columns, Source
+from embed_corpus.source.formats.base import Source
 from embed_corpus.source.kept import kept_types
 from embed_corpus.source.plan import Plan, inspect_all, make_plan
 from embed_corpus.source.read import read_shard

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from embed_corpus.data import Block, Chunks, Rows
 from embed_corpus.errors import DataError
 from embed_corpus.sink.parts import PartFormat, open_writer
-from embed_corpus.source.inspect import Columns
+from embed_corpus.source.columns import Columns
 from embed_corpus.source.kept import kept_types
 from embed_corpus.source.types import plain_type
 from kit.arrow_columns import TYPES, WRITTEN, values

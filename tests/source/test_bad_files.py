@@ -11,6 +11,7 @@ import pytest
 
 from embed_corpus.errors import DataError
 from embed_corpus.source.discover import Found
+from embed_corpus.source.formats.table import format_of
 from embed_corpus.source.plan import inspect_good
 from kit.source_files import PACKED, TEXT, texts, write_jsonl, write_parquet
 
@@ -70,7 +71,7 @@ def found_in(folder: Path, name: str, make: Callable[[Path], None]) -> list[Foun
     """A good source and another."""
     good = write_jsonl(folder / "good.jsonl", {"text": "fine"})
     make(folder / name)
-    return [Found(str(good), "good.jsonl"), Found(str(folder / name), name)]
+    return [Found(str(path), path.name, format_of(path) or "") for path in (good, folder / name)]
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ import pytest
 
 from embed_corpus.data import Shard
 from embed_corpus.errors import DataError
+from embed_corpus.source.columns import Columns
 from embed_corpus.source.content import content_of, digest_over, group_digests
-from embed_corpus.source.inspect import Columns
+from embed_corpus.source.formats.base import Source
 from kit.source_files import write_jsonl
 
 COLUMNS = Columns(("text",), "id", ("tags",))
@@ -31,9 +32,14 @@ def write(folder: Path, **changes: dict[int, str]) -> str:
     return str(folder / "a.parquet")
 
 
-def digest(path: str, first_row: int = 0, n_rows: int = N_ROWS) -> str:
+def digest(path: str, first_row: int = 0, n_rows: int = N_ROWS, form: str = "parquet") -> str:
     """The digest of a shard's content."""
-    return content_of(Shard("id", "a.parquet", first_row, n_rows, path=path), COLUMNS)
+    return content_of(Shard("id", "a.parquet", first_row, n_rows, path=path, format=form), COLUMNS)
+
+
+def groups_of(path: str) -> list[tuple[int, str]]:
+    """The digests of a file's row groups."""
+    return group_digests(Source(path, "a.parquet", 0, 0, "", (), format="parquet"), COLUMNS)
 
 
 @pytest.mark.parametrize("column", ["id", "text", "tags"])
@@ -60,7 +66,7 @@ def test_it_is_of_the_row_groups_of_the_range(tmp_path: Path) -> None:
 def test_planning_and_worker_agree(tmp_path: Path, first_row: int, n_rows: int) -> None:
     """What a worker notes of a range is what is told over the row groups of the whole file."""
     path = write(tmp_path / "a")
-    assert digest(path, first_row, n_rows) == digest_over(group_digests(path, COLUMNS), first_row, n_rows)
+    assert digest(path, first_row, n_rows) == digest_over(groups_of(path), first_row, n_rows)
 
 
 def test_a_name_without_an_ending_hides_no_parquet(tmp_path: Path) -> None:
@@ -72,7 +78,7 @@ def test_a_name_without_an_ending_hides_no_parquet(tmp_path: Path) -> None:
 
 def test_jsonl_needs_none(tmp_path: Path) -> None:
     """Its id covers all of its bytes."""
-    assert digest(str(write_jsonl(tmp_path / "a.jsonl", {"id": "1", "text": "x"}))) == ""
+    assert digest(str(write_jsonl(tmp_path / "a.jsonl", {"id": "1", "text": "x"})), form="jsonl") == ""
 
 
 def test_a_file_cut_short_or_gone_is_told(tmp_path: Path) -> None:
@@ -82,6 +88,6 @@ def test_a_file_cut_short_or_gone_is_told(tmp_path: Path) -> None:
     Path(path).write_bytes(b"PAR1" + footer)  # its columns lie where nothing is
     for gone in (path, f"{path}.no.parquet"):
         with pytest.raises(DataError, match=r"a\.parquet.*Replace the file"):
-            group_digests(gone, COLUMNS)
+            groups_of(gone)
         with pytest.raises(DataError, match=r"a\.parquet.*Replace the file"):
             digest(gone)

@@ -8,7 +8,7 @@ import pytest
 
 from embed_corpus.errors import DataError
 from embed_corpus.source.discover import discover
-from embed_corpus.source.formats import kind_of
+from embed_corpus.source.formats.table import format_of
 from kit.source_files import (
     files_in,
     write_jsonl,
@@ -135,10 +135,11 @@ def test_same_input_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert files_in("a.jsonl", file) == ["a.jsonl"]
 
 
-def test_kind_of() -> None:
-    """The ending tells the kind, whatever its case; what a writer puts behind `.parquet` says how its pages are."""
+def test_format_of() -> None:
+    """The ending tells the format, whatever its case; what a writer puts behind `.parquet` says how its pages are."""
     names = ["A.Parquet", "a.jsonl", "a.NDJSON.GZ", "a.jsonl.zst", "a.snappy.parquet", "a.parquet.gzip", "jsonl", "a"]
-    assert [kind_of(name) for name in names] == ["parquet", "jsonl", "jsonl", "jsonl", "parquet", "parquet", None, None]
+    formats = ["parquet", "jsonl", "jsonl", "jsonl", "parquet", "parquet", None, None]
+    assert [format_of(name) for name in names] == formats
 
 
 # ── cuts and plans ────────────────────────────────────────────────────────────────────────

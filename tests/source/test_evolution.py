@@ -13,10 +13,10 @@ import pytest
 
 from embed_corpus.errors import DataError
 from embed_corpus.job.config import JobConfig
-from embed_corpus.source import inspect
 from embed_corpus.source import inspected as known_module
+from embed_corpus.source.columns import Columns
 from embed_corpus.source.discover import discover
-from embed_corpus.source.inspect import Columns
+from embed_corpus.source.formats import base
 from embed_corpus.source.inspected import read_known, to_json
 from embed_corpus.source.kept import told_of_columns
 from embed_corpus.source.plan import inspect_all
@@ -146,7 +146,7 @@ def test_shards_are_cut_by_text_inside_structs(tmp_path: Path, monkeypatch: pyte
     groups = ({"doc": [{"text": ["x" * 100 + str(i)] * 2, "other": "y" * 5000}] * 10} for i in range(3))
     file = write_parquet(tmp_path / "a.parquet", *groups, use_dictionary=False)
     one = pq.read_metadata(file).row_group(0).column(0).total_uncompressed_size
-    monkeypatch.setattr(inspect, "SHARD_BYTES", 2 * one + 20)
+    monkeypatch.setattr(base, "SHARD_BYTES", 2 * one + 20)
     assert [shard.n_rows for shard in plan_of(tmp_path, Columns(("doc.text",))).shards] == [20, 10]
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from embed_corpus.errors import DataError
 from embed_corpus.source.discover import discover, told_left_out
-from embed_corpus.source.jsonl import open_stream
+from embed_corpus.source.lines import open_stream
 from embed_corpus.source.plan import inspect_all, make_plan
 from embed_corpus.source.read import read_shard
 from kit.source_files import PACKED, TEXT, blocks_of, documents, files_in, write_jsonl, write_parquet

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embed_corpus.source.inspect import Columns
+from embed_corpus.source.columns import Columns
 from embed_corpus.source.texts import ids_of, text_of
 from kit.source_files import blocks_of, documents, rejects, write_jsonl, write_parquet
 

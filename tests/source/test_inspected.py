@@ -11,8 +11,9 @@ import pytest
 
 from embed_corpus.errors import DataError
 from embed_corpus.source import inspected as known_module
+from embed_corpus.source.columns import Columns
 from embed_corpus.source.discover import discover
-from embed_corpus.source.inspect import Columns, Source
+from embed_corpus.source.formats.base import Source
 from embed_corpus.source.inspected import read_known, to_json
 from embed_corpus.source.plan import inspect_all
 from kit.source_files import write_jsonl, write_parquet

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from embed_corpus.errors import DataError, UsageError
 from embed_corpus.job.config import JobConfig
 from embed_corpus.source import kinds
-from embed_corpus.source.inspect import Columns
+from embed_corpus.source.columns import Columns
 from embed_corpus.source.kept import kept_types
 from embed_corpus.source.kinds import KindScan, kept_value, kind_of_value
 from embed_corpus.source.types import common_type

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embed_corpus.errors import DataError
-from embed_corpus.source.inspect import Columns
+from embed_corpus.source.columns import Columns
 from embed_corpus.source.kept import kept_types, told_of_columns
 from embed_corpus.source.partitions import folder_keys
 from kit.source_files import blocks_of, documents, plan_of, sources_of, write_jsonl, write_parquet

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from embed_corpus.data import Shard
 from embed_corpus.errors import DataError
-from embed_corpus.source import inspect, read
-from embed_corpus.source.inspect import Columns
-from embed_corpus.source.plan import Plan
+from embed_corpus.source import read
+from embed_corpus.source.columns import Columns
+from embed_corpus.source.formats import base
+from embed_corpus.source.plan import Plan, shard_from_json
 from embed_corpus.source.read import read_shard
 from kit.source_files import (
     PACKED,
@@ -35,7 +35,7 @@ from kit.source_files import (
 
 def test_row_groups_are_joined_and_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Row groups share a shard up to its limit; a larger one is split evenly; each row is read once."""
-    monkeypatch.setattr(inspect, "SHARD_ROWS", 10)
+    monkeypatch.setattr(base, "SHARD_ROWS", 10)
     monkeypatch.setattr(read, "SMALL", read.BlockSize(3, 1 << 17))
     sizes = [4, 4, 4, 25, 1]
     write_parquet(tmp_path / "a.parquet", *(texts(sum(sizes[:i]), n) for i, n in enumerate(sizes)))
@@ -49,9 +49,9 @@ def test_row_groups_are_cut_by_bytes_of_text(tmp_path: Path, monkeypatch: pytest
     other = {"other": [os.urandom(1000).hex() for _ in range(10)]}
     write_parquet(tmp_path / "a.parquet", *(texts(10 * i, 10) | other for i in range(3)), use_dictionary=False)
     one = pq.read_metadata(tmp_path / "a.parquet").row_group(0).column(0).total_uncompressed_size
-    monkeypatch.setattr(inspect, "SHARD_BYTES", 2 * one + 20)
+    monkeypatch.setattr(base, "SHARD_BYTES", 2 * one + 20)
     assert [shard.n_rows for shard in plan_of(tmp_path).shards] == [20, 10]
-    monkeypatch.setattr(inspect, "SHARD_BYTES", one // 2 + 20)
+    monkeypatch.setattr(base, "SHARD_BYTES", one // 2 + 20)
     assert [shard.n_rows for shard in plan_of(tmp_path).shards] == [5] * 6
 
 
@@ -59,7 +59,7 @@ def test_row_groups_are_cut_by_bytes_of_text(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize(("limit", "value"), [("SHARD_ROWS", 3), ("SHARD_BYTES", 80)])
 def test_lines_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: str, limit: str, value: int) -> None:
     """A JSONL file is cut at a shard's limits, and each shard read from its offset gives exactly its rows."""
-    monkeypatch.setattr(inspect, limit, value)
+    monkeypatch.setattr(base, limit, value)
     rows = [{"text": f"row {i} é"} for i in range(10)]
     write_jsonl(tmp_path / f"a.jsonl{packed}", *rows)
     shards = plan_of(tmp_path).shards
@@ -70,7 +70,7 @@ def test_lines_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: 
 
 def test_line_over_a_shards_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line larger than a shard may be gets a shard of its own; no shard of no rows comes before it."""
-    monkeypatch.setattr(inspect, "SHARD_BYTES", 50)
+    monkeypatch.setattr(base, "SHARD_BYTES", 50)
     write_jsonl(tmp_path / "a.jsonl", *({"text": text} for text in ("x" * 90, "a", "b", "y" * 90)))
     assert [shard.n_rows for shard in plan_of(tmp_path).shards] == [1, 2, 1]
 
@@ -160,8 +160,9 @@ def test_only_footers_are_read(tmp_path: Path) -> None:
 
 def test_part_name_is_safe() -> None:
     """A part is named by its source's stem, made safe, its first row and its id."""
-    assert Shard("ab", "x/été 1.JSONL.gz", 5, 1).part_name == "t_1-0000000005-ab.parquet"
-    assert Shard("ab", "…", 0, 1).part_name == "source-0000000000-ab.parquet"
+    fields = {"id": "ab", "first_row": 5, "n_rows": 1}
+    assert shard_from_json({"source": "x/été 1.JSONL.gz", **fields}).part_name == "t_1-0000000005-ab.parquet"
+    assert shard_from_json({"source": "…", **fields}).part_name == "source-0000000005-ab.parquet"
 
 
 # ── columns ───────────────────────────────────────────────────────────────────────────────

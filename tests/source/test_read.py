@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embed_corpus.errors import DataError
-from embed_corpus.source import inspect, read
-from embed_corpus.source.inspect import Columns
+from embed_corpus.source import read
+from embed_corpus.source.columns import Columns
+from embed_corpus.source.formats import base
 from embed_corpus.source.read import read_shard
 from kit.source_files import (
     GOOD,
@@ -221,7 +222,7 @@ def test_file_that_lost_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, na
             tmp_path / name, *[{"text": "x"}] * n
         )
 
-    monkeypatch.setattr(inspect, "SHARD_ROWS", 4)
+    monkeypatch.setattr(base, "SHARD_ROWS", 4)
     write(8)
     shard = plan_of(tmp_path).shards[1]
     write(rows_left)
@@ -254,7 +255,7 @@ def test_every_line_is_a_document_or_a_reject(
     folder = tmp_path_factory.mktemp("lines")
     write_jsonl(folder / f"a.jsonl{packed}", GOOD, *(line for _, line in rows))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inspect, "SHARD_ROWS", shard_rows)
+        patch.setattr(base, "SHARD_ROWS", shard_rows)
         patch.setattr(read, "SMALL", read.BlockSize(4, 1 << 17))
         blocks = blocks_of(folder)
     good = [(0, "fine")] + [(i, json.loads(line)["text"]) for i, (fine, line) in enumerate(rows, 1) if fine]

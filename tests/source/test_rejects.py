@@ -11,8 +11,8 @@ import pytest
 
 from embed_corpus.errors import DataError
 from embed_corpus.source import read
-from embed_corpus.source.inspect import Columns
-from embed_corpus.source.jsonl import lines, open_stream
+from embed_corpus.source.columns import Columns
+from embed_corpus.source.lines import lines, open_stream
 from kit.source_files import (
     GOOD,
     PACKED,

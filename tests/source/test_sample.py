@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embed_corpus.source.inspect import Columns
+from embed_corpus.source.columns import Columns
 from embed_corpus.source.sample import read_places, spread
 from kit.source_files import PACKED, TEXT, blocks_of, documents, plan_of, texts, write_jsonl, write_parquet
 
@@ -45,7 +45,7 @@ def test_rows_are_those_of_the_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: str, rows_each: int
 ) -> None:
     """Sampled documents are what a whole reading gives at these rows, from files of every kind, cut as they may be."""
-    monkeypatch.setattr("embed_corpus.source.inspect.SHARD_ROWS", 9)
+    monkeypatch.setattr("embed_corpus.source.formats.base.SHARD_ROWS", 9)
     write_parquet(tmp_path / "a.parquet", texts(0, 7), texts(7, 20), texts(27, 4))
     write_jsonl(tmp_path / f"b.jsonl{packed}", *({"text": f"line {i}"} for i in range(40)))
     write_parquet(tmp_path / "c.parquet", texts(100, 3))

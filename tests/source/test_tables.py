@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from embed_corpus.errors import DataError
-from embed_corpus.source.inspect import Columns
+from embed_corpus.source.columns import Columns
 from kit.source_files import blocks_of, documents, files_in, texts, write_jsonl, write_parquet
 
 TABLES = {

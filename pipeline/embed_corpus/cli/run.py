@@ -15,7 +15,7 @@ from embed_corpus.cli._job_file import input_and_output, load_job_file
 from embed_corpus.cli._options import shared
 from embed_corpus.errors import Interrupted
 from embed_corpus.model.facts import POOLINGS
-from embed_corpus.source.formats import FORMATS
+from embed_corpus.source.formats.table import FORMATS
 
 if TYPE_CHECKING:
     from types import FrameType

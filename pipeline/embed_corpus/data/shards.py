@@ -9,10 +9,6 @@ from typing import Any
 __all__ = ["Shard"]
 
 
-_SUFFIX = re.compile(
-    r"(?i)\.((parquet|jsonl|ndjson)(\.(gz|zst))?|parq|pq|parquet\.(gzip|snappy|zstd|brotli|br|lz4)"
-    r"|(jsonl|ndjson|json)(\.(gz|gzip|zst|zstd|bz2|xz))?)$"
-)
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -29,6 +25,8 @@ class Shard:
         path: where the source lies on this machine; no part of the identity.
         mtime_ns: its time of change when it was planned, 0 if unknown; no part either.
         superseded: marks of the rows whose id a later row has, which stands in their place (--on-duplicate last).
+        stem: the source's file name without the ending that tells its format.
+        format: the name of its format, by which it is read; no part of the identity.
     """
 
     id: str
@@ -39,16 +37,17 @@ class Shard:
     path: str = ""
     mtime_ns: int = 0
     superseded: str = ""
+    stem: str = ""
+    format: str = ""
 
     @property
     def part_name(self) -> str:
         """Final file name of this shard's part: a function of the shard alone."""
-        stem = _SUFFIX.sub("", self.source.rpartition("/")[2])
-        stem = _ODD.sub("_", stem).strip("._")
+        stem = _ODD.sub("_", self.stem).strip("._")
         return f"{stem[:80] or 'source'}-{self.first_row:010d}-{self.id}.parquet"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields of the plan file: everything but the place on this machine."""
+        """Return the fields of the plan file: everything but what a machine or the table of formats adds."""
         # Not asdict, which copies each value: there may be 100,000 shards.
         fields: dict[str, Any] = {
             "id": self.id,

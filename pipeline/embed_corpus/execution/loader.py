@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from embed_corpus.chunk.recipe import ChunkRecipe
     from embed_corpus.chunk.windows import Chunker
     from embed_corpus.data import Shard
-    from embed_corpus.source.inspect import Columns
+    from embed_corpus.source.columns import Columns
 
 __all__ = ["Loader", "end_with_parent", "one_thread"]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from embed_corpus.model.facts import ModelFacts
     from embed_corpus.report.stats import WorkerStats
     from embed_corpus.sink.parts import PartFormat
-    from embed_corpus.source.inspect import Columns
+    from embed_corpus.source.columns import Columns
     from embed_corpus.store.layout import Layout
 
 __all__ = ["Alive", "Broken", "Elsewhere", "Ended", "Event", "Lost", "Next", "Ready", "Unwell", "WorkerSpec"]

@@ -14,8 +14,8 @@ from embed_corpus.index.choose import Request, parse_bytes
 from embed_corpus.job.option_types import kinds_of, wanted_form
 from embed_corpus.model.facts import POOLINGS
 from embed_corpus.sink.parts import RESERVED
-from embed_corpus.source.formats import FORMATS
-from embed_corpus.source.inspect import Columns
+from embed_corpus.source.columns import Columns
+from embed_corpus.source.formats.table import FORMATS
 from embed_corpus.source.kept import KEEP_TYPES
 
 __all__ = ["JobConfig", "parse_share"]

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from embed_corpus.errors import OutputError
 from embed_corpus.job.replaced import planned_before
 from embed_corpus.sink.readback import part_stats
-from embed_corpus.source.content import content_of, digest_over, group_digests, told_by_footer
+from embed_corpus.source.content import content_of, digest_over, group_digests
+from embed_corpus.source.formats.table import FORMATS
 from embed_corpus.source.inspected import is_noted
 from embed_corpus.source.plan import make_plan, shard_of
 
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
     from embed_corpus.data import Shard
     from embed_corpus.job.config import JobConfig
-    from embed_corpus.source.inspect import Columns, Source
+    from embed_corpus.source.columns import Columns
+    from embed_corpus.source.formats.base import Source
     from embed_corpus.source.inspected import Known
     from embed_corpus.store.layout import Layout
 
@@ -52,7 +54,7 @@ def identified(
     """
     trust = {} if config.paranoid else known
     tagged = [_as_noted(source, trust) for source in sources]
-    doubted = [s for s in tagged if not is_noted(s, trust) and told_by_footer(s.path)]
+    doubted = [s for s in tagged if not is_noted(s, trust) and not FORMATS[s.format].tag_covers_all]
     if not doubted or not _is_ours(layout, job):
         return tagged, set()
     look = _Look(layout, config.columns, job, known, make_plan(tagged, job, config.limit).shards)
@@ -110,7 +112,7 @@ class _Look:
         here = [shard for shard in self._shards[source.relative] if shard.part_name in self._present]
         if not here and not self._may_be_tagged(source):
             return source.tag, False
-        groups = group_digests(source.path, self._columns)
+        groups = group_digests(source, self._columns)
         tagged = replace(source, tag=f"{source.tag}{_BETWEEN}{digest_over(groups)}")
         again = [self._as(tagged, shard) for shard in self._shards[source.relative]]
         if any(shard.part_name in self._present for shard in again):

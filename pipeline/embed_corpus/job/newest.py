@@ -7,7 +7,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-from embed_corpus.source.superseded import superseded_rows, without_superseded
+from embed_corpus.job.superseded import superseded_rows, without_superseded
 from embed_corpus.store.commit import publish_json
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from embed_corpus.job.prompts import with_document_prompt
 from embed_corpus.model.facts import ModelFacts, read_facts
 from embed_corpus.model.folder import model_folder
 from embed_corpus.model.matryoshka import at_dim
+from embed_corpus.source.columns import Columns
 from embed_corpus.source.discover import discover
-from embed_corpus.source.inspect import Columns
 from embed_corpus.source.plan import Plan
 from embed_corpus.store.layout import Layout
 
@@ -71,10 +71,11 @@ class Opened:
             DataError: the input of the last run is not where it was.
         """
         asked = self.noted.get("format"), self.columns.text
-        where = {f.relative: f.path for f in discover(self.noted["input"], self.layout.root, *asked)[0]}
+        where = {f.relative: f for f in discover(self.noted["input"], self.layout.root, *asked)[0]}
         if gone := [shard.source for shard in self.plan.shards if shard.source not in where]:
             raise DataError(f"source {gone[0]} is not in {', '.join(self.noted['input'])} any more.")
-        return {shard.id: replace(shard, path=where[shard.source]) for shard in self.plan.shards}
+        found = {shard.id: where[shard.source] for shard in self.plan.shards}
+        return {s.id: replace(s, path=found[s.id].path, format=found[s.id].format) for s in self.plan.shards}
 
 
 def open_output(output: Path) -> Opened:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from embed_corpus.job.config import JobConfig
     from embed_corpus.job.earlier import Replaced
     from embed_corpus.model.facts import ModelFacts
-    from embed_corpus.source.inspect import Source
+    from embed_corpus.source.formats.base import Source
     from embed_corpus.source.inspected import Known
 
 __all__ = ["Job", "prepare", "warn_of_bad"]

@@ -7,13 +7,14 @@ from bisect import bisect
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from embed_corpus.data import Shard
 from embed_corpus.job.earlier import Replaced
 from embed_corpus.sink.readback import shard_id_of
+from embed_corpus.source.plan import shard_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from embed_corpus.data import Shard
     from embed_corpus.source.plan import Plan
     from embed_corpus.store.layout import Layout
 
@@ -32,7 +33,7 @@ def planned_before(layout: Layout, names: Iterable[str]) -> dict[str, Shard]:
     for file in sorted(layout.plans.glob("*.json"), key=lambda file: -file.stat().st_mtime_ns):
         try:
             listed = json.loads(file.read_text(encoding="utf8"))["shards"]
-            found |= {left.pop(fields["id"]): Shard(**fields) for fields in listed if fields["id"] in left}
+            found |= {left.pop(fields["id"]): shard_from_json(fields) for fields in listed if fields["id"] in left}
         except (OSError, ValueError, KeyError, TypeError):
             continue  # a damaged one tells nothing
         if not left:

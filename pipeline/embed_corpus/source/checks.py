@@ -14,9 +14,9 @@ from embed_corpus.source.types import fits_id, fits_text, has_views, plain_type
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
+    from embed_corpus.source.columns import Columns
     from embed_corpus.source.discover import Found
     from embed_corpus.source.fields import Field
-    from embed_corpus.source.inspect import Columns
 
 __all__ = ["check_fields", "kept_type", "missing_of"]
 

@@ -1,4 +1,4 @@
-"""A digest of the bytes that a Parquet shard's rows come from: the footer alone does not tell that they changed."""
+"""A digest of the bytes that a shard's rows come from, where its format's tag alone does not tell that they changed."""
 
 from __future__ import annotations
 
@@ -8,34 +8,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from embed_corpus.errors import DataError
-from embed_corpus.source.formats import kind_at
-from embed_corpus.source.inspect import reason_of
-from embed_corpus.store.paths import arrow_file
+from embed_corpus.source.formats.base import reason_of
+from embed_corpus.source.formats.table import FORMATS, format_named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from embed_corpus.data import Shard
-    from embed_corpus.source.inspect import Columns
+    from embed_corpus.source.columns import Columns
+    from embed_corpus.source.formats.base import Source, Span
 
-__all__ = ["Group", "content_of", "digest_over", "group_digests", "told_by_footer"]
+__all__ = ["Group", "content_of", "digest_over", "group_digests"]
 
 Group = tuple[int, str]
 """Rows of a row group, and the digest of the bytes of its columns that are read."""
 
+_ALL = 1 << 62
+"""More rows than any file has."""
 _STEP = 1 << 20
 """Bytes that are read together."""
-
-
-def told_by_footer(path: str) -> bool:
-    """Tell whether a source's tag, as `inspect` makes it, is of its footer: all other tags cover all bytes."""
-    try:
-        return kind_at(path) == "parquet"
-    except OSError:  # whoever reads more of it will say so
-        return True
 
 
 def content_of(shard: Shard, columns: Columns) -> str:
@@ -47,31 +40,33 @@ def content_of(shard: Shard, columns: Columns) -> str:
     Raises:
         DataError: the file can no longer be read.
     """
-    if not told_by_footer(shard.path):
+    if FORMATS[shard.format].tag_covers_all:
         return ""
     try:
         stat = Path(shard.path).stat()
         state = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
-        groups = _groups(shard.path, columns, shard.first_row, shard.first_row + shard.n_rows)
+        stop = shard.first_row + shard.n_rows
+        groups = format_named(shard.format).spans(shard.path, columns, shard.first_row, stop)
         hashed = [(n_rows, _kept(shard.path, spans, state)) for n_rows, spans in groups]
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{shard.path}: {reason_of(error)} Replace the file and run the same line again.") from error
     return digest_over(hashed)
 
 
-def group_digests(path: str, columns: Columns) -> list[Group]:
-    """Read the columns of a Parquet file, and return the digest of each row group.
+def group_digests(source: Source, columns: Columns) -> list[Group]:
+    """Read the columns of a file, and return the digest of each row group; nothing where its tag covers all bytes.
 
     Raises:
         DataError: the file cannot be read.
     """
+    groups = format_named(source.format).spans(source.path, columns, 0, _ALL)
     try:
-        return [(n_rows, _hashed(path, spans)) for n_rows, spans in _groups(path, columns)]
+        return [(n_rows, _hashed(source.path, spans)) for n_rows, spans in groups]
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: {reason_of(error)} Replace the file, or take it out of INPUT.") from error
+        raise DataError(f"{source.path}: {reason_of(error)} Replace the file, or take it out of INPUT.") from error
 
 
-def digest_over(groups: Iterable[Group], first_row: int = 0, n_rows: int = 1 << 62) -> str:
+def digest_over(groups: Iterable[Group], first_row: int = 0, n_rows: int = _ALL) -> str:
     """Return one hex digest of the row groups that hold some rows of a range."""
     over, row = hashlib.blake2b(digest_size=16), 0
     for rows, digest in groups:
@@ -81,34 +76,7 @@ def digest_over(groups: Iterable[Group], first_row: int = 0, n_rows: int = 1 << 
     return over.hexdigest()
 
 
-_Spans = tuple[tuple[int, int], ...]
-"""Where bytes lie in a file: where they begin, how many they are."""
-
-
-def _groups(path: str, columns: Columns, begin: int = 0, stop: int = 1 << 62) -> Iterator[tuple[int, _Spans]]:
-    """Yield rows and column chunks of each row group that holds some of the rows from `begin` to `stop`."""
-    with arrow_file(path) as opened, pq.ParquetFile(opened, buffer_size=1 << 12, pre_buffer=False) as file:
-        paths = [file.schema.column(i).path for i in range(len(file.schema))]
-        leaves = [i for i, p in enumerate(paths) if any(f"{p}.".startswith(f"{name}.") for name in columns.all)]
-        first = 0
-        for number in range(file.num_row_groups):
-            # Looked at by the reader first, which raises: over damage the metadata's own ends the process.
-            next(file.reader.iter_batches(0, [number], leaves, use_threads=False), None)
-            group = file.metadata.row_group(number)
-            if first < stop and first + group.num_rows > begin:
-                yield group.num_rows, tuple(_span(group.column(i)) for i in leaves)
-            first += group.num_rows
-
-
-def _span(chunk: pq.ColumnChunkMetaData) -> tuple[int, int]:
-    """Return where a column chunk lies, as Arrow reads it."""
-    start = chunk.data_page_offset
-    if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
-        start = chunk.dictionary_page_offset
-    return start, chunk.total_compressed_size
-
-
-def _hashed(path: str, spans: _Spans, _state: object = None) -> str:
+def _hashed(path: str, spans: Iterable[Span], _state: object = None) -> str:
     """Hash what lies in some places of a file."""
     over = hashlib.sha256()
     with Path(path).open("rb", buffering=0) as file:

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embed_corpus.errors import DataError
-from embed_corpus.source.doubt import no_data
-from embed_corpus.source.formats import ENDINGS, kind_of
+from embed_corpus.source.formats.table import ENDINGS, NAMED_BY_FLAG, format_of, why_no_data
 from embed_corpus.source.tables import Grounds, ResultError
 
 if TYPE_CHECKING:
@@ -24,15 +23,11 @@ __all__ = ["Found", "discover", "told_left_out"]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A source file: where it lies, its path relative to the INPUT that named it, and what it is read as."""
+    """A source file: where it lies, its path relative to the INPUT that named it, and the format it is read as."""
 
     path: str
     relative: str
-    kind: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.kind:
-            object.__setattr__(self, "kind", kind_of(self.path) or "jsonl")
+    format: str
 
 
 def discover(
@@ -70,7 +65,7 @@ def _swapped(output: Path) -> str:
         sources = [path for path, _, _ in _expand(str(output), Path(os.devnull), Grounds(Path(os.devnull)))]
     except (DataError, OSError, RuntimeError):
         return ""
-    if not any(map(kind_of, sources)):
+    if not any(map(format_of, sources)):
         return ""
     return f" OUT {output} holds source files: are the arguments swapped? (embed-corpus run INPUT... OUT)"
 
@@ -86,15 +81,14 @@ def _discover(
         taken: list[tuple[str, str, str]] = []
         doubtful: list[tuple[str, str, str]] = []
         for path, relative, outright in _expand(named, output, grounds):
-            kind = kind_of(path) or form
+            kind = format_of(path) or form
             if kind is None and outright:
                 raise DataError(
-                    f"INPUT {named!r} is of a kind that is not read. Read are {ENDINGS}; others with --format parquet "
-                    "or jsonl."
+                    f"INPUT {named!r} is of a kind that is not read. Read are {ENDINGS}; others with {NAMED_BY_FLAG}."
                 )
             if kind is None:
                 left_out[path] = os.path.splitext(path)[1].lower()  # noqa: PTH122
-            elif outright or form == kind or (why := no_data(path, text)) is None:
+            elif outright or form == kind or (why := why_no_data(path, text)) is None:
                 taken.append((path, relative, kind))
             else:
                 doubtful.append((path, relative, kind))
@@ -137,7 +131,7 @@ def told_left_out(left_out: dict[str, str]) -> str:
         for kind, paths in sorted(kinds.items(), key=lambda item: -len(item[1]))
     ]
     more = f"; and {len(told) - 8} kinds more" if len(told) > 8 else ""
-    remedy = ". With --format parquet or jsonl files are read whose endings say nothing"
+    remedy = f". With {NAMED_BY_FLAG} files are read whose endings say nothing"
     return f"left out {len(left_out):,} files: {'; '.join(told[:8])}{more}{remedy}."
 
 
@@ -166,7 +160,7 @@ def _resolved(folder: str) -> str:
 def _nothing_in(text: str, left_out: dict[str, str], doubtful: set[str]) -> str:
     others = f" ({len(left_out)} files of other kinds, e.g. {next(iter(left_out))})" if left_out else ""
     others += "".join(f"; {path} holds {left_out[path]}" for path in sorted(doubtful)[:3])
-    return f"INPUT {text!r} holds no source file{others}. Read are {ENDINGS}; others with --format parquet or jsonl."
+    return f"INPUT {text!r} holds no source file{others}. Read are {ENDINGS}; others with {NAMED_BY_FLAG}."
 
 
 def _expand(text: str, output: Path, grounds: Grounds) -> Iterator[tuple[str, str, bool]]:

@@ -1,42 +1,30 @@
-"""Files whose endings promise no data: a `.json` in a folder may be settings, a `.parquet.gz` packed as a whole."""
+"""Whether a file whose ending does not promise JSON lines holds some: a `.json` in a folder may be settings."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.data import Reason
-from embed_corpus.source.formats import is_sure, kind_of, wrong_kind
-from embed_corpus.source.jsonl import BadLineError, lines, open_stream, parse
+from embed_corpus.source.lines import BadLineError, lines, open_stream, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-__all__ = ["no_data"]
+__all__ = ["no_lines"]
 
 _FIRST_LINE = 64 << 20
 """Bytes of a first line that are parsed; what is longer is taken for data."""
 
 
-def no_data(path: str, text: Sequence[str]) -> str | None:
-    """Say why a file that lies in a folder beside others is no data; None if it is, or cannot be read.
+def no_lines(path: Path, text: Sequence[str]) -> str | None:
+    """Say what a file holds in place of JSON lines; None if it holds such.
 
-    JSON lines are told by two lines with an object each, or a single one that has a `text` column.
+    They are told by two lines with an object each, or a single one that has a `text` column.
+
+    Raises:
+        OSError: it cannot be read.
     """
-    if is_sure(path):
-        return None
-    try:
-        if kind_of(path) == "jsonl":
-            return _no_lines(Path(path), text)
-        told = wrong_kind(Path(path), "parquet") or ""
-        return "pages that are packed as a whole" if told.startswith("packed") else None
-    except OSError:
-        return None  # inspecting it tells
-
-
-def _no_lines(path: Path, text: Sequence[str]) -> str | None:
-    if wrong_kind(path, "jsonl"):
-        return None  # inspecting it tells
     objects: list[dict[str, Any]] = []
     with open_stream(path) as stream:
         for line, size in lines(stream, _FIRST_LINE):

@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from embed_corpus.data import Reason
 from embed_corpus.source.fields import ABSENT
-from embed_corpus.source.jsonl import BadLineError
 from embed_corpus.source.kinds import Literal, fits_kinds, kind_of_value
+from embed_corpus.source.lines import BadLineError
 from embed_corpus.source.texts import most_whole
 
 __all__ = ["as_id", "as_kept", "as_text"]

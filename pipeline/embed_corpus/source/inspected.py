@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from embed_corpus import __version__
-from embed_corpus.source.inspect import Cut, Source, inspect
+from embed_corpus.source.formats.base import Cut, Source
+from embed_corpus.source.inspect import inspect
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
     from pathlib import Path
 
+    from embed_corpus.source.columns import Columns
     from embed_corpus.source.discover import Found
-    from embed_corpus.source.inspect import Columns
 
 __all__ = ["Known", "inspect_known", "is_noted", "read_known", "to_json"]
 
@@ -117,6 +118,7 @@ def _entry(source: Source) -> dict[str, Any]:
 def _source(found: Found, entry: dict[str, Any], ctime_ns: int) -> Source:
     types = base64.b64decode(entry["types"])
     schema = pa.ipc.read_schema(pa.BufferReader(types)) if types else pa.schema([])
+    lacks, names, from_folder = (tuple(map(str, names)) for names in entry["columns"][1:])
     return Source(
         found.path,
         found.relative,
@@ -127,5 +129,8 @@ def _source(found: Found, entry: dict[str, Any], ctime_ns: int) -> Source:
         dict(zip(schema.names, schema.types, strict=True)),
         ctime_ns,
         {name: tuple(map(str, kinds)) for name, kinds in entry["columns"][0].items()},
-        *(tuple(map(str, names)) for names in entry["columns"][1:]),
+        lacks,
+        names,
+        from_folder,
+        found.format,
     )

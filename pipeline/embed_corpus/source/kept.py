@@ -15,7 +15,8 @@ from embed_corpus.source.types import common_type, fits_text, wider
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from embed_corpus.source.inspect import Columns, Source
+    from embed_corpus.source.columns import Columns
+    from embed_corpus.source.formats.base import Source
 
 __all__ = ["KEEP_TYPES", "check_missing", "kept_types", "told_of_columns"]
 

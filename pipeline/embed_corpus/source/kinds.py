@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from embed_corpus.source.fields import ABSENT, value_of
-from embed_corpus.source.jsonl import BadLineError, lines, open_stream, parse
+from embed_corpus.source.lines import BadLineError, lines, open_stream, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

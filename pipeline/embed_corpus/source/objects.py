@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from embed_corpus.source.fields import ABSENT, value_of
-from embed_corpus.source.jsonl import BadLineError, parse
+from embed_corpus.source.lines import BadLineError, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from embed_corpus.data import Shard
 from embed_corpus.errors import DataError
-from embed_corpus.source.inspect import UnreadableError
+from embed_corpus.source.formats.base import UnreadableError
+from embed_corpus.source.formats.table import stem_of
 from embed_corpus.source.inspected import inspect_known
 from embed_corpus.source.kept import check_missing, kept_types, told_of_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from embed_corpus.source.columns import Columns
     from embed_corpus.source.discover import Found
-    from embed_corpus.source.inspect import Columns, Source
+    from embed_corpus.source.formats.base import Source
     from embed_corpus.source.inspected import Known
 
-__all__ = ["Plan", "inspect_all", "inspect_good", "kept_types", "make_plan", "shard_of"]
+__all__ = ["Plan", "inspect_all", "inspect_good", "kept_types", "make_plan", "shard_from_json", "shard_of"]
 
 log = logging.getLogger("embed_corpus")
 
@@ -48,8 +50,8 @@ class Plan:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Plan:
-        """Rebuild a plan from its file; the shards' `path` stays empty."""
-        return cls(tuple(Shard(**fields) for fields in content["shards"]))
+        """Rebuild a plan from its file; the shards' `path` and `format` stay empty."""
+        return cls(tuple(map(shard_from_json, content["shards"])))
 
 
 def inspect_all(found: Iterable[Found], columns: Columns, known: Known | None = None) -> list[Source]:
@@ -109,4 +111,15 @@ def shard_of(source: Source, first_row: int, n_rows: int, offset: int, job: str)
     """Return the shard of a row range: its id is what it is, wherever and whenever it is planned."""
     identity = [source.relative, source.size, source.tag, first_row, n_rows, job]
     digest = blake2b(json.dumps(identity).encode(), digest_size=10).hexdigest()
-    return Shard(digest, source.relative, first_row, n_rows, offset, source.path, source.mtime_ns)
+    place = source.path, source.mtime_ns
+    stem = stem_of(source.relative)
+    return Shard(digest, source.relative, first_row, n_rows, offset, *place, stem=stem, format=source.format)
+
+
+def shard_from_json(fields: dict[str, Any]) -> Shard:
+    """Rebuild a shard from its fields in a plan file.
+
+    Raises:
+        TypeError: these are not those of a shard.
+    """
+    return Shard(**fields, stem=stem_of(fields["source"]))

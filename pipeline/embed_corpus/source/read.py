@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -13,15 +11,9 @@ import pyarrow.compute as pc
 
 from embed_corpus.data import SHOWN_BYTES, Reason, Reject, Rows
 from embed_corpus.errors import DataError
-from embed_corpus.source.fields import ABSENT, value_of
-from embed_corpus.source.fit import as_id, as_kept, as_text
-from embed_corpus.source.formats import kind_at
-from embed_corpus.source.inspect import reason_of
-from embed_corpus.source.jsonl import BadLineError, lines, open_stream, parse
-from embed_corpus.source.kinds import kept_value
+from embed_corpus.source.formats.base import BlockSize, reason_of
+from embed_corpus.source.formats.table import format_named
 from embed_corpus.source.marks import is_marked, superseded_first
-from embed_corpus.source.parquet import batches_of, kept_of, texts_in
-from embed_corpus.source.partitions import folder_keys, folder_value
 from embed_corpus.source.texts import ids_of, valid
 
 if TYPE_CHECKING:
@@ -30,18 +22,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embed_corpus.data import Shard
-    from embed_corpus.source.inspect import Columns
+    from embed_corpus.source.columns import Columns
+    from embed_corpus.source.formats.base import RawRows
     from embed_corpus.source.texts import Bad
 
 __all__ = ["LARGE", "MAX_DOC_BYTES", "SMALL", "BlockSize", "read_ids", "read_shard"]
-
-
-@dataclass(frozen=True, slots=True)
-class BlockSize:
-    """Rows, and bytes of text, that go through the stages together; one huge row makes a block of its own."""
-
-    n_rows: int
-    n_bytes: int
 
 
 SMALL = BlockSize(64, 128 << 10)
@@ -50,17 +35,6 @@ LARGE = BlockSize(8192, 1 << 20)
 """For a GPU: a block costs as much overhead as a batch, and feeds several."""
 MAX_DOC_BYTES = 256 << 20
 """Documents above are rejects: their ids and offsets would not fit in memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Raw:
-    """Rows as they stand in the source: texts, which may be no UTF-8, ids of any type, kept values; bad lines aside."""
-
-    texts: list[pa.StringArray]
-    ids: pa.Array | None
-    kept: list[pa.Array]
-    rows: NDArray[np.int64]
-    rejects: list[Reject]
 
 
 def read_shard(
@@ -85,12 +59,13 @@ def read_ids(shard: Shard, columns: Columns) -> Iterator[tuple[list[str | None],
         yield _doc_ids(raw, shard, columns, {}).to_pylist(), raw.rows
 
 
-def _raw_blocks(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataType], size: BlockSize) -> Iterator[_Raw]:
+def _raw_blocks(
+    shard: Shard, columns: Columns, keep_types: dict[str, pa.DataType], size: BlockSize
+) -> Iterator[RawRows]:
     """Yield a shard's rows as they stand in the source, and see to it that they are those that were planned."""
     n_rows = 0
     try:
-        raw_blocks = _parquet_rows if kind_at(shard.path) == "parquet" else _jsonl_rows
-        for raw in raw_blocks(shard, columns, keep_types, size):
+        for raw in format_named(shard.format).rows(shard, columns, keep_types, size):
             n_rows += len(raw.rows) + len(raw.rejects)
             yield raw
         changed = shard.mtime_ns and Path(shard.path).stat().st_mtime_ns != shard.mtime_ns
@@ -104,79 +79,7 @@ def _raw_blocks(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataTyp
         )
 
 
-def _parquet_rows(
-    shard: Shard, columns: Columns, keep_types: dict[str, pa.DataType], size: BlockSize
-) -> Iterator[_Raw]:
-    """Yield the range's rows; only the needed columns, and only the row groups that hold it."""
-    for first, batch, spots in batches_of(shard, columns, keep_types, size.n_rows, size.n_bytes):
-        texts = [texts_in(batch, spots, name) for name in columns.text]
-        spot = spots[columns.id] if columns.id else None
-        kept = [kept_of(batch, spots, shard, n, keep_types.get(n, pa.string())) for n in columns.keep]
-        yield _Raw(texts, spot and spot.values(batch), kept, np.arange(first, first + len(batch)), [])
-
-
-def _jsonl_rows(shard: Shard, columns: Columns, keep_types: dict[str, pa.DataType], limit: BlockSize) -> Iterator[_Raw]:
-    """Yield the range's lines, parsed one by one so that a bad line costs only itself."""
-    values: list[list[Any]] = []
-    rows: list[int] = []
-    rejects: list[Reject] = []
-    size = 0
-    types = [pa.string()] * (len(columns.text) + bool(columns.id)) + [
-        keep_types.get(n, pa.string()) for n in columns.keep
-    ]
-    folders = {n: folder_value(v, keep_types[n]) for n, v in folder_keys(shard.source).items() if n in keep_types}
-
-    def raw() -> _Raw:
-        arrays = [pa.array([row[i] for row in values], t) for i, t in enumerate(types)]
-        texts, others = arrays[: len(columns.text)], arrays[len(columns.text) :]
-        ids = others.pop(0) if columns.id else None
-        return _Raw(texts, ids, others, np.array(rows, np.int64), rejects)
-
-    with open_stream(Path(shard.path), shard.offset) as stream:
-        row = shard.first_row - 1
-        for line, n_bytes in islice(lines(stream), shard.n_rows):
-            row += 1  # by hand: `enumerate` would hold the line
-            try:
-                fields = parse(line, first=row == 0)
-                fitted = _fitted(line or b"", fields, columns, keep_types, folders)
-            except BadLineError as error:
-                begin = bytes((line or b"")[:SHOWN_BYTES]).rstrip(b"\r\n")
-                rejects.append(Reject(shard.source, row, error.reason, error.detail, None, begin))
-                continue
-            values.append(fitted)
-            rows.append(row)
-            size += n_bytes
-            if len(values) == limit.n_rows or size >= limit.n_bytes:
-                full = raw()
-                values, rows, rejects, size = [], [], [], 0
-                del line, fields, fitted  # not held beside the block that they are in
-                yield full
-                del full
-    if rows or rejects:
-        yield raw()
-
-
-def _fitted(
-    line: bytes,
-    fields: dict[str, Any],
-    columns: Columns,
-    keep_types: dict[str, pa.DataType],
-    folders: dict[str, pa.Scalar],
-) -> list[Any]:
-    """Return a line's texts, its id if one is read, and its kept values; where it has none, the key of a folder."""
-    fitted = [as_text(value_of(fields, name), name) for name in columns.text]
-    if columns.id:
-        fitted.append(as_id(value_of(fields, columns.id), columns.id))
-    for name in columns.keep:
-        value = kept_value(line, fields, name)
-        if value is ABSENT and name in folders:
-            fitted.append(folders[name].as_py())
-        else:
-            fitted.append(as_kept(value, name, keep_types.get(name, pa.string())))
-    return fitted
-
-
-def _screen(raw: _Raw, shard: Shard, columns: Columns, seen: set[str]) -> Rows:
+def _screen(raw: RawRows, shard: Shard, columns: Columns, seen: set[str]) -> Rows:
     """Turn raw rows into documents, and those that cannot be embedded into rejects."""
     old = np.flatnonzero(is_marked(raw.rows, shard.superseded)).tolist()
     bad: Bad = dict.fromkeys(old, (Reason.SUPERSEDED, Reason.SUPERSEDED.sentence))
@@ -226,7 +129,7 @@ def _beginning(texts: list[pa.StringArray], row: int) -> bytes:
     return b""
 
 
-def _doc_ids(raw: _Raw, shard: Shard, columns: Columns, bad: Bad) -> pa.StringArray:
+def _doc_ids(raw: RawRows, shard: Shard, columns: Columns, bad: Bad) -> pa.StringArray:
     if columns.id is None:
         return pc.binary_join_element_wise(shard.source, pa.array(raw.rows).cast(pa.string()), "#")
     return ids_of(raw.ids, columns.id, bad)

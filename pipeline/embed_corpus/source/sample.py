@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from embed_corpus.data import Rows
-from embed_corpus.source.formats import kind_at
-from embed_corpus.source.jsonl import lines, open_stream
+from embed_corpus.source.formats.base import Wanted
+from embed_corpus.source.formats.table import format_named
 from embed_corpus.source.read import read_shard
-from embed_corpus.store.paths import arrow_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from embed_corpus.data import Shard
-    from embed_corpus.source.inspect import Columns
+    from embed_corpus.source.columns import Columns
     from embed_corpus.source.plan import Plan
 
 __all__ = ["BEGINNING", "Places", "beginnings", "every_nth", "read_places", "spread"]
 
 BEGINNING = 16 << 10
 """Characters of a document that serve as a sample of it."""
-
-_Part = tuple["Shard", int, "NDArray[np.int64]"]
-"""A shard, its first row counted over the plan, and the rows wanted of it, counted from its first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,74 +81,31 @@ def read_places(
     wanted = np.sort(np.concatenate(places.rows))
     firsts = np.cumsum([0, *(shard.n_rows for shard in plan.shards)])
     cuts = np.searchsorted(wanted, firsts)
-    chosen: dict[str, list[_Part]] = defaultdict(list)
+    chosen: dict[str, list[Wanted]] = defaultdict(list)
     for shard, first, begin, end in zip(plan.shards, firsts.tolist(), cuts[:-1], cuts[1:], strict=False):
         if begin < end:
-            chosen[shard.path].append((shard, first, wanted[begin:end] - first))
-    for path, parts in chosen.items():
-        whole = all(len(rows) == shard.n_rows for shard, _, rows in parts)
-        if whole or kind_at(path) == "parquet":
-            yield from _read_between(parts, columns, keep_types)
-        else:
-            yield from _read_lines(parts, columns, keep_types)
+            chosen[shard.path].append(Wanted(shard, wanted[begin:end] - first, wanted[begin:end]))
+    for parts in chosen.values():
+        for part in format_named(parts[0].shard.format).places(parts):
+            yield from _read_between(part, columns, keep_types)
 
 
 def _read_between(
-    parts: Sequence[_Part], columns: Columns, keep_types: dict[str, pa.DataType]
+    part: Wanted, columns: Columns, keep_types: dict[str, pa.DataType]
 ) -> Iterator[tuple[NDArray[np.int64], Rows]]:
-    """Read from the first wanted row of a row group to the last, and drop what lies between."""
-    for shard, first, wanted in _by_row_group(parts):
-        begin, end = int(wanted[0]), int(wanted[-1]) + 1
-        narrow = replace(shard, first_row=shard.first_row + begin, n_rows=end - begin)
-        left = narrow.n_rows
-        for rows in read_shard(narrow, columns, keep_types):
-            left -= len(rows.rows) + len(rows.rejects)
-            local = rows.rows - shard.first_row
-            near = np.searchsorted(wanted, local)  # np.isin sorts both each time: half of the time, measured
-            good = np.flatnonzero(wanted[near] == local)
-            if len(good):
-                yield first + local[good], Rows(rows.table.take(pa.array(good)), rows.rows[good], ())
-            if not left:
-                break  # what is behind in the same row group need not be decoded
-
-
-def _by_row_group(parts: Sequence[_Part]) -> Iterator[_Part]:
-    """Divide shards that are not wanted as a whole; row groups without a wanted row are not read at all."""
-    for shard, first, wanted in parts:
-        if len(wanted) == shard.n_rows:
-            yield shard, first, wanted
-            continue
-        with arrow_file(shard.path) as source:
-            footer = pq.read_metadata(source)
-        ends = np.cumsum([footer.row_group(i).num_rows for i in range(footer.num_row_groups)])
-        group = np.searchsorted(ends, shard.first_row + wanted, "right")
-        yield from ((shard, first, rows) for rows in np.split(wanted, np.flatnonzero(np.diff(group)) + 1))
-
-
-def _read_lines(
-    parts: Sequence[_Part], columns: Columns, keep_types: dict[str, pa.DataType]
-) -> Iterator[tuple[NDArray[np.int64], Rows]]:
-    """Copy the wanted lines of one file aside, in one pass, and read them as a file of their own."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder, "lines.jsonl")
-        with copy.open("wb") as target, open_stream(Path(parts[0][0].path)) as stream:
-            row = 0
-            for shard, _, wanted in parts:
-                if stream.seekable():  # compressed ones are not
-                    stream.seek(shard.offset)
-                    row = shard.first_row
-                chosen = set((shard.first_row + wanted).tolist())
-                last = max(chosen)
-                for line, _size in lines(stream):
-                    if row in chosen:  # a line too long to be held is left empty, a reject either way
-                        target.write((line or b"").rstrip(b"\r\n") + b"\n")
-                    row += 1
-                    if row > last:
-                        break
-        rows_of = np.concatenate([first + wanted for _, first, wanted in parts])
-        shard = replace(parts[0][0], first_row=0, n_rows=len(rows_of), offset=0, path=str(copy), mtime_ns=0)
-        for rows in read_shard(shard, columns, keep_types):
-            yield rows_of[rows.rows], rows
+    """Read from the first wanted row to the last, and drop what lies between."""
+    first, begin, end = part.shard.first_row, int(part.rows[0]), int(part.rows[-1]) + 1
+    narrow = replace(part.shard, first_row=first + begin, n_rows=end - begin)
+    left = narrow.n_rows
+    for rows in read_shard(narrow, columns, keep_types):
+        left -= len(rows.rows) + len(rows.rejects)
+        local = rows.rows - first
+        near = np.searchsorted(part.rows, local)  # np.isin sorts both each time: half of the time, measured
+        good = np.flatnonzero(part.rows[near] == local)
+        if len(good):
+            yield part.numbers[near[good]], Rows(rows.table.take(pa.array(good)), rows.rows[good], ())
+        if not left:
+            break  # what is behind in the same row group need not be decoded
 
 
 def beginnings(texts: pa.StringArray) -> list[str]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from embed_corpus.errors import DataError
-from embed_corpus.source.formats import kind_at
-from embed_corpus.source.jsonl import BadLineError, lines, open_stream, parse
+from embed_corpus.source.formats.table import ENDINGS, format_named, format_of
+from embed_corpus.source.lines import BadLineError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,30 +19,23 @@ _TEXT, _ID = ("text", "query", "question"), ("id", "_id", "query_id", "qid")
 
 
 def read_queries(file: Path) -> tuple[list[str], list[str]]:
-    """Read ids and texts of queries from Parquet or JSONL: `text` (or `query`) and `id` (or `_id`, `query_id`).
+    """Read ids and texts of queries from a file of any format: `text` (or `query`) and `id` (or `_id`, `query_id`).
 
     Without ids they are numbered from 0.
 
     Raises:
         DataError: the file cannot be read, or a row has no text.
     """
+    form = format_of(file)
+    if form is None:
+        raise DataError(f"{file}: its ending does not tell its format. Read are {ENDINGS}: give it one of these.")
     try:
-        if kind_at(file) == "parquet":
-            with file.open("rb") as source:  # Arrow itself takes no path that is no UTF-8
-                rows = pq.read_table(source).to_pylist()
-            places = [f"row {i}" for i in range(len(rows))]
-        else:
-            with open_stream(file) as stream:
-                numbered = [
-                    (f"line {i + 1}", parse(line, first=i == 0))
-                    for i, (line, _) in enumerate(lines(stream))
-                    if line is None or line.strip()
-                ]
-            places, rows = [place for place, _ in numbered], [row for _, row in numbered]
+        found = list(format_named(form).records(file))
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{file} cannot be read: {error}") from error
     except BadLineError as error:
         raise DataError(f"{file} is no JSONL file of queries: {error}") from error
+    places, rows = [place for place, _ in found], [row for _, row in found]
     if not rows:
         raise DataError(f"{file} holds no query.")
     text = next((name for name in _TEXT if name in rows[0]), None)

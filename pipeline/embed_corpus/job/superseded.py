@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embed_corpus.source.inspect import Columns
+from embed_corpus.source.columns import Columns
 from embed_corpus.source.marks import marks_of
 from embed_corpus.source.plan import Plan
 from embed_corpus.source.read import read_ids

@@ -7,8 +7,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.data import Reason
-from embed_corpus.source.formats import packing
-from embed_corpus.source.packed import Unpacked
+from embed_corpus.source.endings import packing
+from embed_corpus.unpacked import Unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from embed_corpus.data import Shard
+    from embed_corpus.source.columns import Columns
     from embed_corpus.source.fields import Field
-    from embed_corpus.source.inspect import Columns
 
 __all__ = ["Spots", "batches_of", "kept_of", "spots_of", "texts_in"]
 

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from embed_corpus.execution.run import run
 from embed_corpus.job.config import JobConfig
-from embed_corpus.source.inspect import Columns
+from embed_corpus.job.superseded import superseded_rows, without_superseded
+from embed_corpus.source.columns import Columns
 from embed_corpus.source.marks import is_marked, marks_of
 from embed_corpus.source.plan import Plan
 from embed_corpus.source.read import read_shard
-from embed_corpus.source.superseded import superseded_rows, without_superseded
 from kit.source_files import plan_of, write_jsonl
 from kit.tiny import Command
 

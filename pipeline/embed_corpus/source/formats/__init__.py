@@ -1,0 +1,1 @@
+"""How the bytes of a source become rows: one module a format, all in one table."""
