@@ -24,7 +24,7 @@ from sentence_transformers import SentenceTransformer
 
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
-from embed_corpus.engine.encoder import Encoder
+from embed_corpus.engine.loaded import LoadedModel
 from embed_corpus.engine.ready import get_ready
 from embed_corpus.model.facts import read_facts
 from embed_corpus.model.folder import model_folder
@@ -39,8 +39,7 @@ def contestants(texts: list[str], batch_sizes: list[int]) -> tuple[dict[str, Cal
     chunker = Chunker(WordTokenizer(facts.folder), facts.max_tokens)
     whole = chunker(texts)
     pieces = [texts[doc][start:end] for doc, start, end in zip(whole.doc, whole.start, whole.end, strict=True)]
-    encoder = Encoder(facts, "cpu", "fp32")
-    get_ready(encoder)
+    encoder = get_ready(LoadedModel(facts, "cpu", "fp32")).encoder
     peer = SentenceTransformer(str(facts.folder), device="cpu")
     calls: dict[str, Callable[[], object]] = {"embed-corpus": lambda: encode_chunks(encoder, chunker(pieces))}
     for size in batch_sizes:

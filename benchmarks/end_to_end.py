@@ -145,7 +145,7 @@ def isolated(kind: str, model: Path, options: argparse.Namespace, root: Path) ->
     import itertools
 
     from embed_corpus.data import Block, Counts
-    from embed_corpus.engine.encoder import Encoder
+    from embed_corpus.engine.loaded import LoadedModel
     from embed_corpus.engine.ready import get_ready
     from embed_corpus.execution import pipeline
     from embed_corpus.execution.loader import Loader
@@ -154,15 +154,15 @@ def isolated(kind: str, model: Path, options: argparse.Namespace, root: Path) ->
 
     corpus = copies(options.corpus, root / "isolated-in", options.copies)
     job = prepare(JobConfig((str(corpus),), root / f"isolated-{kind}", str(model), devices=options.devices))
-    encoder = Encoder(job.facts, job.devices[0], job.precision, job.recipe.longest)
-    get_ready(encoder)
+    model = LoadedModel(job.facts, job.devices[0], job.precision, job.recipe.longest)
+    encoder, _, calibration = get_ready(model)
     tokens = 0
 
     class Repeat(Loader):
         def blocks(self, shards: Any) -> Any:
             some = list(itertools.islice(super().blocks(job.todo[:1]), 8))
             some = [block for block in some if block.rows is not None]
-            rate = encoder.calibration.rate if encoder.calibration else 5e3
+            rate = calibration.rate if calibration else 5e3
             size = sum(int(block.chunks.n_tokens.sum()) for block in some if block.chunks is not None)
             for _ in range(max(1, int(options.seconds * rate / size))):
                 yield from (Block(job.todo[0], block.rows, block.chunks) for block in some)

@@ -40,8 +40,9 @@ from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Batch
 from embed_corpus.engine.attention import register
 from embed_corpus.engine.ceiling import matrix_rate
-from embed_corpus.engine.encoder import Encoder
+from embed_corpus.engine.encoder import LocalEncoder, untested
 from embed_corpus.engine.load import DTYPES
+from embed_corpus.engine.loaded import LoadedModel
 from embed_corpus.model.facts import ModelFacts, read_facts
 from embed_corpus.model.folder import model_folder
 from embed_corpus.verbs.bench import Ids, embed, measure, pack, seconds
@@ -124,7 +125,7 @@ def cut_once(
     return np.split(kept["ids"], np.cumsum(kept["lengths"])[:-1]), json.loads(kept["pieces"].tobytes())
 
 
-def full(encoder: Encoder, chunks: Ids, budget: int) -> list[Batch]:
+def full(encoder: LocalEncoder, chunks: Ids, budget: int) -> list[Batch]:
     """Pack chunks as a run does; a last batch that is not full is left out, as in a long run."""
     batches = pack(encoder, chunks, budget)
     return batches[:-1] or batches
@@ -150,7 +151,7 @@ KINDS = (
 )
 
 
-def kernel_times(encoder: Encoder, batches: list[Batch]) -> dict[str, float]:
+def kernel_times(encoder: LocalEncoder, batches: list[Batch]) -> dict[str, float]:
     """Return the share of GPU time by kind of kernel, and of what is none of them by name."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         embed(encoder, batches)
@@ -162,19 +163,19 @@ def kernel_times(encoder: Encoder, batches: list[Batch]) -> dict[str, float]:
     return {kind: round(100 * t / total, 1) for kind, t in times.most_common(12)}
 
 
-def peer(encoder: Encoder, pieces: list[str], tokens: int, sizes: list[int]) -> dict[int, float]:
+def peer(model: LoadedModel, pieces: list[str], tokens: int, sizes: list[int]) -> dict[int, float]:
     """Return sentence-transformers' tokens/s by batch size, on the same texts and weights."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Normalize, Pooling, Transformer
 
-    facts = encoder.facts
+    facts, module = model.runner.facts, model.module
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(facts.folder, folder, dirs_exist_ok=True)
-        encoder.model.save_pretrained(folder)
-        kwargs = {"dtype": next(encoder.model.parameters()).dtype, "attn_implementation": "sdpa"}
-        first = Transformer(folder, max_seq_length=encoder.longest, model_args=kwargs)
+        module.save_pretrained(folder)
+        kwargs = {"dtype": next(module.parameters()).dtype, "attn_implementation": "sdpa"}
+        first = Transformer(folder, max_seq_length=model.runner.longest, model_args=kwargs)
         modules = [first, Pooling(facts.dim, pooling_mode=facts.pooling), Normalize()]
-        theirs = SentenceTransformer(modules=modules, device=str(encoder.device))
+        theirs = SentenceTransformer(modules=modules, device=str(model.runner.device))
         rates = {}
         for size in sizes:
             theirs.encode(pieces[: size * 2], batch_size=size)
@@ -183,22 +184,23 @@ def peer(encoder: Encoder, pieces: list[str], tokens: int, sizes: list[int]) -> 
     return rates
 
 
-def load(name: str, precision: str, options: argparse.Namespace, root: Path) -> Encoder:
+def load(name: str, precision: str, options: argparse.Namespace, root: Path) -> tuple[LoadedModel, LocalEncoder]:
     """Build a model on the card, with random weights unless it is MiniLM."""
     facts = read_facts(make_folder(name, options.configs, options.minilm, root))
-    model = None if name == "minilm" else random_model(facts, DTYPES[precision], options.device)
+    module = None if name == "minilm" else random_model(facts, DTYPES[precision], options.device)
     longest = min(options.chunk_tokens, facts.max_tokens)
-    return Encoder(facts, options.device, precision, longest, model=model, compiled=not options.no_compile)
+    model = LoadedModel(facts, options.device, precision, longest, module=module)
+    return model, untested(model, compiled=not options.no_compile)
 
 
 def one(name: str, precision: str, options: argparse.Namespace, texts: list[str], root: Path) -> list[Any]:
     """Measure one model in one precision; a row for each token budget."""
     begin = time.perf_counter()
-    encoder = load(name, precision, options, root)
+    model, encoder = load(name, precision, options, root)
     loaded = time.perf_counter() - begin
     if options.chunk_tokens > 2048:  # documents are shorter than that
         texts = ["\n\n".join(texts[i : i + 32]) for i in range(0, len(texts), 32)]
-    chunks, pieces = cut_once(encoder.facts, texts, options.chunk_tokens, options.tokens, options.cache)
+    chunks, pieces = cut_once(model.runner.facts, texts, options.chunk_tokens, options.tokens, options.cache)
     rows = []
     for budget in options.budgets:
         batches = full(encoder, chunks, budget)
@@ -223,7 +225,7 @@ def one(name: str, precision: str, options: argparse.Namespace, texts: list[str]
     if options.peer:
         pieces = pieces[: options.peer_texts]
         few = sum(map(len, chunks[: len(pieces)]))
-        rows[-1]["sentence_transformers"] = peer(encoder, pieces, few, options.peer)
+        rows[-1]["sentence_transformers"] = peer(model, pieces, few, options.peer)
     return rows
 
 

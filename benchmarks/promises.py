@@ -28,7 +28,8 @@ import torch
 
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
-from embed_corpus.engine.encoder import Encoder
+from embed_corpus.engine.encoder import LocalEncoder
+from embed_corpus.engine.loaded import LoadedModel
 from embed_corpus.engine.padded import run_padded, stock_attention
 from embed_corpus.engine.ready import fp8_loss, get_ready
 from embed_corpus.engine.selftest import self_test
@@ -37,22 +38,22 @@ from embed_corpus.verbs.reproduce import digest_of, in_order
 from engine import cut_once, full, load, peer
 
 
-def parity(encoder: Encoder, chunks: Ids, vectors: np.ndarray) -> dict[str, float]:
+def parity(model: LoadedModel, chunks: Ids, vectors: np.ndarray) -> dict[str, float]:
     """Compare with the padded model in fp32, whose weights are the encoder's own."""
-    model = encoder.model.float()
+    module, run = model.module.float(), model.runner
     expected = []
-    with torch.inference_mode(), stock_attention(model):
+    with torch.inference_mode(), stock_attention(module):
         for ids in chunks:
-            there = torch.from_numpy(ids)[None].long().to(encoder.device)
-            hidden = run_padded(model, there, torch.ones_like(there, dtype=torch.bool))[0]
-            edges = torch.tensor([0, len(ids)], dtype=torch.int32, device=encoder.device)
-            expected.append(encoder.pool(hidden, edges).cpu().numpy()[0])
+            there = torch.from_numpy(ids)[None].long().to(run.device)
+            hidden = run_padded(module, there, torch.ones_like(there, dtype=torch.bool))[0]
+            edges = torch.tensor([0, len(ids)], dtype=torch.int32, device=run.device)
+            expected.append(run.vectors_of(hidden, edges).cpu().numpy()[0])
     a, b = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (vectors, np.stack(expected)))
     cosine = (a * b).sum(1)
     return {"least": round(float(cosine.min()), 7), "mean": round(float(cosine.mean()), 7), "rows": len(cosine)}
 
 
-def bits(encoder: Encoder, chunks: Ids, budgets: list[int]) -> dict[str, Any]:
+def bits(encoder: LocalEncoder, chunks: Ids, budgets: list[int]) -> dict[str, Any]:
     """Embed in three orders and several budgets; how many different digests come out?"""
     dice = np.random.default_rng(0)
     seen: dict[str, list[str]] = {}
@@ -63,9 +64,11 @@ def bits(encoder: Encoder, chunks: Ids, budgets: list[int]) -> dict[str, Any]:
     return {"digest": min(seen), "different": len(seen), "where": list(seen.values()) if len(seen) > 1 else []}
 
 
-def mixed(encoder: Encoder, full_texts: list[str], budget: int, sizes: list[int]) -> dict[str, Any]:
+def mixed(
+    model: LoadedModel, encoder: LocalEncoder, full_texts: list[str], budget: int, sizes: list[int]
+) -> dict[str, Any]:
     """Compare short and full texts, as many of each, with full ones alone and with short ones alone."""
-    chunker = Chunker(WordTokenizer(encoder.facts.folder), encoder.longest)
+    chunker = Chunker(WordTokenizer(model.runner.facts.folder), model.runner.longest)
     short = [" ".join(text.split()[:14]) for text in full_texts]
     both = [text for pair in zip(short, full_texts, strict=True) for text in pair]
     seen: dict[str, Any] = {}
@@ -76,7 +79,7 @@ def mixed(encoder: Encoder, full_texts: list[str], budget: int, sizes: list[int]
         batches *= max(1, round(1.0 / seconds(lambda batches=batches: embed(encoder, batches))))
         rates = {"ours": round(measure(encoder, batches).tokens_per_s)}
         if sizes:
-            theirs = peer(encoder, texts, len(cut.input_ids), sizes)
+            theirs = peer(model, texts, len(cut.input_ids), sizes)
             rates |= {f"sentence-transformers, batch {size}": round(rate) for size, rate in theirs.items()}
         seen[name] = rates
         print(f"  {name}: {rates}", flush=True)
@@ -98,7 +101,7 @@ class _OutOfMemory:
         return hidden
 
 
-def out_of_memory(encoder: Encoder, chunks: Ids, budget: int) -> dict[str, Any]:
+def out_of_memory(encoder: LocalEncoder, chunks: Ids, budget: int) -> dict[str, Any]:
     """Force 20 failures behind the forward pass, so that its work is lost too."""
     batches = pack(encoder, chunks, budget)
     batches *= max(1, -(-400 // len(batches)))
@@ -117,7 +120,7 @@ def out_of_memory(encoder: Encoder, chunks: Ids, budget: int) -> dict[str, Any]:
     }
 
 
-def small(encoder: Encoder, chunks: Ids) -> dict[str, Any]:
+def small(model: LoadedModel, chunks: Ids) -> dict[str, Any]:
     """Calibrate and embed as on smaller cards: this process's share of the card is cut down."""
     total = torch.cuda.mem_get_info()[1]
     seen: dict[str, Any] = {}
@@ -125,7 +128,7 @@ def small(encoder: Encoder, chunks: Ids) -> dict[str, Any]:
         torch.cuda.empty_cache()
         torch.cuda.set_per_process_memory_fraction(min(1.0, gib * 2**30 / total))
         begin = time.perf_counter()
-        notes = get_ready(encoder)
+        encoder, notes, _ = get_ready(model)
         taken = time.perf_counter() - begin
         digest = digest_of(in_order(encoder, chunks, budget=encoder.token_budget))
         seen[f"{gib} GiB"] = [encoder.token_budget, digest, round(taken, 1), *notes]
@@ -154,27 +157,27 @@ def main() -> None:
     for item in options.models:
         name, precision = item.split(":")
         with tempfile.TemporaryDirectory() as root:
-            encoder = load(name, precision, options, Path(root))
-            chunks, pieces = cut_once(encoder.facts, texts, options.chunk_tokens, options.tokens, options.cache)
+            model, encoder = load(name, precision, options, Path(root))
+            chunks, pieces = cut_once(model.runner.facts, texts, options.chunk_tokens, options.tokens, options.cache)
             row: dict[str, Any] = {"model": name, "precision": precision, "layers": encoder.forward.name}
-            test = self_test(encoder, options.budgets[0])
+            test = self_test(model, encoder, options.budgets[0])
             row["self-test"] = [test.problem, test.exact, round(test.cosine, 6)]
             if "bits" in options.checks:
                 row["bits"] = bits(encoder, chunks, options.budgets)
             if "mixed" in options.checks:
-                long = [p for p, ids in zip(pieces, chunks, strict=True) if len(ids) > 0.95 * encoder.longest]
-                row["mixed"] = mixed(encoder, long[: options.rows], options.budgets[0], options.peer)
+                long = [p for p, ids in zip(pieces, chunks, strict=True) if len(ids) > 0.95 * model.runner.longest]
+                row["mixed"] = mixed(model, encoder, long[: options.rows], options.budgets[0], options.peer)
             if "oom" in options.checks:
                 row["oom"] = out_of_memory(encoder, chunks, options.budgets[0])
             if "small" in options.checks:
-                row["small"] = small(encoder, chunks)
+                row["small"] = small(model, chunks)
             if "fp8" in options.checks:
-                row["fp8"] = fp8_loss(encoder, chunks[:1000])
+                row["fp8"] = fp8_loss(model, encoder, chunks[:1000])
             if "parity" in options.checks:  # last: it makes the model fp32
                 few = chunks[: options.rows]
-                row["parity"] = parity(encoder, few, in_order(encoder, few, budget=options.budgets[0]))
+                row["parity"] = parity(model, few, in_order(encoder, few, budget=options.budgets[0]))
         print(json.dumps(row), flush=True)
-        del encoder
+        del model, encoder
         gc.collect()
         torch.cuda.empty_cache()
 

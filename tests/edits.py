@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
-from embed_corpus.engine.encoder import Encoder
+from embed_corpus.engine.encoder import LocalEncoder
 from embed_corpus.execution.loader import Loader
 from embed_corpus.execution.pipeline import Stages, embed_shards
 from embed_corpus.execution.reuse import Reuse
@@ -31,6 +31,7 @@ from embed_corpus.model.facts import read_facts
 from embed_corpus.sink.quarantine import set_aside
 from embed_corpus.source import inspected as known
 from embed_corpus.source.formats import base, parquet
+from kit.encoders import on_cpu
 
 WORDS = ["heat", "wing", "flow", "lift", "drag", "mach", "shock", "layer", "plate", "cone", "nose", "body", "tail"]
 CODECS = ("snappy", "none", "none", "none", "zstd", "gzip", "lz4", "brotli")
@@ -106,7 +107,7 @@ def edited(rows: dict[str, list[Any]], dice: random.Random) -> dict[str, list[An
 class Night:
     """One OUT over one folder: prepares a job as the command does, and embeds what there is to do."""
 
-    def __init__(self, folder: Path, out: Path, model: Path, encoder: Encoder) -> None:
+    def __init__(self, folder: Path, out: Path, model: Path, encoder: LocalEncoder) -> None:
         self.folder, self.out, self.model, self.encoder = folder, out, model, encoder
         self.taken_over = 0
 
@@ -143,7 +144,7 @@ def forge(out: Path, file: Path) -> None:
 
 def fuzz(n: int, folder: Path, model: Path, seed: int = 0) -> Counter[str]:
     """Make n edits, two in each OUT; counts those not noticed, and much that tells what was tried."""
-    encoder = Encoder(read_facts(model), "cpu", "fp32")
+    encoder = on_cpu(read_facts(model))
     counts: Counter[str] = Counter()
     was, base.SHARD_ROWS = (known._SETTLED_NS, base.SHARD_ROWS), 25
     try:
@@ -156,7 +157,7 @@ def fuzz(n: int, folder: Path, model: Path, seed: int = 0) -> Counter[str]:
     return counts
 
 
-def one(dice: random.Random, folder: Path, model: Path, encoder: Encoder, mode: str) -> Counter[str]:
+def one(dice: random.Random, folder: Path, model: Path, encoder: LocalEncoder, mode: str) -> Counter[str]:
     """Embed a file, edit it in place, run again, and that twice; says what came of it."""
     kind, rows = draw_kind(dice), draw_rows(dice)
     file = folder / "in" / kind.name

@@ -117,6 +117,12 @@ def test_no_room_is_too_large() -> None:
     assert {name: share for name, share in shares.items() if share > LARGEST_ROOM} == {}
 
 
+def test_only_the_engine_knows_torch() -> None:
+    """Model files, pipeline, workers and all others do without torch; `bench`, which measures, may ask it."""
+    known = {i.by for i in IMPORTS if i.module.partition(".")[0] in ("torch", "triton") and room(i.by) != "engine"}
+    assert known == {"embed_corpus.verbs.bench"}
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
 def test_files_and_functions_stay_short(file: Path) -> None:
     """No file over 300 lines, no function over 50, but for those listed, which have 60 at most."""

@@ -10,10 +10,11 @@ import pytest
 import torch
 import transformers
 
-from embed_corpus.engine.encoder import Encoder
+from embed_corpus.engine.encoder import untested
 from embed_corpus.engine.forward import ModelLayers
 from embed_corpus.model.facts import read_facts
 from kit.batches import encode, random_ids
+from kit.encoders import loaded_on_cpu
 from kit.tiny import save_model, wordpiece
 
 pytest.importorskip("triton")
@@ -37,8 +38,9 @@ def test_same_vectors_as_uncompiled(
     )
     torch.manual_seed(0)
     model = transformers.MODEL_MAPPING[type(config)](config).eval()
-    encoder = Encoder(read_facts(save_model(tmp_path, model, wordpiece(texts))), "cpu", "fp32")
+    loaded = loaded_on_cpu(read_facts(save_model(tmp_path, model, wordpiece(texts))))
+    encoder = untested(loaded)
     ids = random_ids([5, 40, 1, 33])
     expected = encode(encoder, ids)
-    encoder.forward = ModelLayers(encoder.model, 64, compiled=True)
+    encoder.forward = ModelLayers(loaded.module, 64, compiled=True)
     np.testing.assert_allclose(encode(encoder, ids), expected, atol=2e-6)

@@ -16,11 +16,10 @@ import torch
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Counts
-from embed_corpus.engine import calibrate, padded
 from embed_corpus.engine import encoder as encoder_module
-from embed_corpus.engine.encoder import Encoder
+from embed_corpus.engine import padded
+from embed_corpus.engine.encoder import LocalEncoder
 from embed_corpus.engine.padded import run_padded
-from embed_corpus.engine.ready import get_ready
 from embed_corpus.errors import ModelError
 from embed_corpus.execution.loader import Loader
 from embed_corpus.execution.pipeline import Embedded, Event, Stages, embed_shards
@@ -30,6 +29,7 @@ from embed_corpus.model.facts import read_facts
 from embed_corpus.sink.rejects import read_rejects
 from embed_corpus.store.layout import Layout
 from kit.batches import Ids, encode, ids_of, random_ids
+from kit.encoders import loaded_on_cpu, on_cpu, ready_on_cpu
 from kit.faulty import ALWAYS, Bent, Faulty, break_down, with_row
 from kit.tiny import CORPUS
 
@@ -38,9 +38,9 @@ WEIRD = 1999
 SOURCE = CORPUS / "cranfield-0.parquet"
 
 
-def encoder_of(model: Path, precision: str = "fp32", budget: int = 1024) -> Encoder:
+def encoder_of(model: Path, precision: str = "fp32", budget: int = 1024) -> LocalEncoder:
     """The model on the CPU, with a token budget."""
-    return Encoder(read_facts(model), "cpu", precision, token_budget=budget)
+    return on_cpu(read_facts(model), precision, token_budget=budget)
 
 
 def full_batch() -> Ids:
@@ -54,7 +54,7 @@ def full_batch() -> Ids:
 @pytest.mark.parametrize("compiled", [True, False])
 def test_out_of_memory_once(model: Path, compiled: bool) -> None:
     """A batch that fails once is tried again as it is: same bytes, same budget."""
-    encoder, ids = Encoder(read_facts(model), "cpu", "fp32", compiled=compiled), full_batch()
+    encoder, ids = on_cpu(read_facts(model), compiled=compiled), full_batch()
     expected = encode(encoder, ids)
     forward = break_down(encoder, {1})
     assert encode(encoder, ids).tobytes() == expected.tobytes()
@@ -64,7 +64,7 @@ def test_out_of_memory_once(model: Path, compiled: bool) -> None:
 @pytest.mark.parametrize("compiled", [True, False])
 def test_out_of_memory_twice(model: Path, compiled: bool) -> None:
     """A batch that fails twice is halved, and so is the budget; the bytes stay."""
-    encoder, ids = Encoder(read_facts(model), "cpu", "fp32", compiled=compiled), full_batch()
+    encoder, ids = on_cpu(read_facts(model), compiled=compiled), full_batch()
     expected = encode(encoder, ids)
     forward = break_down(encoder, {1, 2})
     assert encode(encoder, ids).tobytes() == expected.tobytes()
@@ -82,10 +82,9 @@ def test_a_half_that_fails_is_halved_again(tiny_model: Path) -> None:
 
 def test_budget_is_lowered_once_in_ten_minutes(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory that is short time and again lowers the budget once in ten minutes, and then for the runs to come too."""
-    encoder, ids = encoder_of(tiny_model, budget=2048), random_ids([64] * 32)
-    encoder.measured = True
+    model, ids = loaded_on_cpu(read_facts(tiny_model)), random_ids([64] * 32)
     remembered: list[int] = []
-    monkeypatch.setattr(calibrate, "remember", lambda _, budget: remembered.append(budget))
+    encoder = LocalEncoder(model, model.packed(), 2048, remember=remembered.append)
     for later, budget, noted in [(0, 1024, []), (599, 1024, []), (601, 512, [512])]:
         clock = 1000.0 + later
         monkeypatch.setattr(encoder_module.time, "monotonic", lambda at=clock: at)
@@ -99,7 +98,7 @@ def test_budget_is_lowered_once_in_ten_minutes(tiny_model: Path, monkeypatch: py
 def test_budget_never_falls_below_the_longest_text(tiny_model: Path) -> None:
     """However short memory is, the budget still holds the longest text of the job, and 256 tokens at least."""
     for longest, least in ((400, 400), (64, 300)):
-        encoder = Encoder(read_facts(tiny_model), "cpu", "fp32", longest=longest)
+        encoder = on_cpu(read_facts(tiny_model), longest=longest)
         break_down(encoder, {1, 2})
         encode(encoder, random_ids([20] * 30))
         assert encoder.token_budget == least
@@ -115,13 +114,12 @@ def test_out_of_memory_always(tiny_model: Path) -> None:
 
 def test_padded_path_takes_fewer_rows(tiny_mpnet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The padded path goes on with half the rows a pass; if that never helps, the error names the remedies."""
-    encoder, ids, sizes = encoder_of(tiny_mpnet), full_batch(), []
+    encoder, ids, sizes = on_cpu(read_facts(tiny_mpnet), padded=True), full_batch(), []
 
     def noted(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         sizes.append(ids.numel())
         return run_padded(model, ids, mask)
 
-    encoder.use_padded()
     expected = encode(encoder, ids)
     monkeypatch.setattr(padded, "run_padded", Faulty(noted, {1, 2}))
     assert encode(encoder, ids).tobytes() == expected.tobytes()
@@ -146,7 +144,7 @@ def test_out_of_memory_at_random(tiny_model: Path, tmp_path: Path, seed: int) ->
     assert table.equals(expected)
 
 
-def embedded(out: Path, model: Path, encoder: Encoder) -> tuple[pa.Table, Counts]:
+def embedded(out: Path, model: Path, encoder: LocalEncoder) -> tuple[pa.Table, Counts]:
     """Embed the first Cranfield shard in this process; what is in OUT then, in order, and the counts."""
     job = prepare(JobConfig((str(SOURCE),), out, str(model), devices="cpu", id_column="id"))
     loader = Loader(job.recipe, job.config.columns, {}, workers=0)
@@ -192,9 +190,8 @@ def test_too_large_for_half_precision(model: Path, tmp_path: Path) -> None:
 
 def test_padded_path_is_computed_again_padded(tiny_mpnet: Path) -> None:
     """Where texts are padded, what is computed again in fp32 is padded too."""
-    encoder, wide, ids = encoder_of(tiny_mpnet, "bf16"), encoder_of(tiny_mpnet), with_weird()
-    get_ready(encoder)
-    get_ready(wide)
+    facts, ids = read_facts(tiny_mpnet), with_weird()
+    encoder, wide = ready_on_cpu(facts, "bf16"), ready_on_cpu(facts)
     encoder.forward = Bent(encoder.forward, WEIRD)
     np.testing.assert_allclose(encode(encoder, ids)[5], encode(wide, ids)[5], atol=1e-5)
 

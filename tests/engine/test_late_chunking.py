@@ -14,13 +14,15 @@ from torch.nn.functional import normalize
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Chunks
-from embed_corpus.engine.encoder import Encoder
-from embed_corpus.engine.ready import get_ready
+from embed_corpus.engine.base import EncoderSpec
+from embed_corpus.engine.encoder import LocalEncoder
+from embed_corpus.engine.encoders import load_encoder
 from embed_corpus.errors import ModelError
-from embed_corpus.job.late_chunking import check_packed
+from embed_corpus.job.late_chunking import check_late_chunking
 from embed_corpus.model.facts import read_facts
 from embed_corpus.verbs.query import encode_chunks
 from kit.batches import cosines
+from kit.encoders import on_cpu
 from kit.faulty import Bent, break_down
 from kit.tiny import edit
 from parity.kinds import KINDS
@@ -51,9 +53,9 @@ def cut(model: Path, pages: list[str], pass_tokens: int = LIMIT) -> Chunks:
     return Chunker(WordTokenizer(model), CHUNK, pass_tokens=pass_tokens)(pages)
 
 
-def encoder_of(model: Path, precision: str = "fp32", budget: int = 1024) -> Encoder:
+def encoder_of(model: Path, precision: str = "fp32", budget: int = 1024) -> LocalEncoder:
     """The model on the CPU."""
-    return Encoder(read_facts(model), "cpu", precision, LIMIT, token_budget=budget)
+    return on_cpu(read_facts(model), precision, LIMIT, token_budget=budget)
 
 
 def by_transformers(folder: Path, text: str, spans: list[tuple[int, int]]) -> NDArray[np.float32]:
@@ -156,7 +158,6 @@ def test_no_numbers_are_made_again_from_the_whole_pass(late: Path, pages: list[s
 
 def test_padded_models_are_refused(tiny_mpnet: Path) -> None:
     """A model whose texts are padded is refused, with the reason."""
-    encoder = Encoder(read_facts(tiny_mpnet), "cpu", "fp32")
-    notes = get_ready(encoder)
+    ready = load_encoder(EncoderSpec("cpu", read_facts(tiny_mpnet), "fp32")).ready(list)
     with pytest.raises(ModelError, match=r"--late-chunking needs packed texts, and here texts are padded.*'mpnet'"):
-        check_packed(encoder, notes)
+        check_late_chunking(ready)

@@ -8,19 +8,18 @@ import numpy as np
 import pytest
 
 from embed_corpus.data import Chunks
-from embed_corpus.engine.encoder import Encoder
+from embed_corpus.engine.encoder import LocalEncoder, untested
 from embed_corpus.engine.padded import PADDED_WINDOW
 from embed_corpus.errors import ModelError
 from embed_corpus.model.facts import read_facts
 from embed_corpus.verbs.query import encode_chunks
 from kit.batches import cosines, encode, encode_packed, random_ids
+from kit.encoders import loaded_on_cpu, on_cpu
 
 
-def padded(model: Path, **options: object) -> Encoder:
+def padded(model: Path, **options: object) -> LocalEncoder:
     """An encoder that takes the padded path, whatever its model."""
-    encoder = Encoder(read_facts(model), "cpu", "fp32", **options)
-    encoder.use_padded()
-    return encoder
+    return on_cpu(read_facts(model), padded=True, **options)
 
 
 @pytest.fixture(scope="module", params=["tiny_model", "tiny_decoder", "tiny_roberta", "tiny_mpnet"])
@@ -32,8 +31,10 @@ def any_model(request: pytest.FixtureRequest) -> Path:
 @pytest.mark.parametrize("compiled", [True, False])
 def test_vectors_are_those_of_the_packed_path(model: Path, chunks: Chunks, compiled: bool) -> None:
     """Natural texts of all lengths get the packed path's vectors, whichever form its layers had before."""
-    packed = encode_chunks(Encoder(read_facts(model), "cpu", "fp32"), chunks)
-    ours = encode_chunks(padded(model, compiled=compiled), chunks)
+    packed = encode_chunks(on_cpu(read_facts(model)), chunks)
+    loaded = loaded_on_cpu(read_facts(model))
+    untested(loaded, compiled=compiled)
+    ours = encode_chunks(untested(loaded, padded=True), chunks)
     assert ours.dtype == np.float32
     assert (cosines(ours, packed) >= 0.99999).all()
     np.testing.assert_allclose(ours, packed, atol=1e-5)
@@ -42,9 +43,9 @@ def test_vectors_are_those_of_the_packed_path(model: Path, chunks: Chunks, compi
 def test_lengths_at_the_edges(model: Path) -> None:
     """A text just below, at and above a width, the longest and the shortest get the packed path's vectors, and bits."""
     encoder = padded(model)
-    ids = random_ids([31, 32, 33, encoder.longest, encoder.longest - 1, 1, 2])
+    ids = random_ids([31, 32, 33, encoder.runner.longest, encoder.runner.longest - 1, 1, 2])
     together = encode(encoder, ids)
-    assert (cosines(together, encode(Encoder(encoder.facts, "cpu", "fp32"), ids)) >= 0.99999).all()
+    assert (cosines(together, encode(on_cpu(encoder.runner.facts), ids)) >= 0.99999).all()
     assert np.concatenate([encode(encoder, [i]) for i in ids]).tobytes() == together.tobytes()
 
 
@@ -52,7 +53,7 @@ def test_lengths_at_the_edges(model: Path) -> None:
 def test_longest_is_no_multiple_of_a_width(tiny_model: Path, longest: int) -> None:
     """A job whose longest chunk is no multiple of 32 tokens gets the same vectors, and the same bits in any batch."""
     encoder, ids = padded(tiny_model, longest=longest), random_ids([longest, max(1, longest - 3)] * 20)
-    expected, vectors = encode(Encoder(encoder.facts, "cpu", "fp32"), ids), encode(encoder, ids)
+    expected, vectors = encode(on_cpu(encoder.runner.facts), ids), encode(encoder, ids)
     assert (cosines(vectors, expected) >= 0.99999).all()
     assert np.concatenate([encode(encoder, [i]) for i in ids]).tobytes() == vectors.tobytes()
 
@@ -60,7 +61,7 @@ def test_longest_is_no_multiple_of_a_width(tiny_model: Path, longest: int) -> No
 def test_same_bits_in_any_batch(any_model: Path) -> None:
     """A text's vector has the same bits in any order, in windows of any size, and alone."""
     encoder = padded(any_model)
-    ids = random_ids(np.random.default_rng(1).integers(1, encoder.longest + 1, 300).tolist())
+    ids = random_ids(np.random.default_rng(1).integers(1, encoder.runner.longest + 1, 300).tolist())
     expected = encode(encoder, ids)
     order = np.random.default_rng(0).permutation(len(ids))
     assert encode(encoder, [ids[i] for i in order]).tobytes() == expected[order].tobytes()
@@ -87,17 +88,14 @@ def test_window(tiny_model: Path) -> None:
 
 def test_model_has_its_own_attention_only_inside(tiny_model: Path) -> None:
     """A padded pass leaves the model as it was: the packed path goes on over the same weights."""
-    encoder = Encoder(read_facts(tiny_model), "cpu", "fp32", compiled=False)
-    forward, ids = encoder.forward, random_ids([5, 60, 33])
+    model, ids = loaded_on_cpu(read_facts(tiny_model)), random_ids([5, 60, 33])
+    encoder = untested(model, compiled=False)
     before = encode(encoder, ids)
-    encoder.use_padded()
-    encode(encoder, ids)
-    encoder.forward = forward
+    encode(untested(model, padded=True), ids)
     assert encode(encoder, ids).tobytes() == before.tobytes()
 
 
 def test_fp8_has_no_padded_path(tiny_decoder: Path) -> None:
     """fp8 needs packed layers, and the message says what to use instead."""
-    encoder = Encoder(read_facts(tiny_decoder), "cpu", "fp8")
     with pytest.raises(ModelError, match=r"fp8 needs the packed path.*--precision auto"):
-        encoder.use_padded()
+        on_cpu(read_facts(tiny_decoder), "fp8", padded=True)

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from embed_corpus.engine import forward, fused
-from embed_corpus.engine.encoder import Encoder
+from embed_corpus.engine import forward
+from embed_corpus.engine.encoder import LocalEncoder
+from embed_corpus.engine.families import bert, fuse, qwen3
 from embed_corpus.engine.forward import FusedLayers
-from embed_corpus.engine.fused import fuse
 from embed_corpus.engine.kernels import attention
 from embed_corpus.model.facts import read_facts
 from kit.batches import encode, random_ids
+from kit.encoders import loaded_on_cpu, on_cpu
 
 pytest.importorskip("triton")
 pytestmark = [
@@ -27,16 +28,17 @@ pytestmark = [
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Heads of 8 numbers, which no real kernel would take, and 8 rows that go through together."""
     monkeypatch.setitem(attention._SHORT, 8, attention._SHORT[16])
-    for module in (forward, fused):
+    for module in (forward, bert, qwen3):
         monkeypatch.setattr(module, "POOLED_ROWS", 8)
 
 
-def encoders(folder: Path) -> tuple[Encoder, Encoder]:
+def encoders(folder: Path) -> tuple[LocalEncoder, LocalEncoder]:
     """The model with every row computed, and with the pooled ones alone (by the kernels, in Triton's interpreter)."""
-    whole, pooled = (Encoder(read_facts(folder), "cpu", "fp32") for _ in range(2))
-    pooled.forward = FusedLayers(fuse(pooled.model), 64 if whole.facts.pooling == "cls" else 32, whole.facts.pooling)
-    assert pooled.forward.pools
-    return whole, pooled
+    facts = read_facts(folder)
+    model = loaded_on_cpu(facts)
+    layers = FusedLayers(fuse(model.module), 64 if facts.pooling == "cls" else 32, facts.pooling)
+    assert layers.pools
+    return on_cpu(facts), LocalEncoder(model, layers, 1024)
 
 
 @pytest.mark.parametrize("lengths", [[5, 57, 1, 33], [64], [2] * 20])

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 from transformers import dynamic_module_utils
 
-from embed_corpus.engine.encoder import Encoder
-from embed_corpus.engine.ready import get_ready
 from embed_corpus.errors import ModelError, UsageError
 from embed_corpus.job.fingerprint import space_fields
 from embed_corpus.model.facts import read_facts
 from embed_corpus.model.folder import model_folder
 from kit.batches import cosines, encode, random_ids
+from kit.encoders import on_cpu, ready_on_cpu
 from kit.tiny import edit
 
 CODE = """
@@ -47,7 +46,7 @@ def test_no_code_of_a_type_without_a_model_of_its_own(folder: Path) -> None:
     halves = {half: {"model_type": "bert"} for half in ("encoder", "decoder")}
     edit(folder, "config.json", model_type="encoder-decoder", auto_map={"AutoModel": "evil.Evil"}, **halves)
     with pytest.raises(ModelError):
-        Encoder(read_facts(folder), "cpu", "fp32")
+        on_cpu(read_facts(folder))
     assert not ran.exists()
 
 
@@ -55,15 +54,14 @@ def test_refused(folder: Path) -> None:
     """Code is not run unasked, and the message says how to allow it."""
     (folder / "own.py").write_text("raise AssertionError('it was run')")
     with pytest.raises(ModelError, match=r"'own-bert' is not one of transformers'.*--trust-remote-code"):
-        Encoder(read_facts(folder), "cpu", "fp32")
+        on_cpu(read_facts(folder))
 
 
 def test_allowed(folder: Path, tiny_model: Path) -> None:
     """Once it was allowed the model gives the vectors of its architecture, packed or padded."""
-    encoder = Encoder(read_facts(folder, remote_code=True), "cpu", "fp32")
-    get_ready(encoder)
+    encoder = ready_on_cpu(read_facts(folder, remote_code=True))
     ids = random_ids([5, 40, 64])
-    assert (cosines(encode(encoder, ids), encode(Encoder(read_facts(tiny_model), "cpu", "fp32"), ids)) > 0.99999).all()
+    assert (cosines(encode(encoder, ids), encode(on_cpu(read_facts(tiny_model)), ids)) > 0.99999).all()
     assert np.isfinite(encode(encoder, ids)).all()
 
 
@@ -79,7 +77,7 @@ def test_code_from_elsewhere(folder: Path) -> None:
     """Code in another repository is refused though code is allowed: nothing pins it."""
     edit(folder, "config.json", auto_map={name: f"someone/else--{place}" for name, place in AUTO_MAP.items()})
     with pytest.raises(ModelError, match=r"another repository \(someone/else--own"):
-        Encoder(read_facts(folder, remote_code=True), "cpu", "fp32")
+        on_cpu(read_facts(folder, remote_code=True))
 
 
 @pytest.mark.parametrize("revision", [None, "main", "abc1234", "g" * 40])

@@ -12,17 +12,18 @@ import torch
 
 from embed_corpus.data import Chunks
 from embed_corpus.engine.attention import packed_attention
-from embed_corpus.engine.encoder import Encoder
+from embed_corpus.engine.encoder import LocalEncoder
 from embed_corpus.engine.pooling import pool
 from embed_corpus.model.facts import read_facts
 from embed_corpus.verbs.query import encode_chunks
 from kit.batches import cosines, encode, encode_packed, ids_of
+from kit.encoders import on_cpu
 
 
 @pytest.fixture(scope="module", params=["fused layers", "transformers' layers, eager"])
-def encoder(request: pytest.FixtureRequest, model: Path) -> Encoder:
+def encoder(request: pytest.FixtureRequest, model: Path) -> LocalEncoder:
     """The model on the CPU, in full precision, its layers run each way that there is."""
-    encoder = Encoder(read_facts(model), "cpu", "fp32", compiled=request.param == "fused layers")
+    encoder = on_cpu(read_facts(model), compiled=request.param == "fused layers")
     assert encoder.forward.name == request.param
     return encoder
 
@@ -33,7 +34,7 @@ def encoder(request: pytest.FixtureRequest, model: Path) -> Encoder:
 @pytest.mark.parametrize("budget", [256, 2048])
 def test_parity(
     model: Path,
-    encoder: Encoder,
+    encoder: LocalEncoder,
     documents: list[str],
     chunks: Chunks,
     budget: int,
@@ -53,7 +54,7 @@ def test_parity(
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_same_bits_in_any_batch(encoder: Encoder, chunks: Chunks, threads: int) -> None:
+def test_same_bits_in_any_batch(encoder: LocalEncoder, chunks: Chunks, threads: int) -> None:
     """A chunk's vector has the same bits under every token budget, and alone."""
     torch.set_num_threads(threads)
     expected = encode_packed(encoder, ids_of(chunks), 256)
@@ -63,7 +64,7 @@ def test_same_bits_in_any_batch(encoder: Encoder, chunks: Chunks, threads: int) 
     assert alone.tobytes() == expected[::4].tobytes()
 
 
-def test_same_bits_in_any_order(encoder: Encoder, chunks: Chunks) -> None:
+def test_same_bits_in_any_order(encoder: LocalEncoder, chunks: Chunks) -> None:
     """A chunk's vector has the same bits wherever it stands in the batch."""
     ids = ids_of(chunks)
     order = np.random.default_rng(0).permutation(len(ids))
@@ -71,7 +72,7 @@ def test_same_bits_in_any_order(encoder: Encoder, chunks: Chunks) -> None:
     assert shuffled.tobytes() == encode(encoder, ids)[order].tobytes()
 
 
-def test_no_leak(encoder: Encoder, chunks: Chunks) -> None:
+def test_no_leak(encoder: LocalEncoder, chunks: Chunks) -> None:
     """A text before and behind another one gives the same vector twice, and another neighbour changes nothing."""
     a, b, c = sorted(ids_of(chunks), key=len)[-3:]
     first, middle, last = encode(encoder, [a, b, a])
@@ -80,7 +81,7 @@ def test_no_leak(encoder: Encoder, chunks: Chunks) -> None:
     assert first.tobytes() != middle.tobytes()
 
 
-def test_position_matters(encoder: Encoder) -> None:
+def test_position_matters(encoder: LocalEncoder) -> None:
     """A text's tokens in another order give another vector: positions reach the model."""
     ids = np.arange(10, 40, dtype=np.int32)
     swapped = np.concatenate([ids[:1], ids[1:-1][::-1], ids[-1:]])
@@ -88,20 +89,20 @@ def test_position_matters(encoder: Encoder) -> None:
     assert np.abs(there - back).max() > 1e-4
 
 
-def test_shape_and_length(model: Path, encoder: Encoder, chunks: Chunks) -> None:
+def test_shape_and_length(model: Path, encoder: LocalEncoder, chunks: Chunks) -> None:
     """Vectors are finite float32 of the model's dimension, of unit length where the model says so."""
     vectors = encode_chunks(encoder, chunks)
     lengths = np.linalg.norm(vectors, axis=1)
-    assert (vectors.dtype, vectors.shape) == (np.float32, (len(chunks), encoder.facts.dim))
+    assert (vectors.dtype, vectors.shape) == (np.float32, (len(chunks), encoder.runner.facts.dim))
     assert np.isfinite(vectors).all()
-    assert bool(np.allclose(lengths, 1, atol=1e-6)) == encoder.facts.normalize
+    assert bool(np.allclose(lengths, 1, atol=1e-6)) == encoder.runner.facts.normalize
 
 
 @pytest.mark.parametrize(("precision", "least"), [("fp16", 0.9999), ("bf16", 0.999)])
-def test_half_precision(model: Path, encoder: Encoder, chunks: Chunks, precision: str, least: float) -> None:
+def test_half_precision(model: Path, encoder: LocalEncoder, chunks: Chunks, precision: str, least: float) -> None:
     """In half precision vectors are float32 still, and close to those of full precision."""
     compiled = encoder.forward.name == "fused layers"
-    half = encode_chunks(Encoder(encoder.facts, "cpu", precision, compiled=compiled), chunks)
+    half = encode_chunks(on_cpu(encoder.runner.facts, precision, compiled=compiled), chunks)
     assert half.dtype == np.float32
     assert least <= cosines(half, encode_chunks(encoder, chunks)).min() < 1
 

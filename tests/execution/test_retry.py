@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from embed_corpus.data import Batch
-from embed_corpus.engine.encoder import Encoder, Pending
+from embed_corpus.engine.base import Pending
 from embed_corpus.execution.loader import Loader
 from embed_corpus.execution.pipeline import Stages, embed_shards
 from embed_corpus.execution.reuse import Reuse
@@ -23,6 +23,7 @@ from embed_corpus.model.facts import read_facts
 from embed_corpus.sink import parts
 from embed_corpus.source import read
 from embed_corpus.vectors.codec import Ranges
+from kit.encoders import on_cpu
 from kit.tiny import CORPUS, Command
 
 N_ROWS = 120
@@ -47,7 +48,7 @@ class Bench:
 
     def __init__(self, source: Path, model: Path, monkeypatch: pytest.MonkeyPatch, vector_type: str) -> None:
         self.fixed = (str(source),), str(model)
-        self.encoder = Encoder(read_facts(model), "cpu", "fp32")
+        self.encoder = on_cpu(read_facts(model))
         self.vector_type = vector_type
         self.n_embedded = 0
         submit = self.encoder.submit

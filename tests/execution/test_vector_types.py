@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from embed_corpus import JobConfig, RunReport, run
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
-from embed_corpus.engine.encoder import Encoder
 from embed_corpus.errors import OutputError
 from embed_corpus.index.search import open_index, search
 from embed_corpus.job.output import open_output
@@ -28,6 +27,7 @@ from embed_corpus.store.layout import Layout
 from embed_corpus.vectors.codec import Ranges, codec_of
 from embed_corpus.verbs.query import QueryEncoder, encode_chunks
 from embed_corpus.verbs.verify import verify
+from kit.encoders import on_cpu
 from kit.tiny import CORPUS
 
 pytestmark = pytest.mark.process
@@ -63,7 +63,7 @@ def floats(corpus: Path, tiny_model: Path) -> NDArray[np.float32]:
     texts = [
         text for file in sorted(corpus.iterdir()) for text in pq.read_table(file)["text"].to_pylist() if text.strip()
     ]
-    encoder = Encoder(at_dim(read_facts(tiny_model), DIM), "cpu", "fp32")
+    encoder = on_cpu(at_dim(read_facts(tiny_model), DIM))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # more only wait for each other on so small a model
     vectors = encode_chunks(encoder, Chunker(WordTokenizer(tiny_model), 64)(texts))

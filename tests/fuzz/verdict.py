@@ -11,18 +11,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from embed_corpus.chunk.tokenizer import tokenizer_of
+from embed_corpus.chunk.tokenizer import WordTokenizer, tokenizer_of
 from embed_corpus.chunk.windows import Chunker
-from embed_corpus.engine.encoder import Encoder
+from embed_corpus.engine.encoder import LocalEncoder
 from embed_corpus.engine.ready import get_ready
 from embed_corpus.errors import EmbedCorpusError
 from embed_corpus.job.fingerprint import space_fields
 from embed_corpus.job.fits import check_fit
 from embed_corpus.job.prompts import Prompts, with_document_prompt, with_query_prompt
-from embed_corpus.model.facts import read_facts
+from embed_corpus.model.facts import ModelFacts, read_facts
 from embed_corpus.model.matryoshka import resolve_dim
 from embed_corpus.verbs.query import encode_chunks
 from kit.batches import cosines
+from kit.encoders import loaded_on_cpu
 from parity.texts import SENTENCES
 
 TEXTS = [
@@ -81,9 +82,7 @@ def _ours(folder: Path) -> tuple[int, str, list[str], NDArray[np.float32]]:
     space_fields(facts)
     facts = with_document_prompt(facts, facts.document_prompt)
     words = tokenizer_of(facts)
-    encoder = Encoder(facts, "cpu", "fp32", compiled=False)
-    check_fit(words, encoder)
-    get_ready(encoder)
+    encoder = _fitting(words, facts)
     chunks = Chunker(words, facts.max_tokens, prompt=facts.document_prompt, truncate=True)(TEXTS)
     cut = [text[:end] for text, end in zip(TEXTS, chunks.end.tolist(), strict=True)]
     vectors = encode_chunks(encoder, chunks)
@@ -91,12 +90,17 @@ def _ours(folder: Path) -> tuple[int, str, list[str], NDArray[np.float32]]:
         return facts.max_tokens, facts.document_prompt, cut, vectors
     asked = with_query_prompt(facts, Prompts())
     if facts.queries:  # a Router's queries go through modules of their own
-        words, encoder = tokenizer_of(asked), Encoder(asked, "cpu", "fp32", compiled=False)
-        check_fit(words, encoder)
-        get_ready(encoder)
+        words = tokenizer_of(asked)
+        encoder = _fitting(words, asked)
     query = Chunker(words, asked.max_tokens, prompt=asked.document_prompt)([QUERY])
     vectors = np.concatenate([vectors, encode_chunks(encoder, query)[:1]])
     return facts.max_tokens, facts.document_prompt, [*cut, QUERY], vectors
+
+
+def _fitting(words: WordTokenizer, facts: ModelFacts) -> LocalEncoder:
+    model = loaded_on_cpu(facts)
+    check_fit(words, facts, model.known_ids)
+    return get_ready(model, compiled=False).encoder
 
 
 @torch.inference_mode()

@@ -13,7 +13,6 @@ import pytest
 
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
-from embed_corpus.engine.encoder import Encoder
 from embed_corpus.errors import UsageError
 from embed_corpus.job.config import JobConfig
 from embed_corpus.job.output import open_output
@@ -23,6 +22,7 @@ from embed_corpus.model.facts import ModelFacts
 from embed_corpus.verbs.query import QueryEncoder, encode_chunks
 from embed_corpus.verbs.verify import verify
 from kit.batches import cosines
+from kit.encoders import on_cpu
 from kit.tiny import Command, edit
 
 PROMPTS = {"query": "find : ", "document": "wing and body : ", "other": "the other way : "}
@@ -45,11 +45,8 @@ def facts_of(folder: Path, **options: str) -> ModelFacts:
 
 def embedded(facts: ModelFacts, *, padded: bool = False) -> np.ndarray:
     """Vectors of `TEXTS` as documents."""
-    encoder = Encoder(facts, "cpu", "fp32")
-    if padded:
-        encoder.use_padded()
     chunker = Chunker(WordTokenizer(facts.folder), facts.max_tokens, prompt=facts.document_prompt)
-    return encode_chunks(encoder, chunker(TEXTS))
+    return encode_chunks(on_cpu(facts, padded=padded), chunker(TEXTS))
 
 
 @pytest.mark.parametrize("padded", [False, True])

@@ -13,10 +13,12 @@ import pytest
 
 from edits import Kind, Night
 from embed_corpus.data import Batch
-from embed_corpus.engine.encoder import Encoder, Pending
+from embed_corpus.engine.base import Pending
+from embed_corpus.engine.encoder import LocalEncoder
 from embed_corpus.execution import reuse
 from embed_corpus.model.facts import read_facts
 from embed_corpus.source.formats import base
+from kit.encoders import on_cpu
 
 LINES = Kind("x.jsonl", {}, pa.string())
 
@@ -31,13 +33,13 @@ def rows(numbers: range | list[int]) -> dict[str, list[Any]]:
 def n_embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Of every batch the number of its chunks."""
     found: list[int] = []
-    submit = Encoder.submit
+    submit = LocalEncoder.submit
 
-    def counted(self: Encoder, batch: Batch) -> Pending:
+    def counted(self: LocalEncoder, batch: Batch) -> Pending:
         found.append(batch.n_chunks)
         return submit(self, batch)
 
-    monkeypatch.setattr(Encoder, "submit", counted)
+    monkeypatch.setattr(LocalEncoder, "submit", counted)
     return found
 
 
@@ -45,7 +47,7 @@ def n_embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def night(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_embedded: list[int]) -> Night:
     """An OUT over 50 lines in shards of 20, embedded."""
     monkeypatch.setattr(base, "SHARD_ROWS", 20)
-    night = Night(tmp_path / "in", tmp_path / "out", tiny_model, Encoder(read_facts(tiny_model), "cpu", "fp32"))
+    night = Night(tmp_path / "in", tmp_path / "out", tiny_model, on_cpu(read_facts(tiny_model)))
     night.folder.mkdir()
     LINES.write(night.folder / "x.jsonl", rows(range(50)))
     night.embed(night.prepared())
@@ -140,7 +142,7 @@ def test_half_words_are_taken_over_with_their_document_alone(
     if not checked:
         monkeypatch.setattr(reuse._Old, "_whole", lambda _, block, *__: np.ones(len(block.chunks), np.bool_))
     dice = random.Random(3)
-    night = Night(tmp_path / "in", tmp_path / "out", tiny_model, Encoder(read_facts(tiny_model), "cpu", "fp32"))
+    night = Night(tmp_path / "in", tmp_path / "out", tiny_model, on_cpu(read_facts(tiny_model)))
     night.folder.mkdir()
     texts = ["".join(dice.choices("bcdfgh", k=90)) for _ in range(20)]
     ids = {"id": [str(i) for i in range(20)], "year": [0] * 20}

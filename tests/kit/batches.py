@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embed_corpus.data import Chunks
-from embed_corpus.engine.encoder import Encoder
+from embed_corpus.engine.encoder import LocalEncoder
 from embed_corpus.feed.packing import Packer, make_batch
 
 Ids = list[NDArray[np.int32]]
@@ -28,12 +28,12 @@ def lengths_of(ids: Ids) -> NDArray[np.int32]:
     return np.array([len(i) for i in ids], np.int32)
 
 
-def encode(encoder: Encoder, ids: Ids) -> NDArray[np.float32]:
+def encode(encoder: LocalEncoder, ids: Ids) -> NDArray[np.float32]:
     """Vectors of these chunks, all in one batch."""
     return encoder.encode(make_batch(np.concatenate(ids), lengths_of(ids)))
 
 
-def encode_packed(encoder: Encoder, ids: Ids, budget: int) -> NDArray[np.float32]:
+def encode_packed(encoder: LocalEncoder, ids: Ids, budget: int) -> NDArray[np.float32]:
     """Vectors of these chunks, in batches of at most `budget` tokens."""
     packer = Packer(budget)
     batches = [*packer.add_ids(np.concatenate(ids), lengths_of(ids)), *packer.flush()]

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import torch
 from safetensors.torch import load_file, save_file
 
-from embed_corpus.engine.encoder import Encoder
+from embed_corpus.engine.encoder import LocalEncoder
 
 ALWAYS = range(1, 10**6)
 
@@ -83,7 +83,7 @@ class Bent:
         return states.masked_fill(hit[:, None], torch.nan)
 
 
-def break_down(encoder: Encoder, failing: Collection[int]) -> Faulty:
+def break_down(encoder: LocalEncoder, failing: Collection[int]) -> Faulty:
     """Let an encoder's device run out of memory at some calls."""
     faulty = Faulty(encoder.forward, failing)
     encoder.forward = faulty

@@ -13,15 +13,14 @@ from safetensors.torch import load_file, save_file
 
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
-from embed_corpus.engine.encoder import Encoder
 from embed_corpus.engine.lora import merge
-from embed_corpus.engine.ready import get_ready
 from embed_corpus.errors import ModelError
 from embed_corpus.job.fingerprint import space_fields
 from embed_corpus.model.adapter import ADAPTER_KEYS
 from embed_corpus.model.facts import read_facts
 from embed_corpus.verbs.model import describe_model
 from kit.batches import cosines, encode
+from kit.encoders import on_cpu, ready_on_cpu
 from kit.tiny import edit
 
 TEXTS = ["flow", "heat transfer in hypersonic flow", "a boundary layer past a flat plate"]
@@ -63,9 +62,7 @@ def folder(tiny_model: Path, tmp_path: Path) -> Path:
 def ours(folder: Path) -> np.ndarray:
     """Vectors of `TEXTS`, on the path that is found right for the model."""
     facts = read_facts(folder)
-    encoder = Encoder(facts, "cpu", "fp32")
-    get_ready(encoder)
-    return encode(encoder, Chunker(WordTokenizer(facts.transformer), facts.max_tokens)(TEXTS).ids())
+    return encode(ready_on_cpu(facts), Chunker(WordTokenizer(facts.transformer), facts.max_tokens)(TEXTS).ids())
 
 
 def theirs(base: Path, adapted: Path, layers: list[str], scale: float) -> np.ndarray:
@@ -115,7 +112,7 @@ def test_weights_in_several_files(tiny_model: Path, folder: Path) -> None:
 def test_half_precision_is_cast_once(folder: Path) -> None:
     """Weights are merged in fp32 and rounded to fp16 afterwards."""
     facts = read_facts(folder)
-    half, whole = (Encoder(facts, "cpu", precision) for precision in ("fp16", "fp32"))
+    half, whole = (on_cpu(facts, precision) for precision in ("fp16", "fp32"))
     for (name, a), (_, b) in zip(half.model.named_parameters(), whole.model.named_parameters(), strict=True):
         assert torch.equal(a, b.half()), name
 
@@ -189,7 +186,7 @@ def test_tensors_that_do_not_fit(folder: Path, change: dict[str, object], phrase
     """Every tensor is used, and every layer that the configuration names has its own."""
     edit(folder, "adapter_config.json", **change)
     with pytest.raises(ModelError) as told:
-        Encoder(read_facts(folder), "cpu", "fp32")
+        on_cpu(read_facts(folder))
     assert phrase in str(told.value)
 
 
@@ -201,7 +198,7 @@ def test_tensors_of_other_kinds(folder: Path, key: str) -> None:
     file = folder / "adapter_model.safetensors"
     save_file(load_file(file) | {key: torch.ones(2, 2)}, file)
     with pytest.raises(ModelError, match=f"holds {key}, no matrix of a LoRA adapter"):
-        Encoder(read_facts(folder), "cpu", "fp32")
+        on_cpu(read_facts(folder))
 
 
 def test_files_that_are_missing(folder: Path, tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from embed_corpus.engine.encoder import Encoder
 from embed_corpus.errors import ModelError
 from embed_corpus.job.fingerprint import space_fields
 from embed_corpus.model.facts import read_facts
+from kit.encoders import on_cpu
 from kit.tiny import add_dense, edit
 from model_folders_page import PAGE, page
 
@@ -143,8 +143,8 @@ def test_causal_encoders(folder: Path, tiny_decoder: Path) -> None:
     """is_causal in an encoder's file, which counts in some batches only, is refused; decoders may say so."""
     edit(folder, "config.json", is_causal=True)
     with pytest.raises(ModelError, match=r"config\.json: is_causal = True, but the layers of bert are not"):
-        Encoder(read_facts(folder), "cpu", "fp32")
+        on_cpu(read_facts(folder))
     shutil.rmtree(folder)
     shutil.copytree(tiny_decoder, folder)
     edit(folder, "config.json", is_causal=True)
-    assert Encoder(read_facts(folder), "cpu", "fp32").causal
+    assert on_cpu(read_facts(folder)).causal

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
-from embed_corpus.engine.encoder import Encoder
 from embed_corpus.errors import UsageError
 from embed_corpus.job.config import JobConfig
 from embed_corpus.job.prepare import prepare
 from embed_corpus.model.facts import read_facts
 from embed_corpus.model.matryoshka import at_dim, declared_dims, resolve_dim
 from embed_corpus.verbs.query import encode_chunks
+from kit.encoders import on_cpu
 from kit.tiny import byte_bpe, edit, save_model
 
 QUERY = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
@@ -54,7 +54,7 @@ def vectors(folder: Path, documents: list[str], dim: int | None) -> NDArray[np.f
     facts = resolve_dim(read_facts(folder), dim, forced=False)
     chunks = Chunker(WordTokenizer(folder), 128)(documents)
     assert len(chunks) == len(documents)
-    return encode_chunks(Encoder(facts, "cpu", "fp32"), chunks)
+    return encode_chunks(on_cpu(facts), chunks)
 
 
 @pytest.mark.parametrize("dim", [32, 256, 1024])

@@ -13,13 +13,13 @@ from safetensors.torch import load_file, save_file
 
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
-from embed_corpus.engine.encoder import Encoder
 from embed_corpus.engine.ready import get_ready
 from embed_corpus.errors import ModelError
 from embed_corpus.job.fingerprint import space_fields
 from embed_corpus.model.facts import read_facts
 from embed_corpus.verbs.query import encode_chunks
 from kit.batches import cosines
+from kit.encoders import loaded_on_cpu, on_cpu
 from kit.tiny import edit
 
 
@@ -159,7 +159,7 @@ def test_pickled_weights(broken: Path) -> None:
     with pytest.raises(ModelError, match=r"pytorch_model\.bin is a pickle"):
         space_fields(read_facts(broken))
     with pytest.raises(ModelError, match="cannot be loaded"):
-        Encoder(read_facts(broken), "cpu", "fp32")
+        on_cpu(read_facts(broken))
 
 
 def test_missing_weight(broken: Path) -> None:
@@ -169,7 +169,7 @@ def test_missing_weight(broken: Path) -> None:
     del weights["encoder.layer.0.output.dense.weight"]
     save_file(weights, file, {"format": "pt"})
     with pytest.raises(ModelError, match=r"lacks 1 weights, e\.g\. encoder\.layer\.0\.output\.dense\.weight"):
-        Encoder(read_facts(broken), "cpu", "fp32")
+        on_cpu(read_facts(broken))
 
 
 @pytest.mark.parametrize("kept", [0, 4, 0.5, 0.999])
@@ -179,14 +179,14 @@ def test_weights_cut_short(broken: Path, kept: float) -> None:
     whole = file.read_bytes()
     file.write_bytes(whole[: int(kept if kept > 1 else kept * len(whole))])
     with pytest.raises(ModelError, match=str(broken)):
-        Encoder(read_facts(broken), "cpu", "fp32")
+        on_cpu(read_facts(broken))
 
 
 def test_wrong_shape(broken: Path) -> None:
     """Weights of another shape than the config's are a model error."""
     edit(broken, "config.json", intermediate_size=48)
     with pytest.raises(ModelError, match="cannot be loaded"):
-        Encoder(read_facts(broken), "cpu", "fp32")
+        on_cpu(read_facts(broken))
 
 
 def test_architecture_with_attention_of_its_own(tiny_mpnet: Path, documents: list[str]) -> None:
@@ -194,8 +194,7 @@ def test_architecture_with_attention_of_its_own(tiny_mpnet: Path, documents: lis
     from sentence_transformers import SentenceTransformer
 
     facts = read_facts(tiny_mpnet)
-    encoder = Encoder(facts, "cpu", "fp32")
-    (note,) = get_ready(encoder)
+    encoder, (note,), _ = get_ready(loaded_on_cpu(facts))
     assert note == "texts are padded, which is slower: architecture 'mpnet' computes its attention itself"
     chunks = Chunker(WordTokenizer(tiny_mpnet), facts.max_tokens)(documents)
     spans = [documents[d][a:b] for d, a, b in zip(chunks.doc, chunks.start, chunks.end, strict=True)]
@@ -207,7 +206,7 @@ def test_unknown_architecture(broken: Path) -> None:
     """A family that transformers does not know is a model error."""
     edit(broken, "config.json", model_type="brand-new")
     with pytest.raises(ModelError, match="cannot be loaded"):
-        Encoder(read_facts(broken), "cpu", "fp32")
+        on_cpu(read_facts(broken))
 
 
 def test_weights_that_are_no_numbers(broken: Path) -> None:
@@ -217,7 +216,7 @@ def test_weights_that_are_no_numbers(broken: Path) -> None:
     weights["encoder.layer.0.output.dense.weight"][3, 5] = torch.nan
     save_file(weights, file, {"format": "pt"})
     with pytest.raises(ModelError, match=r"encoder\.layer\.0\.output\.dense\.weight holds numbers that are not finite"):
-        Encoder(read_facts(broken), "cpu", "fp32")
+        on_cpu(read_facts(broken))
 
 
 def test_missing_shard_of_weights(broken: Path) -> None:
@@ -228,7 +227,7 @@ def test_missing_shard_of_weights(broken: Path) -> None:
     (broken / "model.safetensors").unlink()
     shards = sorted(broken.glob("model-*.safetensors"))
     assert len(shards) > 1
-    Encoder(read_facts(broken), "cpu", "fp32")
+    on_cpu(read_facts(broken))
     shards[-1].unlink()
     with pytest.raises(ModelError, match=f"lacks {shards[-1].name}"):
         space_fields(read_facts(broken))

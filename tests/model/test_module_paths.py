@@ -11,13 +11,13 @@ import pytest
 
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
-from embed_corpus.engine.encoder import Encoder
 from embed_corpus.errors import ModelError
 from embed_corpus.job.fingerprint import digest, space_fields
 from embed_corpus.model.facts import read_facts
 from embed_corpus.model.modules import TYPES
 from embed_corpus.verbs.model import describe_model
 from kit.batches import cosines, encode
+from kit.encoders import on_cpu
 from kit.tiny import add_dense
 
 TEXTS = ["flow", "heat transfer in hypersonic flow", "a boundary layer past a flat plate"]
@@ -49,7 +49,7 @@ def moved(folder: Path, path: str) -> Path:
 def ours(folder: Path) -> np.ndarray:
     """Vectors of `TEXTS`."""
     facts = read_facts(folder)
-    return encode(Encoder(facts, "cpu", "fp32"), Chunker(WordTokenizer(facts.transformer), 64)(TEXTS).ids())
+    return encode(on_cpu(facts), Chunker(WordTokenizer(facts.transformer), 64)(TEXTS).ids())
 
 
 def theirs(folder: Path) -> np.ndarray:

@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
-from embed_corpus.engine.encoder import Encoder
 from embed_corpus.engine.pooling import pool
 from embed_corpus.errors import ModelError
 from embed_corpus.job.fingerprint import space_fields
 from embed_corpus.model.facts import POOLINGS, read_facts
 from kit.batches import cosines, encode
+from kit.encoders import on_cpu
 from kit.tiny import add_dense, edit
 
 TEXTS = ["flow", "heat transfer in hypersonic flow", "a boundary layer past a flat plate , " * 9]
@@ -42,10 +42,9 @@ def pooled_by(folder: Path, **fields: object) -> Path:
 def ours(folder: Path, *, padded: bool = False) -> np.ndarray:
     """Vectors of `TEXTS`, each cut to the model's limit."""
     facts = read_facts(folder)
-    encoder = Encoder(facts, "cpu", "fp32")
-    if padded:
-        encoder.use_padded()
-    return encode(encoder, Chunker(WordTokenizer(folder), facts.max_tokens, truncate=True)(TEXTS).ids())
+    return encode(
+        on_cpu(facts, padded=padded), Chunker(WordTokenizer(folder), facts.max_tokens, truncate=True)(TEXTS).ids()
+    )
 
 
 def theirs(folder: Path) -> np.ndarray:
@@ -115,7 +114,7 @@ def test_dense_is_part_of_the_space(folder: Path) -> None:
 def test_same_bits_through_dense_in_any_batch(folder: Path) -> None:
     """A Dense product has so many rows whatever the batch, so a vector's bits do not depend on its neighbours."""
     add_dense(folder, 32, 48)
-    encoder = Encoder(read_facts(folder), "cpu", "fp32")
+    encoder = on_cpu(read_facts(folder))
     ids = Chunker(WordTokenizer(folder), 32)(TEXTS).ids() * 9
     together = encode(encoder, ids)
     assert np.concatenate([encode(encoder, [i]) for i in ids]).tobytes() == together.tobytes()
@@ -136,7 +135,7 @@ def test_odd_dense(folder: Path, changes: dict[str, object], phrase: str) -> Non
     add_dense(folder, 32, 16)
     edit(folder, "2_Dense/config.json", **changes)
     with pytest.raises(ModelError, match=phrase):
-        Encoder(read_facts(folder), "cpu", "fp32")
+        on_cpu(read_facts(folder))
 
 
 @pytest.mark.parametrize("damage", ["missing", "pickle", "cut", "nan", "no bias"])
@@ -155,4 +154,4 @@ def test_broken_dense_weights(folder: Path, damage: str) -> None:
         file.rename(file.with_name("pytorch_model.bin" if damage == "pickle" else "elsewhere"))
     phrase = {"missing": r"lacks model\.safetensors, the Dense", "pickle": "bin is a pickle", "cut": "cannot be read"}
     with pytest.raises(ModelError, match=phrase.get(damage, "linear.bias (holds|is missing)")):
-        Encoder(read_facts(folder), "cpu", "fp32")
+        on_cpu(read_facts(folder))

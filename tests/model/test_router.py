@@ -11,8 +11,6 @@ import torch
 
 from embed_corpus.chunk.tokenizer import tokenizer_of
 from embed_corpus.chunk.windows import Chunker
-from embed_corpus.engine.encoder import Encoder
-from embed_corpus.engine.ready import get_ready
 from embed_corpus.errors import ModelError
 from embed_corpus.job.fingerprint import differences, space_fields
 from embed_corpus.job.fits import check_fit
@@ -23,6 +21,7 @@ from embed_corpus.model.matryoshka import at_dim
 from embed_corpus.verbs.model import describe_model
 from embed_corpus.verbs.query import QueryEncoder, encode_chunks
 from kit.batches import cosines
+from kit.encoders import loaded_on_cpu, ready_on_cpu
 from kit.tiny import Command, edit, wordpiece
 
 TEXTS = ["flow", "heat transfer in hypersonic flow", "a boundary layer past a flat plate"]
@@ -65,9 +64,9 @@ def routed(
 
 def embedded(facts: ModelFacts) -> np.ndarray:
     """Vectors of `TEXTS` with the document prompt of these facts."""
-    encoder = Encoder(facts, "cpu", "fp32")
-    get_ready(encoder)
-    return encode_chunks(encoder, Chunker(tokenizer_of(facts), facts.max_tokens, prompt=facts.document_prompt)(TEXTS))
+    return encode_chunks(
+        ready_on_cpu(facts), Chunker(tokenizer_of(facts), facts.max_tokens, prompt=facts.document_prompt)(TEXTS)
+    )
 
 
 def theirs(folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -203,11 +202,11 @@ def beyond(folder: Path) -> Path:
 @pytest.mark.parametrize("routed", ["two transformers"], indirect=True)
 def test_tokens_beyond_either_table(routed: Path, task: str) -> None:
     """A token that one side's table has no row for ends a run at its begin, not the first search."""
-    encoder = Encoder(read_facts(routed), "cpu", "fp32")
-    check_fit(tokenizer_of(encoder.facts), encoder)
+    model = loaded_on_cpu(facts := read_facts(routed))
+    check_fit(tokenizer_of(facts), facts, model.known_ids)
     folder = beyond(routed / json.loads((routed / "router_config.json").read_text())["structure"][task][0])
     with pytest.raises(ModelError, match=r"knows 'no-.*' as id .*, but its embedding table has .* rows") as refused:
-        check_fit(tokenizer_of(encoder.facts), encoder)
+        check_fit(tokenizer_of(facts), facts, model.known_ids)
     assert f"model {folder}:" in str(refused.value)
 
 
@@ -216,21 +215,21 @@ def test_odd_config_of_queries(routed: Path) -> None:
     """A value of the wrong type in the query side's config.json is told before the run, by file and key."""
     folder = routed / json.loads((routed / "router_config.json").read_text())["structure"]["query"][0]
     edit(folder, "config.json", bos_token_id=["x"])
-    encoder = Encoder(read_facts(routed), "cpu", "fp32")
+    model = loaded_on_cpu(facts := read_facts(routed))
     with pytest.raises(ModelError, match=r"config\.json: .*bos_token_id"):
-        check_fit(tokenizer_of(encoder.facts), encoder)
+        check_fit(tokenizer_of(facts), facts, model.known_ids)
 
 
 @pytest.mark.parametrize("routed", ["a table for documents"], indirect=True)
 def test_tokens_of_queries_are_transformers_own(routed: Path) -> None:
     """A query side whose class in transformers makes other tokens is refused beside a table for documents, too."""
-    encoder = Encoder(read_facts(routed), "cpu", "fp32")
+    model = loaded_on_cpu(facts := read_facts(routed))
     folder = routed / json.loads((routed / "router_config.json").read_text())["structure"]["query"][0]
-    tokenizer = tokenizer_of(encoder.facts)
-    check_fit(tokenizer, encoder)
+    tokenizer = tokenizer_of(facts)
+    check_fit(tokenizer, facts, model.known_ids)
     edit(folder, "tokenizer_config.json", tokenizer_class="RobertaTokenizer")
     with pytest.raises(ModelError, match=r"transformers' .* makes other tokens"):
-        check_fit(tokenizer, encoder)
+        check_fit(tokenizer, facts, model.known_ids)
 
 
 @pytest.mark.parametrize("routed", ["two transformers"], indirect=True)

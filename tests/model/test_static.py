@@ -15,7 +15,6 @@ from tokenizers import Tokenizer
 
 from embed_corpus.chunk.tokenizer import tokenizer_of
 from embed_corpus.chunk.windows import Chunker
-from embed_corpus.engine.encoder import Encoder
 from embed_corpus.engine.ready import get_ready
 from embed_corpus.errors import ModelError, UsageError
 from embed_corpus.feed.packing import Packer
@@ -24,6 +23,7 @@ from embed_corpus.job.fingerprint import space_fields
 from embed_corpus.model.facts import read_facts
 from embed_corpus.verbs.model import describe_model
 from kit.batches import cosines
+from kit.encoders import loaded_on_cpu
 from kit.tiny import Command, byte_bpe, unigram, wordpiece
 
 DIM = 48
@@ -85,8 +85,8 @@ def of_model2vec(folder: Path, tokenizer: Tokenizer, **config: object) -> Path:
 def ours(folder: Path, texts: list[str], *, query: bool = False, budget: int | None = None) -> np.ndarray:
     """Vectors of whole texts."""
     facts = read_facts(folder)
-    encoder = Encoder(facts, "cpu", "fp32")
-    assert get_ready(encoder, budget) == []
+    encoder, notes, _ = get_ready(loaded_on_cpu(facts), budget)
+    assert notes == ()
     prompt = facts.query_prompt if query else facts.document_prompt
     chunks = Chunker(tokenizer_of(facts), facts.max_tokens, prompt=prompt)(texts)
     packer = Packer(budget or encoder.batch_tokens)

@@ -17,10 +17,10 @@ from embed_corpus.chunk.compare import differs_from_transformers
 from embed_corpus.chunk.rules import file_rules
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
-from embed_corpus.engine.encoder import Encoder
 from embed_corpus.errors import ModelError, UsageError
 from embed_corpus.job.fits import check_fit
 from embed_corpus.model.facts import read_facts
+from kit.encoders import loaded_on_cpu
 from kit.tiny import Command, edit
 from parity.kinds import KINDS
 
@@ -99,8 +99,9 @@ def test_end_of_a_long_text(folder: Path) -> None:
 def test_token_beyond_the_table(tiny_model: Path, tmp_path: Path, content: str) -> None:
     """A tokenizer with an id that the embedding table has no row for is refused, naming token and sizes."""
     folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
-    encoder = Encoder(read_facts(folder), "cpu", "fp32")
-    check_fit(WordTokenizer(folder), encoder)
+    facts = read_facts(folder)
+    rows = loaded_on_cpu(facts).known_ids
+    check_fit(WordTokenizer(folder), facts, rows)
     spec = json.loads((folder / "tokenizer.json").read_text())
     if content == "heat":
         spec["model"]["vocab"]["heat-exchanger"] = 2000
@@ -109,7 +110,7 @@ def test_token_beyond_the_table(tiny_model: Path, tmp_path: Path, content: str) 
         spec["model"]["vocab"] |= {f"[{i}]": i for i in range(len(spec["model"]["vocab"]), 2000)}
     (folder / "tokenizer.json").write_text(json.dumps(spec))
     with pytest.raises(ModelError, match=r"knows '.*' as id 2,000, but its embedding table has 2,000 rows"):
-        check_fit(WordTokenizer(folder), encoder)
+        check_fit(WordTokenizer(folder), facts, rows)
 
 
 def test_bench_refuses_them_too(tiny_model: Path, tmp_path: Path, embed_corpus: Command) -> None:

@@ -7,11 +7,12 @@ import pytest
 
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
-from embed_corpus.engine.encoder import Encoder
+from embed_corpus.engine.encoder import untested
 from embed_corpus.engine.ready import get_ready
 from embed_corpus.model.facts import read_facts
 from embed_corpus.verbs.query import encode_chunks
 from kit.batches import cosines
+from kit.encoders import loaded_on_cpu
 from parity.conftest import Build
 from parity.texts import samples
 from parity.zoo import ZOO
@@ -32,13 +33,12 @@ def test_vectors_are_those_of_sentence_transformers(name: str, bred: Build) -> N
     assert 1800 < chunks.n_tokens.max() <= 2048
     model = SentenceTransformer(str(folder), device="cpu")
     theirs = model.encode_document(texts, batch_size=4)
-    encoder = Encoder(facts, "cpu", "fp32")
-    notes = get_ready(encoder)
+    model = loaded_on_cpu(facts)
+    encoder, notes, _ = get_ready(model)
     assert encoder.padded != ZOO[name].packed, notes
     ways = [encode_chunks(encoder, chunks)]
     if not encoder.padded:
-        encoder.use_padded()
-        ways.append(encode_chunks(encoder, chunks))
+        ways.append(encode_chunks(untested(model, padded=True), chunks))
     assert [float(cosines(ours, theirs).min()) >= 0.99999 for ours in ways] == [True] * len(ways)
     for ours in ways:
         np.testing.assert_allclose(ours, theirs, atol=1e-3)

@@ -21,10 +21,11 @@ from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine import attention
 from embed_corpus.engine.attention import attend
-from embed_corpus.engine.encoder import Encoder
+from embed_corpus.engine.encoder import untested
 from embed_corpus.engine.ready import get_ready
 from embed_corpus.model.facts import read_facts
 from kit.batches import cosines, encode
+from kit.encoders import loaded_on_cpu, on_cpu
 from kit.tiny import edit
 from parity.conftest import Build
 from parity.texts import SENTENCES
@@ -42,13 +43,11 @@ def chunked(folder: Path, texts: list[str] = TEXTS, limit: int | None = None, *,
 
 def ours(folder: Path, ids: Ids, *, padded: bool = False, offset: int | None = None) -> NDArray[np.float32]:
     """Vectors of these ids, all in one batch; `offset`: with positions that begin elsewhere."""
-    encoder = Encoder(read_facts(folder), "cpu", "fp32", compiled=False)
-    get_ready(encoder)
+    model = loaded_on_cpu(read_facts(folder))
+    encoder = get_ready(model, compiled=False).encoder
     if offset is not None:
-        encoder._offset = offset
-    if padded:
-        encoder.use_padded()
-    return encode(encoder, ids)
+        model.runner._offset = offset
+    return encode(untested(model, padded=True) if padded else encoder, ids)
 
 
 def theirs(folder: Path, texts: list[str] = TEXTS) -> NDArray[np.float32]:
@@ -113,7 +112,7 @@ def test_sliding_window(bred: Build, monkeypatch: pytest.MonkeyPatch, name: str)
     folder, long = bred(name), [" ".join(SENTENCES)]
     ids, expected = chunked(folder, long), theirs(folder, long)
     assert len(ids[0]) > 200
-    encoder = Encoder(read_facts(folder), "cpu", "fp32")
+    encoder = on_cpu(read_facts(folder))
     assert (cosines(encode(encoder, ids), expected) >= NEAR).all()
     more = 0
 
@@ -143,10 +142,8 @@ def test_direction(bred: Build, tmp_path: Path, name: str, causal: bool, padded:
     """Decoders are causal unless their configuration says otherwise, as gte-Qwen2's and EmbeddingGemma's do."""
     folder = Path(shutil.copytree(bred(name), tmp_path / "model"))
     edit(folder, "1_Pooling/config.json", pooling_mode="cls")
-    encoder = Encoder(read_facts(folder), "cpu", "fp32")
-    assert encoder.causal == causal
-    if padded:
-        encoder.use_padded()
+    encoder = on_cpu(read_facts(folder), padded=padded)
+    assert encoder.arithmetic.causal == causal
     ids = chunked(folder, SENTENCES)
     others = [np.concatenate([i[:-2], [7], i[-1:]]).astype(np.int32) for i in ids]  # another last word
     moved = (encode(encoder, ids) != encode(encoder, others)).any(axis=1)

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.data import Chunks
-from embed_corpus.engine.encoder import Encoder
+from embed_corpus.engine.encoder import untested
+from embed_corpus.engine.loaded import LoadedModel
 from embed_corpus.engine.ready import get_ready
 from embed_corpus.model.facts import POOLINGS, ModelFacts, read_facts
 from embed_corpus.model.matryoshka import resolve_dim
@@ -66,11 +67,11 @@ def chunked(facts: ModelFacts) -> tuple[list[str], Chunks]:
 
 def ways(facts: ModelFacts, chunks: Chunks, device: str, precision: str) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Vectors by each path that the model has in this precision."""
-    encoder = Encoder(facts, device, precision)
-    get_ready(encoder)
+    model = LoadedModel(facts, device, precision)
+    encoder = get_ready(model).encoder
     if not encoder.padded:
         yield "packed", encode_chunks(encoder, chunks)
-        encoder.use_padded()
+        encoder = untested(model, padded=True, token_budget=encoder.token_budget)
     yield "padded", encode_chunks(encoder, chunks)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from embed_corpus.engine.encoder import Encoder
+from embed_corpus.engine.encoder import LocalEncoder
 from kit.faulty import Bent, Crowded, break_down, lose_context
 
 
@@ -80,16 +80,19 @@ def careless() -> None:
     parts.publish = lambda made, final: "won" if made == final else publish(made, final)
 
 
-def _when_ready(change: Callable[[Encoder], object]) -> None:
+def _when_ready(change: Callable[[LocalEncoder], object]) -> None:
     """Change an encoder once its worker has tried it out."""
-    begun: Any = Encoder
-    release = begun.release
+    from embed_corpus.engine import local as module
 
-    def changed(encoder: Encoder) -> None:
-        release(encoder)
-        change(encoder)
+    local: Any = module
+    get_ready = local.get_ready
 
-    begun.release = changed
+    def changed(*args: Any, **options: Any) -> Any:
+        outcome = get_ready(*args, **options)
+        change(outcome.encoder)
+        return outcome
+
+    local.get_ready = changed
 
 
 def short_of_memory() -> None:
@@ -103,19 +106,19 @@ def _lost_context(times: int, *, first_only: bool = False) -> None:
     With `first_only` it is the first device, and the others do not get on before.
     """
     marks = Path(os.environ.get("TORTURE_MARKS") or tempfile.mkdtemp())
-    begun: Any = Encoder
+    begun: Any = LocalEncoder
     submit = begun.submit
     batches = itertools.count(1)
 
-    def failing(encoder: Encoder, batch: Any) -> Any:
+    def failing(encoder: LocalEncoder, batch: Any) -> Any:
         second = next(batches) == 2
-        place = encoder.device.index if encoder.device.type == "cuda" else min(os.sched_getaffinity(0))
+        place = encoder.runner.device.index if encoder.runner.device.type == "cuda" else min(os.sched_getaffinity(0))
         if first_only and place:
             while len(list(marks.iterdir())) < times:
                 time.sleep(0.02)
         elif second and len(list(marks.iterdir())) < times:
             (marks / str(os.getpid())).touch()
-            lose_context(encoder.device)
+            lose_context(encoder.runner.device)
         return submit(encoder, batch)
 
     _when_ready(lambda _: setattr(begun, "submit", failing))
@@ -139,8 +142,8 @@ def first_device_fails_twice() -> None:
 def crowded() -> None:
     """Let another program take the device's memory for a while."""
 
-    def crowd(encoder: Encoder) -> None:
-        layers: Any = Crowded(encoder.forward, encoder.device)
+    def crowd(encoder: LocalEncoder) -> None:
+        layers: Any = Crowded(encoder.forward, encoder.runner.device)
         encoder.forward = layers
 
     _when_ready(crowd)
@@ -164,7 +167,7 @@ def poison() -> None:
 def no_numbers() -> None:
     """Let the model give NaN wherever a text begins."""
 
-    def bend(encoder: Encoder) -> None:
+    def bend(encoder: LocalEncoder) -> None:
         bent: Any = Bent(encoder.forward, 2)
         encoder.forward = bent
 

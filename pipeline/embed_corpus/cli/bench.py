@@ -56,11 +56,11 @@ def command(inputs: tuple[str, ...], *, rounds: int, check_reproducible: bool, a
     from embed_corpus.verbs.reproduce import digest_of, in_order
 
     encoder, chunks, notes = prepare_bench(inputs, **options)
-    batches = pack(encoder, chunks)
+    batches, how = pack(encoder, chunks), encoder.runner
     encoder.encode(batches[0])
     result: dict[str, Any] = {
-        "device": str(encoder.device),
-        "precision": encoder.precision,
+        "device": str(how.device),
+        "precision": how.precision,
         "layers": encoder.forward.name,
         "token_budget": encoder.token_budget,
         "notes": notes,
@@ -71,8 +71,8 @@ def command(inputs: tuple[str, ...], *, rounds: int, check_reproducible: bool, a
         measured = measure(encoder, batches, rounds)
         result |= measured.to_json()
         if options["compile"] and options["batch_tokens"] is None:  # as a run does it: `plan` may go by it
-            how = encoder.precision, str(encoder.device), encoder.longest
-            note_rate(encoder.facts, *how, measured.tokens_per_s, encoder.token_budget)
+            key = how.facts, how.precision, str(how.device), how.longest
+            note_rate(*key, measured.tokens_per_s, encoder.token_budget)
     if not as_json:
         click.echo("\n".join(_lines(result)))
     differ = _check(encoder, chunks, result, quiet=as_json) if check_reproducible else []

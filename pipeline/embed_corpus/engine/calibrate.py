@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from embed_corpus.data import Batch
-    from embed_corpus.engine.encoder import Encoder
+    from embed_corpus.engine.forward import Forward
+    from embed_corpus.engine.runner import Runner
     from embed_corpus.model.facts import ModelFacts
 
 __all__ = ["Calibration", "calibrate", "recalled", "remember"]
@@ -45,7 +46,7 @@ _SHARE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What was measured of an encoder on its device.
+    """What was measured of layers on their device.
 
     Attributes:
         budget: tokens of a batch.
@@ -60,8 +61,8 @@ class Calibration:
     matrix_rate: float = 0.0
 
 
-def calibrate(encoder: Encoder) -> Calibration:
-    """Find the token budget for an encoder on a GPU: remembered, else measured in a few seconds.
+def calibrate(run: Runner, forward: Forward) -> Calibration:
+    """Find the token budget for some layers on a GPU: remembered, else measured in a few seconds.
 
     The budget doubles from 4,096 (or the longest text) until that gains less than 2 % and launching takes less
     than a third of the time, or until the line through the measured peaks says that the next step
@@ -70,22 +71,22 @@ def calibrate(encoder: Encoder) -> Calibration:
     Raises:
         ModelError: not even the longest text fits.
     """
-    with _locked(_file_of(encoder)) as file:  # one calibration a job, not one a worker
-        known, free = _recall(file, encoder.longest, encoder.forward.name), _free_memory(encoder)
+    with _locked(_file_of(run)) as file:  # one calibration a job, not one a worker
+        known, free = _recall(file, run.longest, forward.name), _free_memory(run)
         if known is not None and known.peak <= _SHARE * free:
             return known
         begin = time.perf_counter()
-        budget, seen = _search(encoder, free)
+        budget, seen = _search(run, forward, free)
         log.info(
             "%s: batches of %d tokens, %.1f GiB (measured in %.0f s: %s; in brackets the time to launch)",
-            encoder.device,
+            run.device,
             budget,
             seen[budget].peak / 2**30,
             time.perf_counter() - begin,
             ", ".join(f"{tokens:,}: {s.rate:,.0f} tokens/s ({s.launching:.0%})" for tokens, s in seen.items()),
         )
-        found = Calibration(budget, seen[budget].peak, seen[budget].rate, matrix_rate(encoder.device))
-        _write(file, asdict(found) | {"layers": encoder.forward.name})
+        found = Calibration(budget, seen[budget].peak, seen[budget].rate, matrix_rate(run.device))
+        _write(file, asdict(found) | {"layers": forward.name})
         return found
 
 
@@ -94,11 +95,11 @@ def recalled(facts: ModelFacts, device: str, precision: str, longest: int) -> Ca
     return _recall(_cache_file(facts, torch.device(device), precision, longest), longest)
 
 
-def remember(encoder: Encoder, budget: int) -> None:
+def remember(run: Runner, layers: str, budget: int) -> None:
     """Note a budget that had to be lowered, for the runs of a day: what was short may have been someone else."""
-    with _locked(_file_of(encoder)) as file:
+    with _locked(_file_of(run)) as file:
         until = time.time() + 86_400
-        _write(file, {"budget": budget, "peak": 0, "until": until, "layers": encoder.forward.name})
+        _write(file, {"budget": budget, "peak": 0, "until": until, "layers": layers})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +111,14 @@ class _Seen:
     peak: int
 
 
-def _search(encoder: Encoder, free: int) -> tuple[int, dict[int, _Seen]]:
+def _search(run: Runner, forward: Forward, free: int) -> tuple[int, dict[int, _Seen]]:
     """Return the budget, and what was seen of every budget tried."""
     seen: dict[int, _Seen] = {}
-    tokens, end = max(FIRST, encoder.longest), max(LAST, encoder.longest)
+    tokens, end = max(FIRST, run.longest), max(LAST, run.longest)
     while tokens <= end:
-        now = _try(encoder, tokens)
-        if now is None and not seen and tokens > encoder.longest:
-            end = tokens = max(tokens // 2, encoder.longest)
+        now = _try(run, forward, tokens)
+        if now is None and not seen and tokens > run.longest:
+            end = tokens = max(tokens // 2, run.longest)
             continue
         if now is None:
             break
@@ -130,61 +131,61 @@ def _search(encoder: Encoder, free: int) -> tuple[int, dict[int, _Seen]]:
         tokens *= 2
     if not seen:
         raise ModelError(
-            f"{encoder.device} has too little memory for one chunk of {encoder.longest} tokens: "
+            f"{run.device} has too little memory for one chunk of {run.longest} tokens: "
             "use shorter --chunk-tokens, or --precision fp16."
         )
     return max(seen), seen
 
 
-def _try(encoder: Encoder, tokens: int) -> _Seen | None:
+def _try(run: Runner, forward: Forward, tokens: int) -> _Seen | None:
     try:
-        return _measure(encoder, tokens)
+        return _measure(run, forward, tokens)
     except torch.OutOfMemoryError:
         pass  # its tensors are let go of only behind this block
     torch.cuda.empty_cache()
     return None
 
 
-def _measure(encoder: Encoder, tokens: int) -> _Seen:
+def _measure(run: Runner, forward: Forward, tokens: int) -> _Seen:
     """Run batches of `tokens`; 0.2 s at least are timed."""
-    batch = _full_batch(encoder, tokens)
-    before = torch.cuda.memory_allocated(encoder.device)
-    torch.cuda.reset_peak_memory_stats(encoder.device)
-    encoder.run(batch, encoder.forward)
-    torch.cuda.synchronize(encoder.device)
+    batch = _full_batch(run, tokens)
+    before = torch.cuda.memory_allocated(run.device)
+    torch.cuda.reset_peak_memory_stats(run.device)
+    run.run(batch, forward)
+    torch.cuda.synchronize(run.device)
     best = launch = math.inf
     n = 1
     for _ in range(4):
         begin = time.perf_counter()
-        encoder.run(batch, encoder.forward)
+        run.run(batch, forward)
         launch = min(launch, time.perf_counter() - begin)
         for _ in range(n - 1):
-            encoder.run(batch, encoder.forward)
-        torch.cuda.synchronize(encoder.device)
+            run.run(batch, forward)
+        torch.cuda.synchronize(run.device)
         taken = time.perf_counter() - begin
         best = min(best, taken / n)
         n = max(1, int(0.1 * n / taken))
-    peak = torch.cuda.max_memory_allocated(encoder.device) - before
+    peak = torch.cuda.max_memory_allocated(run.device) - before
     return _Seen(tokens / best, launch / best, peak)
 
 
-def _full_batch(encoder: Encoder, tokens: int) -> Batch:
+def _full_batch(run: Runner, tokens: int) -> Batch:
     """Make a batch of texts of the greatest length, and one shorter."""
-    full, rest = divmod(tokens, encoder.longest)
-    lengths = np.array([encoder.longest] * full + ([rest] if rest else []), np.int32)
+    full, rest = divmod(tokens, run.longest)
+    lengths = np.array([run.longest] * full + ([rest] if rest else []), np.int32)
     return make_batch(np.full(tokens, 7, np.int32), lengths, tokens)
 
 
-def _free_memory(encoder: Encoder) -> int:
+def _free_memory(run: Runner) -> int:
     """Bytes that this process could still take, with what it holds but does not use, and its own limit."""
     torch.cuda.empty_cache()
-    free, total = torch.cuda.mem_get_info(encoder.device)
-    allowed = torch.cuda.get_per_process_memory_fraction(encoder.device) * total
-    return int(min(free, allowed - torch.cuda.memory_allocated(encoder.device)))
+    free, total = torch.cuda.mem_get_info(run.device)
+    allowed = torch.cuda.get_per_process_memory_fraction(run.device) * total
+    return int(min(free, allowed - torch.cuda.memory_allocated(run.device)))
 
 
-def _file_of(encoder: Encoder) -> Path:
-    return _cache_file(encoder.facts, encoder.device, encoder.precision, encoder.longest)
+def _file_of(run: Runner) -> Path:
+    return _cache_file(run.facts, run.device, run.precision, run.longest)
 
 
 def _cache_file(facts: ModelFacts, device: torch.device, precision: str, longest: int) -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from embed_corpus.engine import ops
-from embed_corpus.engine.fused import fuse
+from embed_corpus.engine.families import fuse, with_fp8
 from embed_corpus.engine.packed import POOLED_ROWS
 from embed_corpus.errors import ModelError
 
@@ -54,8 +54,9 @@ def make_forward(
     if fused is not None:
         return FusedLayers(fused, rows, pooling)
     if precision == "fp8":
+        kind = model.config.model_type
         raise ModelError(
-            f"fp8 is there for Qwen3's layers only, fused ({model.config.model_type!r} as it was asked for is not): "
+            f"fp8 is there for {with_fp8()} layers only, fused ({kind!r} as it was asked for is not): "
             "use --precision auto."
         )
     return ModelLayers(model, rows, compiled=compiled and rows is not None)
@@ -85,7 +86,7 @@ def _layout(edges: NDArray[np.int32], rows: int | None, capacity: int | None = N
 
 
 class FusedLayers:
-    """Our own form of a model's layers (`fused.py`).
+    """Our own form of a model's layers (`families`).
 
     Where pooling reads one token a text, the end of the last layer is computed for those alone.
     """

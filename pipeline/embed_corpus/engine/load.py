@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from embed_corpus.engine.attention import register
+from embed_corpus.engine.families import family_of
 from embed_corpus.engine.lora import merge
 from embed_corpus.engine.table import load_table
 from embed_corpus.errors import ModelError
@@ -23,10 +24,6 @@ log = logging.getLogger("embed_corpus")
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "fp8": torch.bfloat16}
 """Precision → type of the weights as they are loaded."""
-
-
-_ENCODERS = {kind: f"{name}EncoderModel" for kind, name in (("t5", "T5"), ("mt5", "MT5"), ("umt5", "UMT5"))}
-"""Families of which only the encoder half embeds."""
 
 
 def load_model(facts: ModelFacts, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
@@ -172,8 +169,8 @@ def _kind_of(config: Any) -> Any:
     """Return the class of a configuration's model."""
     import transformers
 
-    if config.model_type in _ENCODERS:
-        return getattr(transformers, _ENCODERS[config.model_type])
+    if name := family_of(config.model_type).encoder_halves.get(config.model_type):
+        return getattr(transformers, name)
     kind = transformers.MODEL_MAPPING.get(type(config), transformers.AutoModel)
     return kind[0] if isinstance(kind, tuple) else kind  # Funnel has two
 

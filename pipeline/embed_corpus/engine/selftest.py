@@ -18,7 +18,8 @@ from embed_corpus.feed.packing import MIN_TOKENS, make_batch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from embed_corpus.engine.encoder import Encoder
+    from embed_corpus.engine.encoder import LocalEncoder
+    from embed_corpus.engine.loaded import LoadedModel
 
 __all__ = ["SelfTest", "probe", "self_test"]
 
@@ -41,7 +42,7 @@ class SelfTest:
     cosine: float
 
 
-def self_test(encoder: Encoder, shape: int = MIN_TOKENS) -> SelfTest:
+def self_test(model: LoadedModel, encoder: LocalEncoder, shape: int = MIN_TOKENS) -> SelfTest:
     """Embed [A, B, A], A alone and both padded; `shape` is the tokens of a batch.
 
     It catches texts that see each other, wrong positions, a window that is ignored, layers that
@@ -50,14 +51,15 @@ def self_test(encoder: Encoder, shape: int = MIN_TOKENS) -> SelfTest:
     Raises:
         ModelError: the device is too small even for this.
     """
-    model: Any = encoder.model
-    if not model.is_backend_compatible():
-        return SelfTest(f"architecture {model.config.model_type!r} computes its attention itself", False, 0.0)
+    module = model.module
+    if not module.is_backend_compatible():
+        return SelfTest(f"architecture {module.config.model_type!r} computes its attention itself", False, 0.0)
     try:
-        return _compare(encoder, shape)
+        return _compare(model, encoder, shape)
     except torch.OutOfMemoryError as error:
+        device, longest = model.runner.device, model.runner.longest
         raise ModelError(
-            f"{encoder.device} has too little memory for one chunk of {encoder.longest} tokens beside the model: "
+            f"{device} has too little memory for one chunk of {longest} tokens beside the model: "
             "use shorter --chunk-tokens, or --precision fp16."
         ) from error
     except ModelError:
@@ -67,35 +69,35 @@ def self_test(encoder: Encoder, shape: int = MIN_TOKENS) -> SelfTest:
         return SelfTest(f"it fails on packed texts ({type(error).__name__}: {reason[:200]})", False, 0.0)
 
 
-def _compare(encoder: Encoder, shape: int) -> SelfTest:
-    a, b = _texts(encoder)
-    if isinstance(encoder.forward, ModelLayers) and (missing := _layers_without_attention(encoder, a)):
+def _compare(model: LoadedModel, encoder: LocalEncoder, shape: int) -> SelfTest:
+    a, b = _texts(model)
+    if isinstance(encoder.forward, ModelLayers) and (missing := _layers_without_attention(model, a)):
         return SelfTest(missing, exact=False, cosine=0.0)
     among = encoder.encode(_batch([a, b, a], shape))
     alone = encoder.encode(_batch([a], shape))
     exact = bool((among[0] == among[2]).all() and (among[0] == alone[0]).all())
-    vectors, expected = torch.from_numpy(among[:2]), _padded(encoder, [a, b])
+    vectors, expected = torch.from_numpy(among[:2]), _padded(model, [a, b])
     cosine = float(cosine_similarity(vectors, expected, dim=1).min())
-    least = _COSINE[encoder.precision]
+    least = _COSINE[model.runner.precision]
     problem = "" if cosine >= least else f"cosine {cosine:.5f} to the padded model, {least} is the least allowed"
     return SelfTest(problem, exact, cosine)
 
 
-def probe(encoder: Encoder, shape: int) -> NDArray[np.float32]:
+def probe(model: LoadedModel, encoder: LocalEncoder, shape: int) -> NDArray[np.float32]:
     """Embed the first test text alone in a batch of `shape` tokens; float32[dim]."""
-    vectors: NDArray[np.float32] = encoder.encode(_batch(_texts(encoder)[:1], shape))
+    vectors: NDArray[np.float32] = encoder.encode(_batch(_texts(model)[:1], shape))
     first: NDArray[np.float32] = vectors[0]
     return first
 
 
-def _texts(encoder: Encoder) -> list[NDArray[np.int32]]:
+def _texts(model: LoadedModel) -> list[NDArray[np.int32]]:
     """Make two texts of random ordinary tokens, the first longer than a sliding window if that is short."""
-    config = encoder.model.config
+    config = model.module.config
     window = getattr(config, "sliding_window", None) or 0
     special = {v for k, v in config.to_dict().items() if k.endswith("_token_id") and isinstance(v, int)}
     ordinary = np.setdiff1d(np.arange(min(config.vocab_size, 30_000)), list(special)).astype(np.int32)
     dice = np.random.default_rng(0)
-    longest = encoder.longest
+    longest = model.runner.longest
     lengths = min(longest, max(150, window + 33 if window < 1024 else 0)), min(longest, 77)
     return [dice.choice(ordinary, n) for n in lengths]
 
@@ -105,22 +107,23 @@ def _batch(texts: list[NDArray[np.int32]], shape: int) -> Any:
 
 
 @torch.inference_mode()
-def _padded(encoder: Encoder, texts: list[NDArray[np.int32]]) -> torch.Tensor:
+def _padded(model: LoadedModel, texts: list[NDArray[np.int32]]) -> torch.Tensor:
     """Embed texts with the plain padded model, on its device; float32[n, dim] on the host."""
+    module, device = model.module, model.runner.device
     lengths = torch.tensor([len(text) for text in texts])
-    mask = (torch.arange(int(lengths.max())) < lengths[:, None]).to(encoder.device)
-    ids = torch.full(mask.shape, int(getattr(encoder.model.config, "pad_token_id", None) or 0), device=encoder.device)
-    ids[mask] = torch.from_numpy(np.concatenate(texts)).long().to(encoder.device)
-    with stock_attention(encoder.model):
-        hidden = run_padded(encoder.model, ids, mask)[mask]
-    edges = torch.tensor([0, *lengths.cumsum(0)], dtype=torch.int32, device=encoder.device)
-    return encoder.pool(hidden, edges).float().cpu()
+    mask = (torch.arange(int(lengths.max())) < lengths[:, None]).to(device)
+    ids = torch.full(mask.shape, int(getattr(module.config, "pad_token_id", None) or 0), device=device)
+    ids[mask] = torch.from_numpy(np.concatenate(texts)).long().to(device)
+    with stock_attention(module):
+        hidden = run_padded(module, ids, mask)[mask]
+    edges = torch.tensor([0, *lengths.cumsum(0)], dtype=torch.int32, device=device)
+    return model.runner.vectors_of(hidden, edges).float().cpu()
 
 
-def _layers_without_attention(encoder: Encoder, text: NDArray[np.int32]) -> str:
+def _layers_without_attention(model: LoadedModel, text: NDArray[np.int32]) -> str:
     """Say how many layers did not call our attention, if any; runs them eagerly once."""
-    plain = ModelLayers(encoder.model, None)
-    with counted_calls(encoder.model) as calls, torch.compiler.set_stance("force_eager"):
-        encoder.run(_batch([text], MIN_TOKENS), plain)
-    n_layers = encoder.model.config.num_hidden_layers
+    plain = ModelLayers(model.module, None)
+    with counted_calls(model.module) as calls, torch.compiler.set_stance("force_eager"):
+        model.runner.run(_batch([text], MIN_TOKENS), plain)
+    n_layers = model.module.config.num_hidden_layers
     return "" if len(calls) == n_layers else f"only {len(calls)} of {n_layers} layers use the attention they are given"

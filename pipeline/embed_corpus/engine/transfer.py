@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from embed_corpus.engine.base import BUSY
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STEPS", "Sent", "Streams", "upload"]
 
-STEPS = ("copy in", "forward", "copy out")
+STEPS = ("copy in", BUSY, "copy out")
 """What a GPU does with a batch, each on a stream of its own."""
 
 
@@ -33,13 +35,13 @@ class Sent:
     vectors: torch.Tensor
     marks: tuple[torch.cuda.Event, ...] = ()
 
-    def wait(self) -> tuple[NDArray[np.float32], list[float]]:
+    def wait(self) -> tuple[NDArray[np.float32], dict[str, float]]:
         """Wait for the vectors; returns them and the GPU's seconds for each of the `STEPS`."""
         if not self.marks:
-            return self.vectors.numpy(), [0.0] * len(STEPS)
+            return self.vectors.numpy(), {}
         self.marks[-1].synchronize()
-        pairs = zip(self.marks[::2], self.marks[1::2], strict=True)
-        return self.vectors.numpy(), [begin.elapsed_time(end) / 1000 for begin, end in pairs]
+        steps = zip(STEPS, self.marks[::2], self.marks[1::2], strict=True)
+        return self.vectors.numpy(), {step: begin.elapsed_time(end) / 1000 for step, begin, end in steps}
 
 
 class Streams:

@@ -10,8 +10,8 @@ from embed_corpus.execution.pipeline import Committed, Embedded, Failed
 if TYPE_CHECKING:
     from embed_corpus.chunk.recipe import ChunkRecipe
     from embed_corpus.data import Counts, Shard
+    from embed_corpus.engine.base import EncoderSpec
     from embed_corpus.job.earlier import Earlier, Replaced
-    from embed_corpus.model.facts import ModelFacts
     from embed_corpus.report.stats import WorkerStats
     from embed_corpus.sink.parts import PartFormat
     from embed_corpus.source.columns import Columns
@@ -28,21 +28,21 @@ class WorkerSpec:
     `calibration` int8 has its ranges; `earlier`, by shard id, parts whose vectors may be taken over.
     """
 
-    device: str
+    encoder: EncoderSpec
     cores: frozenset[int]
     loader_workers: int | None
-    facts: ModelFacts
     columns: Columns
     recipe: ChunkRecipe
-    precision: str
-    token_budget: int | None
-    compiled: bool
-    force_fp8: bool
     samples: tuple[Shard, ...]
     form: PartFormat
     calibration: tuple[Shard, ...]
     layout: Layout
     earlier: dict[str, tuple[Earlier | Replaced, ...]]
+
+    @property
+    def device(self) -> str:
+        """The encoder's: what the worker is called by."""
+        return self.encoder.device
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embed_corpus.data import Block, Counts, Shard
-    from embed_corpus.engine.encoder import Encoder, Pending
+    from embed_corpus.engine.base import Encoder, Pending
     from embed_corpus.execution.loader import Loader
     from embed_corpus.feed.packing import Packer
     from embed_corpus.sink.parts import PartFormat
@@ -56,7 +56,16 @@ class Failed:
 
 @dataclass
 class Stages:
-    """The stages of one worker, the seconds spent in each, the batches and FLOPs done, and some vectors as floats."""
+    """The stages of one worker, and what they did so far.
+
+    Attributes:
+        seconds: spent in each stage by this process.
+        on_device: spent on batches by the encoder's device, by step; empty where it is not timed.
+        flops: the model's arithmetic.
+        n_batches: batches sent to the encoder.
+        begin: of the first shard, on the clock of `time.perf_counter`.
+        sample: some vectors as floats.
+    """
 
     loader: Loader
     encoder: Encoder
@@ -65,6 +74,7 @@ class Stages:
     numerics: str
     reuse: Reuse = field(default_factory=lambda: Reuse({}, ""))
     seconds: dict[str, float] = field(default_factory=dict)
+    on_device: dict[str, float] = field(default_factory=dict)
     flops: float = 0.0
     n_batches: int = 0
     begin: float = 0.0
@@ -146,10 +156,8 @@ class _Sink:
             self._writer = None
 
 
-_AHEAD = 3
-"""Batches that a GPU has before it."""
 _PACKED = 2
-"""Batches that wait to be sent to it."""
+"""Batches that wait to be sent to the encoder."""
 
 
 def embed_blocks(
@@ -157,15 +165,12 @@ def embed_blocks(
 ) -> Generator[tuple[Block, NDArray[np.float32]], None, None]:
     """Pack the blocks' chunks, encode the batches, and give each block its vectors back, in order.
 
-    Batches pay no heed to where a block or a shard ends; only the blocks of a few batches wait. A
-    GPU always has some batches before it, so that it never waits for this process; where the loader has
-    processes of its own, packing has a thread of its own.
+    Batches pay no heed to where a block or a shard ends; only the blocks of a few batches wait. The
+    encoder always has as many batches before it as it wants, so that its device never waits for this process; where
+    the loader has processes of its own, packing has a thread of its own.
     """
-    from embed_corpus.engine.ceiling import flops
-
     encoder = stages.encoder
     packer = encoder.packer()
-    n_ahead = _AHEAD if encoder.device.type == "cuda" else 0
     flying: deque[Pending] = deque()
     waiting: deque[tuple[Block, int]] = deque()  # each with the vectors that it waits for
     ready: list[NDArray[np.float32]] = []  # joined when a block is complete: a huge document has many batches
@@ -176,8 +181,11 @@ def embed_blocks(
         nonlocal n_ready
         begin = time.perf_counter()
         while len(flying) > n_left:
-            ready.append(flying.popleft().result())
+            pending = flying.popleft()
+            ready.append(pending.result())
             n_ready += len(ready[-1])
+            for step, taken in pending.seconds.items():
+                stages.on_device[step] = stages.on_device.get(step, 0.0) + taken
         stages.add("encode", begin)
 
     def encode(batch: Batch) -> None:
@@ -185,10 +193,10 @@ def embed_blocks(
         begin = time.perf_counter()
         flying.append(encoder.submit(batch))
         packer.budget = encoder.batch_tokens  # lowered, if memory ran out
-        stages.flops += flops(encoder, np.diff(batch.cu_seqlens))
+        stages.flops += flying[-1].flops
         stages.n_batches += 1
         stages.add("encode", begin)
-        take_in(n_ahead)
+        take_in(encoder.ahead)
 
     def done() -> Iterator[tuple[Block, NDArray[np.float32]]]:
         nonlocal ready, n_ready

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from embed_corpus.data import Chunks, Shard
-    from embed_corpus.engine.encoder import Encoder
+    from embed_corpus.engine.base import Encoder
     from embed_corpus.execution.messages import WorkerSpec
     from embed_corpus.sink.parts import PartFormat
     from embed_corpus.store.layout import Layout
@@ -96,7 +96,7 @@ def _measured(spec: WorkerSpec, encoder: Encoder, alive: Callable[[], None]) -> 
     vectors = [np.empty((0, spec.form.dim), np.float32)]
     packer = encoder.packer()
     for batch in (*chain.from_iterable(map(packer.add, _sample(spec))), *packer.flush()):
-        vectors.append(encoder.encode(batch))
+        vectors.append(encoder.submit(batch).result())
         alive()
     found = np.concatenate(vectors)
     found = found[np.isfinite(found).all(axis=1)]

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TextIO
 
 from embed_corpus.data import Counts
+from embed_corpus.engine.base import EncoderSpec
 from embed_corpus.errors import EmbedCorpusError, Interrupted, LaneError
 from embed_corpus.execution.acceptance import problem_with, stop_if_hopeless
 from embed_corpus.execution.claims import Queue
@@ -248,16 +249,20 @@ def _warn_of_others(job: Job, ready: Ready) -> None:
 def _spec(job: Job, device: str, cores: frozenset[int]) -> WorkerSpec:
     config = job.config
     return WorkerSpec(
-        device=device,
+        encoder=EncoderSpec(
+            device,
+            job.facts,
+            job.precision,
+            job.recipe.longest,
+            token_budget=config.batch_tokens,
+            compiled=config.compile,
+            force_fp8=config.force_fp8,
+            cores=len(cores),
+        ),
         cores=cores,
         loader_workers=config.loader_workers,
-        facts=job.facts,
         columns=config.columns,
         recipe=replace(job.recipe, fast=config.fast_tokenizer and not job.layout.slow_tokenizer.exists()),
-        precision=job.precision,
-        token_budget=config.batch_tokens,
-        compiled=config.compile,
-        force_fp8=config.force_fp8,
         samples=job.todo[:_SAMPLED],
         form=job.form,
         calibration=calibration_shards(job.plan.shards, job.form.facts["job"]["hash"]),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pyarrow.compute as pc
 
 from embed_corpus.chunk.tokenizer import SLOW
+from embed_corpus.engine.encoders import noted_rate
 from embed_corpus.errors import DataError
 from embed_corpus.execution.loader import Loader
 from embed_corpus.source.read import read_shard
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from embed_corpus.chunk.recipe import ChunkRecipe
     from embed_corpus.chunk.windows import Chunker
-    from embed_corpus.engine.calibrate import Calibration
     from embed_corpus.execution.messages import WorkerSpec
 
 __all__ = ["Beginning", "feed", "first_chunks", "loader_for"]
@@ -51,23 +51,21 @@ def feed(spec: WorkerSpec) -> tuple[Beginning, Loader | None]:
 
     They start on a fast tokenizer that is proven meanwhile; they get no text before it is.
     """
-    from embed_corpus.engine.calibrate import recalled
-
     texts = list(itertools.islice(_beginnings(spec), _PROOF))
     chunker = spec.recipe.chunker()
     sample = _timed(spec, chunker, texts)
-    device = None
-    known = spec.loader_workers is not None or spec.token_budget is not None
+    rate = None
+    known = spec.loader_workers is not None or spec.encoder.token_budget is not None
     if not known:
-        device = recalled(spec.facts, spec.device, spec.precision, spec.recipe.longest)
-        known = device is not None
-    loader = loader_for(spec, sample, device) if known else None
+        rate = noted_rate(spec.encoder)
+        known = rate is not None
+    loader = loader_for(spec, sample, rate) if known else None
     if chunker.tokenizer.prove(texts) == sample.lane:
         return sample, loader
     if loader is not None:
         loader.close()
     sample = _timed(spec, chunker, texts)
-    return sample, loader_for(spec, sample, device) if known else None
+    return sample, loader_for(spec, sample, rate) if known else None
 
 
 def _timed(spec: WorkerSpec, chunker: Chunker, texts: list[str]) -> Beginning:
@@ -99,8 +97,8 @@ def _beginnings(spec: WorkerSpec) -> Iterator[str]:
                         return
 
 
-def loader_for(spec: WorkerSpec, sample: Beginning, device: Calibration | None) -> Loader:
-    """Start as many processes that chunk as are asked for, else what the device eats and half as much again.
+def loader_for(spec: WorkerSpec, sample: Beginning, rate: float | None) -> Loader:
+    """Start as many processes that chunk as are asked for, else what the device eats (tokens/s) and half as much again.
 
     A CPU gets none, as its threads would have to share the cores with them; a GPU leaves two cores to the
     threads that launch and write, and gets all others if its speed is unknown.
@@ -109,6 +107,6 @@ def loader_for(spec: WorkerSpec, sample: Beginning, device: Calibration | None) 
     n = spec.loader_workers
     if n is None:
         n = 0 if spec.device == "cpu" else most
-        if device is not None and device.rate and sample.rate:
-            n = min(most, math.ceil(1.5 * device.rate / sample.rate))
+        if rate and sample.rate:
+            n = min(most, math.ceil(1.5 * rate / sample.rate))
     return Loader(sample.recipe, spec.columns, spec.form.keep_types, n)

@@ -16,17 +16,19 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING, NoReturn
 
 from embed_corpus.chunk.tokenizer import SLOW, tokenizer_of
-from embed_corpus.engine.utilization import Utilization
+from embed_corpus.engine.base import BUSY
+from embed_corpus.engine.encoders import load_encoder, lost_device
 from embed_corpus.errors import EmbedCorpusError, OutputError
 from embed_corpus.execution.loader import one_thread
 from embed_corpus.execution.messages import Alive, Broken, Ended, Next, Ready, Unwell
+from embed_corpus.execution.pipeline import Stages, embed_shards
 from embed_corpus.execution.ranges import settle_ranges
 from embed_corpus.execution.reuse import Reuse
 from embed_corpus.execution.signals import ignore
 from embed_corpus.execution.warmup import Beginning, feed, first_chunks, loader_for
 from embed_corpus.job.fingerprint import digest
 from embed_corpus.job.fits import check_fit
-from embed_corpus.job.late_chunking import check_packed
+from embed_corpus.job.late_chunking import check_late_chunking
 from embed_corpus.report.stats import WorkerStats
 from embed_corpus.store.cache import keep_kernels
 
@@ -35,8 +37,9 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from embed_corpus.data import Shard
+    from embed_corpus.engine.base import ReadyEncoder
+    from embed_corpus.execution.loader import Loader
     from embed_corpus.execution.messages import WorkerSpec
-    from embed_corpus.execution.pipeline import Stages
 
 __all__ = ["work"]
 
@@ -67,18 +70,13 @@ def work(connection: Connection, spec: WorkerSpec) -> None:
         where = f"{error.filename}: " if error.filename else ""
         _report(parent, OutputError.__name__, f"{where}{error.strerror or error}. Run the same line again.")
     except RuntimeError as error:
-        if not _of_the_device(error):
+        if not lost_device(spec.encoder, error):
             _report(parent, EmbedCorpusError.__name__, f"worker on {spec.device}:\n{traceback.format_exc()}")
         with contextlib.suppress(OSError):
             parent.send(Unwell(str(error).strip().splitlines()[0]))
         _leave()  # at once: what is left of the context on the device may hang
     except BaseException:  # noqa: BLE001  # the last stop before the process ends: all of it is told
         _report(parent, EmbedCorpusError.__name__, f"worker on {spec.device}:\n{traceback.format_exc()}")
-
-
-def _of_the_device(error: RuntimeError) -> bool:
-    """Tell whether a CUDA context is lost: after such an error every later call in it fails."""
-    return any(sign in str(error) for sign in ("CUDA error", "CUBLAS_STATUS", "Triton Error [CUDA]"))
 
 
 def _end_with(connection: Connection) -> None:
@@ -133,43 +131,46 @@ class _Parent:
 
 
 def _embed(parent: _Parent, spec: WorkerSpec) -> None:
-    import torch
-
-    from embed_corpus.engine.encoder import Encoder, numerics
-    from embed_corpus.engine.ready import check_fp8, get_ready
-    from embed_corpus.execution.pipeline import Stages, embed_shards
-
-    cuda = spec.device != "cpu"
-    ahead = spec.loader_workers if spec.loader_workers is not None else cuda
-    if ahead:
-        one_thread()
-    beside = ThreadPoolExecutor(1).submit(feed, spec) if ahead else None  # while the model is loaded
-    torch.set_num_threads(min(len(spec.cores), 4) if cuda else len(spec.cores))
-    encoder = Encoder(spec.facts, spec.device, spec.precision, spec.recipe.longest, compiled=spec.compiled)
-    check_fit(tokenizer_of(spec.facts), encoder)
-    sample, loader = beside.result() if beside else (Beginning([], 0.0, replace(spec.recipe, fast=False), SLOW), None)
+    ready, sample, loader = _prepare(spec)
     try:
-        notes = get_ready(encoder, spec.token_budget)  # not beside other work if it is to time the device
-        if spec.recipe.pass_tokens:
-            check_packed(encoder, notes)
-        if spec.precision == "fp8":
-            notes.append(check_fp8(encoder, sample.chunks or first_chunks(spec), forced=spec.force_fp8))
+        encoder, numerics = ready.encoder, ready.encoder.numerics
         form = settle_ranges(spec, encoder, lambda: parent.send(Alive()))
-        encoder.release()
-        parent.send(Ready(numerics(encoder), encoder.token_budget, tuple(notes)))
-        loader = loader or loader_for(spec, sample, encoder.calibration)
-        made_by = digest(numerics(encoder))
+        parent.send(Ready(numerics, ready.token_budget, ready.notes))
+        loader = loader or loader_for(spec, sample, ready.rate)
+        made_by = digest(numerics)
         stages = Stages(loader, encoder, form, spec.layout, made_by, Reuse(spec.earlier, made_by))
         if loader.workers:
             sys.setswitchinterval(0.0005)  # kernels are launched from here: no other thread shall hold it up for long
         Thread(target=_beat, args=(parent, stages), daemon=True).start()
-        utilization = Utilization(f"GPU-{torch.cuda.get_device_properties(encoder.device).uuid}") if cuda else None
+        utilization = ready.watch()
         embed_shards(parent.shards(), stages, parent.send)
-        stats = _stats(spec, stages, sample.lane, utilization.mean() if utilization else None)
+        stats = _stats(spec, stages, sample.lane, ready.matrix_rate, utilization())
         parent.send(Ended(stats, stages.sample.kept(), len(stages.sample)))
+        encoder.close()
     finally:
         if loader is not None:
             loader.close()
+
+
+def _prepare(spec: WorkerSpec) -> tuple[ReadyEncoder, Beginning, Loader | None]:
+    """Make the encoder ready, and look at the beginning of the input; the loader runs if its size is known by then."""
+    ahead = spec.loader_workers if spec.loader_workers is not None else spec.device != "cpu"
+    if ahead:
+        one_thread()
+    beside = ThreadPoolExecutor(1).submit(feed, spec) if ahead else None  # while the model is loaded
+    loaded = load_encoder(spec.encoder)
+    facts = spec.encoder.facts
+    check_fit(tokenizer_of(facts), facts, loaded.known_ids)
+    sample, loader = beside.result() if beside else (Beginning([], 0.0, replace(spec.recipe, fast=False), SLOW), None)
+    try:
+        ready = loaded.ready(lambda: sample.chunks or first_chunks(spec))  # not beside other work: it may time itself
+        if spec.recipe.pass_tokens:
+            check_late_chunking(ready)
+    except BaseException:
+        if loader is not None:
+            loader.close()
+        raise
+    return ready, sample, loader
 
 
 def _beat(parent: _Parent, stages: Stages) -> None:
@@ -183,18 +184,16 @@ def _beat(parent: _Parent, stages: Stages) -> None:
                 parent.send(Alive())
 
 
-def _stats(spec: WorkerSpec, stages: Stages, lane: str, utilization: float | None) -> WorkerStats:
+def _stats(spec: WorkerSpec, stages: Stages, lane: str, matrix_rate: float, utilization: float | None) -> WorkerStats:
     elapsed = time.perf_counter() - stages.begin
-    calibration = stages.encoder.calibration
-    on_device = stages.encoder.seconds if stages.encoder.device.type == "cuda" else {}
-    seconds = stages.loader.seconds | stages.seconds | on_device
+    seconds = stages.loader.seconds | stages.seconds | stages.on_device
     return WorkerStats(
         device=spec.device,
         elapsed=elapsed,
         seconds={stage: round(value, 3) for stage, value in seconds.items()},
-        busy=stages.encoder.seconds["forward"],
+        busy=stages.on_device.get(BUSY, 0.0),
         flops_per_s=stages.flops / max(elapsed, 1e-9),
-        matrix_rate=calibration.matrix_rate if calibration else 0.0,
+        matrix_rate=matrix_rate,
         utilization=utilization,
         loaders=stages.loader.workers,
         cores=len(spec.cores),

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from embed_corpus.engine.families import family_of
 from embed_corpus.errors import UsageError
 
 if TYPE_CHECKING:
@@ -105,9 +106,6 @@ def device_kind(device: str) -> str:
     return f"cuda {major}.{minor}"
 
 
-_BERT_LIKE = {"bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "ernie", "albert", "modernbert"}
-
-
 def resolve_precision(asked: str, device: str, family: str) -> str:
     """Return the precision: for "auto" fp32 on the CPU, fp16 for BERT's family, else bf16 where the GPU has it.
 
@@ -128,7 +126,7 @@ def resolve_precision(asked: str, device: str, family: str) -> str:
         return asked
     if device == "cpu":
         return "fp32"
-    return "fp16" if family in _BERT_LIKE or _capability(device) < (8, 0) else "bf16"
+    return "fp16" if _capability(device) < (8, 0) else family_of(family).half
 
 
 def cores_of(devices: Sequence[str]) -> list[frozenset[int]]:

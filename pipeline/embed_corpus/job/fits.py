@@ -11,35 +11,32 @@ from embed_corpus.model.folder import read_json
 
 if TYPE_CHECKING:
     from embed_corpus.chunk.tokenizer import WordTokenizer
-    from embed_corpus.engine.encoder import Encoder
     from embed_corpus.model.facts import ModelFacts
 
 __all__ = ["check_fit"]
 
 
-def check_fit(words: WordTokenizer, encoder: Encoder) -> None:
+def check_fit(words: WordTokenizer, facts: ModelFacts, known_ids: int | None) -> None:
     """Refuse a tokenizer that knows ids which the embedding table has no row for, or makes other tokens than it should.
 
     Every token of a vocabulary counts, whether or not a text is likely to hold it: on a GPU a look-up behind the
     table's end takes the whole device context with it. The modules that a Router has for queries are looked at, too:
-    who embeds for days shall not hear of it at the first search.
+    who embeds for days shall not hear of it at the first search. `known_ids` are the rows; None: nobody can tell.
 
     Raises:
         ModelError: it does.
     """
     from embed_corpus.engine.load import table_rows
 
-    facts, queries = encoder.facts, encoder.facts.queries
     if not facts.table:  # which was compared when it was read, and transformers has no part in it
-        _check(words, facts, encoder.model.get_input_embeddings().weight.shape[0])
-    if queries and not queries.table:
+        _check(words, facts, known_ids)
+    if (queries := facts.queries) and not queries.table:
         _check(tokenizer_of(queries), queries, table_rows(queries))
 
 
-def _check(words: WordTokenizer, facts: ModelFacts, rows: int) -> None:
+def _check(words: WordTokenizer, facts: ModelFacts, rows: int | None) -> None:
     folder = facts.transformer
-    beyond = words.from_id(rows)
-    if beyond:
+    if rows is not None and (beyond := words.from_id(rows)):
         token, number = beyond[0]
         more = f" and {len(beyond) - 1:,} more" if beyond[1:] else ""
         raise ModelError(

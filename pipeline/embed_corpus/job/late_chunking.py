@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 from embed_corpus.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from embed_corpus.engine.encoder import Encoder
+    from embed_corpus.engine.base import ReadyEncoder
     from embed_corpus.job.config import JobConfig
     from embed_corpus.model.facts import ModelFacts
 
-__all__ = ["check_packed", "resolve_pass_tokens"]
+__all__ = ["check_late_chunking", "resolve_pass_tokens"]
 
 _ONE_TOKEN = {"cls": "first", "lasttoken": "last"}
 
@@ -55,11 +53,11 @@ def resolve_pass_tokens(config: JobConfig, facts: ModelFacts, chunk_tokens: int)
     return facts.max_tokens
 
 
-def check_packed(encoder: Encoder, notes: Sequence[str]) -> None:
-    """Refuse the padded path, which pools whole texts.
+def check_late_chunking(ready: ReadyEncoder) -> None:
+    """Refuse an encoder that pools whole texts, as the padded path does.
 
     Raises:
-        ModelError: the encoder takes it; `notes` say why.
+        ModelError: it does; its notes say why.
     """
-    if encoder.padded:
-        raise ModelError(f"--late-chunking needs packed texts, and here {'; '.join(notes)}. Run without it.")
+    if not ready.late_chunking:
+        raise ModelError(f"--late-chunking needs packed texts, and here {'; '.join(ready.notes)}. Run without it.")

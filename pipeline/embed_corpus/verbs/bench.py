@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embed_corpus.data import Batch
-    from embed_corpus.engine.encoder import Encoder
+    from embed_corpus.engine.encoder import LocalEncoder
 
 __all__ = [
     "Ids",
@@ -72,13 +72,13 @@ class Measured:
         return asdict(self)
 
 
-def pack(encoder: Encoder, chunks: Ids, budget: int | None = None) -> list[Batch]:
+def pack(encoder: LocalEncoder, chunks: Ids, budget: int | None = None) -> list[Batch]:
     """Pack chunks as a run would, or to another token budget."""
-    packer = encoder.packer() if budget is None else Packer(budget, static=encoder.device.type == "cuda")
+    packer = encoder.packer() if budget is None else Packer(budget, static=encoder.runner.device.type == "cuda")
     return pack_all(packer, chunks)
 
 
-def embed(encoder: Encoder, batches: Iterable[Batch]) -> NDArray[np.float32]:
+def embed(encoder: LocalEncoder, batches: Iterable[Batch]) -> NDArray[np.float32]:
     """Embed batches with two in flight, as a run does; float32[n, dim]."""
 
     def vectors() -> Iterator[NDArray[np.float32]]:
@@ -92,27 +92,28 @@ def embed(encoder: Encoder, batches: Iterable[Batch]) -> NDArray[np.float32]:
     return np.concatenate(list(vectors()))
 
 
-def measure(encoder: Encoder, batches: Sequence[Batch], rounds: int = 3) -> Measured:
+def measure(encoder: LocalEncoder, batches: Sequence[Batch], rounds: int = 3) -> Measured:
     """Time passes over batches; one pass before them does not count."""
     import torch
 
-    from embed_corpus.engine.ceiling import flops, matrix_rate
+    from embed_corpus.engine.ceiling import matrix_rate
     from embed_corpus.engine.load import DTYPES
 
-    cuda = encoder.device.type == "cuda"
+    run = encoder.runner
+    cuda = run.device.type == "cuda"
     embed(encoder, batches)
-    rate = matrix_rate(encoder.device, DTYPES[encoder.precision])
+    rate = matrix_rate(run.device, DTYPES[run.precision])
     if cuda:
-        torch.cuda.reset_peak_memory_stats(encoder.device)
+        torch.cuda.reset_peak_memory_stats(run.device)
     taken = statistics.median(seconds(lambda: embed(encoder, batches)) for _ in range(rounds))
     lengths = np.concatenate([np.diff(batch.cu_seqlens) for batch in batches])
     real = int(lengths.sum())
     return Measured(
         tokens_per_s=real / taken,
-        flops_per_s=flops(encoder, lengths) / taken,
+        flops_per_s=encoder.arithmetic.flops(lengths) / taken,
         matrix_rate=rate,
         fill=real / sum(len(batch.input_ids) for batch in batches),
-        memory=torch.cuda.max_memory_allocated(encoder.device) if cuda else 0,
+        memory=torch.cuda.max_memory_allocated(run.device) if cuda else 0,
     )
 
 
@@ -137,14 +138,14 @@ def prepare_bench(
     trust_remote_code: bool = False,
     compile: bool,  # noqa: A002  # the option's name
     tokens: int | None,
-) -> tuple[Encoder, Ids, list[str]]:
+) -> tuple[LocalEncoder, Ids, list[str]]:
     """Load a model on the first of the devices and get chunks for it; also what the user should know.
 
     Raises:
         UsageError, ModelError, DataError: as `run` does.
     """
     keep_kernels()
-    from embed_corpus.engine.encoder import Encoder
+    from embed_corpus.engine.loaded import LoadedModel
     from embed_corpus.engine.ready import check_fp8, get_ready
 
     device = resolve_devices(devices)[0]
@@ -152,19 +153,18 @@ def prepare_bench(
     facts = read_facts(folder, pooling, remote_code=trust_remote_code)
     recipe = ChunkRecipe.of_model(facts, resolve_chunk_tokens(chunk_tokens, facts))
     longest = recipe.longest
-    encoder = Encoder(facts, device, resolve_precision(precision, device, facts.family), longest, compiled=compile)
-    check_fit(recipe.tokenizer(), encoder)
+    loaded = LoadedModel(facts, device, resolve_precision(precision, device, facts.family), longest)
+    check_fit(recipe.tokenizer(), facts, loaded.known_ids)
     tokens = tokens or (20_000 if device == "cpu" else 2_000_000)
     if inputs:
         config = JobConfig(tuple(inputs), Path(os.devnull), text_column=text_column)
         chunks = first_of(config, recipe, tokens)
     else:
-        chunks = made_up(longest, tokens, encoder.config.vocab_size)
-    notes = get_ready(encoder, batch_tokens)
+        chunks = made_up(longest, tokens, loaded.module.config.vocab_size)
+    encoder, notes, _ = get_ready(loaded, batch_tokens, compiled=compile)
     if precision == "fp8":
-        notes.append(check_fp8(encoder, chunks[:512], forced=True))
-    encoder.release()
-    return encoder, chunks, notes
+        notes = (*notes, check_fp8(loaded, encoder, chunks[:512], forced=True))
+    return encoder, chunks, list(notes)
 
 
 def made_up(longest: int, tokens: int, vocabulary: int) -> Ids:

@@ -15,13 +15,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from embed_corpus.chunk.recipe import ChunkRecipe
+from embed_corpus.engine.base import EncoderSpec
+from embed_corpus.engine.encoders import load_encoder
 from embed_corpus.errors import DataError, EmbedCorpusError, OutputError
 from embed_corpus.index.manifest import check_current, check_files, read_manifest, vectors_in
 from embed_corpus.index.rows import space_of
 from embed_corpus.job.devices import resolve_devices
 from embed_corpus.job.fingerprint import digest
 from embed_corpus.job.fits import check_fit
-from embed_corpus.job.late_chunking import check_packed
+from embed_corpus.job.late_chunking import check_late_chunking
 from embed_corpus.sink.documents import check_documents
 from embed_corpus.sink.readback import check_part, part_stats, vectors_of
 from embed_corpus.sink.rejects import read_rejects
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
     from embed_corpus.chunk.windows import Chunker
     from embed_corpus.data import Chunks, Shard
-    from embed_corpus.engine.encoder import Encoder
+    from embed_corpus.engine.base import Encoder
     from embed_corpus.job.output import Opened
     from embed_corpus.sink.snapshot import PartEntry
     from embed_corpus.vectors.codec import Codec
@@ -196,11 +198,6 @@ class _Sample:
         self._rows = {p.name: dice.sample(range(p.counts.chunks), min(each, p.counts.chunks)) for p in self._parts}
 
     def check(self, facts: Any) -> str:
-        import torch
-
-        from embed_corpus.engine.encoder import Encoder, numerics
-        from embed_corpus.engine.ready import get_ready
-
         fields, opened = self._opened.fields, self._opened
         device = _device(opened.noted.get("devices", ["cpu"]))
         recipe = ChunkRecipe.of_model(
@@ -211,15 +208,16 @@ class _Sample:
             truncate=fields["long"] == "truncate",
             pass_tokens=fields.get("late_chunking", 0),
         )
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
         chunker = recipe.chunker()
         precision = "bf16" if fields["precision"] == "fp8" and device == "cpu" else fields["precision"]
-        encoder = Encoder(facts, device, precision, recipe.longest)
-        check_fit(chunker.tokenizer, encoder)
-        notes = get_ready(encoder)
+        cores = len(os.sched_getaffinity(0))
+        loaded = load_encoder(EncoderSpec(device, facts, precision, recipe.longest, force_fp8=True, cores=cores))
+        check_fit(chunker.tokenizer, facts, loaded.known_ids)
+        ready = loaded.ready(list)
         if recipe.pass_tokens:
-            check_packed(encoder, notes)
-        here = digest(numerics(encoder))
+            check_late_chunking(ready)
+        encoder = ready.encoder
+        here = digest(encoder.numerics)
         shards = {shard.part_name: shard for shard in opened.located().values()}
         worst, n_equal, n = 1.0, 0, 0
         for part in self._parts:

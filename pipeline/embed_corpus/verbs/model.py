@@ -152,24 +152,22 @@ def _modules(facts: ModelFacts) -> list[str]:
 
 
 def _loaded(facts: ModelFacts, tokenizer: WordTokenizer, device: str, precision: Any) -> dict[str, Any]:
-    from embed_corpus.engine.ceiling import flops
-    from embed_corpus.engine.encoder import Encoder
+    from embed_corpus.engine.loaded import LoadedModel
     from embed_corpus.engine.ready import get_ready
 
     chunk_tokens = resolve_chunk_tokens(None, facts)
-    encoder = Encoder(facts, device, precision, chunk_tokens)
-    check_fit(tokenizer, encoder)
-    parameters = sum(weight.numel() for weight in encoder.model.parameters())
-    notes = get_ready(encoder)
+    model = LoadedModel(facts, device, precision, chunk_tokens)
+    check_fit(tokenizer, facts, model.known_ids)
+    encoder, notes, _ = get_ready(model)
     return {
         "device": device,
         "precision": precision,
         "path": "padded" if encoder.padded else "packed",
         "layers": encoder.forward.name,
-        "causal": encoder.causal,
-        "notes": notes,
-        "parameters": parameters,
-        "parameters_outside_tables": encoder.n_parameters,
+        "causal": model.arithmetic.causal,
+        "notes": list(notes),
+        "parameters": sum(weight.numel() for weight in model.module.parameters()),
+        "parameters_outside_tables": model.arithmetic.n_parameters,
         "chunk_tokens": chunk_tokens,
-        "flops_per_token": flops(encoder, np.array([chunk_tokens])) / chunk_tokens,
+        "flops_per_token": model.arithmetic.flops(np.array([chunk_tokens])) / chunk_tokens,
     }

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from embed_corpus.chunk.recipe import ChunkRecipe
+from embed_corpus.engine.base import EncoderSpec
+from embed_corpus.engine.encoders import load_encoder
 from embed_corpus.errors import UsageError
 from embed_corpus.job.fits import check_fit
 from embed_corpus.job.prompts import Prompts, with_query_prompt
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from embed_corpus.chunk.tokenizer import WordTokenizer
     from embed_corpus.data import Chunks
-    from embed_corpus.engine.encoder import Encoder
+    from embed_corpus.engine.base import Encoder
     from embed_corpus.job.output import Opened
     from embed_corpus.model.facts import ModelFacts
 
@@ -59,7 +61,7 @@ class QueryEncoder:
                 raise UsageError(f"query {i} is no valid UTF-8.")
         names = names or [str(i) for i in range(len(queries))]
         chunks = _one_each(self._recipe, self._tokenizer, queries, names)
-        return encode_chunks(self._encoder, chunks)
+        return encode_chunks(self._encoder, chunks) if len(chunks) else np.empty((0, self._facts.dim), np.float32)
 
     @cached_property
     def _facts(self) -> ModelFacts:
@@ -75,13 +77,9 @@ class QueryEncoder:
 
     @cached_property
     def _encoder(self) -> Encoder:
-        from embed_corpus.engine.encoder import Encoder
-        from embed_corpus.engine.ready import get_ready
-
-        encoder = Encoder(self._facts, "cpu", "fp32")
-        check_fit(self._tokenizer, encoder)
-        get_ready(encoder)
-        return encoder
+        loaded = load_encoder(EncoderSpec("cpu", self._facts, "fp32"))
+        check_fit(self._tokenizer, self._facts, loaded.known_ids)
+        return loaded.ready(list).encoder
 
 
 def _one_each(recipe: ChunkRecipe, tokenizer: WordTokenizer, queries: Sequence[str], names: Sequence[str]) -> Chunks:
@@ -112,7 +110,6 @@ def _one_each(recipe: ChunkRecipe, tokenizer: WordTokenizer, queries: Sequence[s
 
 
 def encode_chunks(encoder: Encoder, chunks: Chunks) -> NDArray[np.float32]:
-    """Encode a block's chunks; float32[n, dim] in their order."""
+    """Encode a block's chunks, one or more; float32[n, dim] in their order."""
     packer = encoder.packer()
-    vectors = [encoder.encode(batch) for batch in (*packer.add(chunks), *packer.flush())]
-    return np.concatenate(vectors) if vectors else np.empty((0, encoder.facts.dim), np.float32)
+    return np.concatenate([encoder.submit(batch).result() for batch in (*packer.add(chunks), *packer.flush())])

@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from embed_corpus.engine.encoder import Encoder
+    from embed_corpus.engine.encoder import LocalEncoder
 
 __all__ = ["digest_of", "in_order", "same_bits"]
 
 
-def same_bits(encoder: Encoder, chunks: Ids, arguments: Sequence[str]) -> Iterator[tuple[str, bool]]:
+def same_bits(encoder: LocalEncoder, chunks: Ids, arguments: Sequence[str]) -> Iterator[tuple[str, bool]]:
     """Embed chunks in three other orders, to two other budgets, in two fresh processes: the same bits each time?"""
     expected = digest_of(in_order(encoder, chunks))
     dice = np.random.default_rng(1)
     for i in range(3):
         yield f"shuffled {i + 1}", digest_of(in_order(encoder, chunks, dice.permutation(len(chunks)))) == expected
-    budgets = {max(encoder.token_budget // 2, encoder.longest, MIN_TOKENS), encoder.token_budget * 2}
+    budgets = {max(encoder.token_budget // 2, encoder.runner.longest, MIN_TOKENS), encoder.token_budget * 2}
     for budget in () if encoder.padded else sorted(budgets - {encoder.token_budget}):
         vectors = in_order(encoder, chunks, dice.permutation(len(chunks)), budget)
         yield f"batches of {budget:,} tokens", digest_of(vectors) == expected
@@ -41,7 +41,7 @@ def same_bits(encoder: Encoder, chunks: Ids, arguments: Sequence[str]) -> Iterat
 
 
 def in_order(
-    encoder: Encoder, chunks: Ids, order: NDArray[Any] | None = None, budget: int | None = None
+    encoder: LocalEncoder, chunks: Ids, order: NDArray[Any] | None = None, budget: int | None = None
 ) -> NDArray[np.float32]:
     """Embed chunks in some order and return the vectors in their own."""
     order = np.arange(len(chunks)) if order is None else order
