@@ -61,6 +61,12 @@ def texts() -> list[str]:
 
 
 @pytest.fixture(scope="session")
+def documents(texts: list[str]) -> list[str]:
+    """Natural texts of all lengths from 3 to 400 characters."""
+    return [text[: 3 + 7 * i % 400] for i, text in enumerate(texts[:210])]
+
+
+@pytest.fixture(scope="session")
 def long_texts() -> list[str]:
     """The long pages of the Python documentation."""
     return pq.read_table(CORPUS / "python-docs.parquet")["text"].to_pylist()
@@ -132,6 +138,15 @@ def tiny_mpnet(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Pa
         max_position_embeddings=66,
     )
     return save_model(tmp_path_factory.mktemp("mpnet"), MPNetModel(config).eval(), wordpiece(texts))
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Run on one thread: for models this small more of them only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

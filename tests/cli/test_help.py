@@ -61,6 +61,7 @@ def test_help_is_light(args: str) -> None:
     assert loaded & HEAVY == set()
 
 
+@pytest.mark.process
 def test_help_is_quick() -> None:
     """`embed-corpus --help` answers in under a second."""
 

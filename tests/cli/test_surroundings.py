@@ -88,6 +88,7 @@ def test_model_that_is_no_utf8(call: Call, line: list[object], tiny_model: Path,
     assert "no UTF-8" in ended.err
 
 
+@pytest.mark.process
 def test_an_empty_query_names_its_line(call: Call, out: Path, tmp_path: Path) -> None:
     """A file of queries whose path is no UTF-8 is read; an empty query in it is told by its line."""
     queries = tmp_path / f"{NO_UTF8}.jsonl"
