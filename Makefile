@@ -15,8 +15,8 @@ demo: .venv/user ## embed the sample corpus, then ask it three questions
 	$(BIN)/embed-corpus run --config jobs/sample.toml
 	@while read -r query; do echo; echo "$$query"; $(BIN)/embed-corpus search $(DEMO) "$$query" -k 3; done < jobs/sample-queries.txt
 
-quick: .venv/dev ## run the tests that start no process: a minute
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not process and not slow"
+quick: .venv/dev ## run the tests that start no process and compute little: a minute
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not process and not heavy and not slow"
 
 test: .venv/dev ## run all tests but the slow ones: under eight minutes on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"

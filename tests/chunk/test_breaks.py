@@ -90,6 +90,7 @@ def test_paragraphs_before_sentences_before_words(kind: Kind) -> None:
     assert not found[-1].endswith(".")
 
 
+@pytest.mark.heavy
 def test_natural_pages(kind: Kind, texts: list[str], long_texts: list[str]) -> None:
     """On natural pages every chunk is right, and most end with a sentence."""
     n_ends = n = 0
@@ -104,6 +105,7 @@ def test_natural_pages(kind: Kind, texts: list[str], long_texts: list[str]) -> N
     assert n_ends > 0.8 * n
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("by", ["sentences", "paragraphs"])
 @pytest.mark.parametrize(("limit", "overlap"), [(64, 0), (64, 20), (300, 0)])
 def test_texts_in_slabs(
@@ -126,6 +128,7 @@ def test_texts_in_slabs(
     assert ids_of(slabs) == ids_of(whole)
 
 
+@pytest.mark.heavy
 @given(seed=st.integers(0, 1 << 32))
 @settings(max_examples=50, deadline=None)
 def test_chunks_of_random_documents(kind: Kind, seed: int) -> None:

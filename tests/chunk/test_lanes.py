@@ -133,6 +133,7 @@ def same(a: Chunks, b: Chunks) -> bool:
     return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in COLUMNS)
 
 
+@pytest.mark.heavy
 @given(texts=TEXTS)
 @example(texts=["the \u0301a \u0301"])
 @example(texts=["\u0301x the wing's \u0301 flow  past \xa0 \u0301"])
@@ -145,6 +146,7 @@ def test_same_tokens(fast: WordTokenizer, texts: list[str]) -> None:
         assert tokens_of(ours, i) == tokens_of(theirs, i)
 
 
+@pytest.mark.heavy
 @given(
     texts=TEXTS,
     limit=st.integers(24, 64),
@@ -180,6 +182,7 @@ def test_words_are_forgotten(tmp_path: Path, texts: list[str], monkeypatch: pyte
         assert [tokens_of(lane.encode(block)[0], i) for i in range(len(block))] == expected
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("size", [300, 2000])
 def test_slabs(
     fast: WordTokenizer, slow: WordTokenizer, long_texts: list[str], size: int, monkeypatch: pytest.MonkeyPatch
@@ -191,6 +194,7 @@ def test_slabs(
     assert fast.lane != "tokenizers"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", KINDS)
 def test_prove_names_the_lane(kind: str, tmp_path: Path, texts: list[str]) -> None:
     """It is the slow one before, afterwards the fast one, unless that is not wanted."""
@@ -217,6 +221,7 @@ ADDED_TOKEN = {"id": 0, "content": "é", "special": True, "normalized": False}
 FLAGS = {"single_word": False, "lstrip": False, "rstrip": False}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("train", "change"),
     [

@@ -164,6 +164,7 @@ def written(value: object) -> str:
     return str(value).lower()
 
 
+@pytest.mark.heavy
 @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(key=st.sampled_from(_KEYS), value=_VALUES)
 def test_any_value_of_any_key(call: Call, asked: list[JobConfig], tmp_path: Path, key: str, value: object) -> None:

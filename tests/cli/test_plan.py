@@ -59,6 +59,7 @@ def test_a_run_does_what_was_planned(planned: Any, embed_corpus: Command, tiny_m
     assert sum(b["count"] for b in plan["chunk_tokens_seen"]) == counts["chunks"]
 
 
+@pytest.mark.heavy
 def test_what_is_cut_off_is_counted(planned: Any) -> None:
     """With --long truncate every document is one chunk, and those that are longer are told."""
     split = planned(CORPUS, "--sample", 2000)
@@ -69,6 +70,7 @@ def test_what_is_cut_off_is_counted(planned: Any) -> None:
     assert split["truncated"]["value"] == 0
 
 
+@pytest.mark.heavy
 def test_text_says_what_json_says(call: Call, planned: Any, tiny_model: Path) -> None:
     """The numbers on the terminal are those of --json, and the same each time."""
     line = ("plan", CORPUS, "--model", tiny_model, "--devices", "cpu", "--sample", 1000)
@@ -113,6 +115,7 @@ def test_a_speed_that_is_not_known_is_not_guessed(call: Call, tiny_model: Path) 
     assert "time" not in ended.out
 
 
+@pytest.mark.heavy
 def test_bench_makes_the_time_known(call: Call, planned: Any, tiny_model: Path) -> None:
     """After `bench` the time is the tokens over the speed that it measured."""
     ended = call("bench", "--model", tiny_model, "--devices", "cpu", "--tokens", 500, "--rounds", 1, "--json")

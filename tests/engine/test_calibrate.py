@@ -62,6 +62,7 @@ def rates(*thousands: float, first: int = 4096, gib: float = 1.0) -> Table:
     return {first << i: (1000 * rate, int(gib * GIB) << i) for i, rate in enumerate(thousands)}
 
 
+@pytest.mark.heavy
 def test_stops_when_doubling_gains_little(run: Runner, layers: Forward, monkeypatch: pytest.MonkeyPatch) -> None:
     """The budget is the last size that brought 2 %, its peak comes with it, and nothing larger is tried."""
     asked = device(monkeypatch, rates(100, 150, 160, 163, 300))

@@ -27,6 +27,7 @@ CONFIGS = [
 ]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.model_type)
 def test_same_vectors_as_uncompiled(
     config: Any, tmp_path: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch

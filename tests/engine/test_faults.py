@@ -129,6 +129,7 @@ def test_padded_path_takes_fewer_rows(tiny_mpnet: Path, monkeypatch: pytest.Monk
         encode(encoder, ids)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("seed", [0, 2])
 def test_out_of_memory_at_random(tiny_model: Path, tmp_path: Path, seed: int) -> None:
     """After 20 failures at random batches of a job all rows are there with the same bytes, in smaller batches."""
@@ -196,6 +197,7 @@ def test_padded_path_is_computed_again_padded(tiny_mpnet: Path) -> None:
     np.testing.assert_allclose(encode(encoder, ids)[5], encode(wide, ids)[5], atol=1e-5)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_no_number_in_full_precision_either(tiny_model: Path, tmp_path: Path, precision: str) -> None:
     """What stays NaN in fp32 ends as a `not_finite` reject, and all other documents of the job keep their bytes."""

@@ -46,6 +46,7 @@ def assert_near(packed: torch.Tensor, scales: torch.Tensor, expected: torch.Tens
     assert off.double().mean() <= (0 if DEVICE == "cuda" else 0.03)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("heads", "key_heads", "size", "causal", "window"),
     [(4, 2, 32, True, 0), (2, 2, 64, False, 0), (3, 1, 16, True, 0), (4, 1, 32, True, 40), (2, 2, 32, False, 40)],

@@ -86,6 +86,7 @@ def by_transformers(folder: Path, text: str, spans: list[tuple[int, int]]) -> ND
     return np.array(vectors)
 
 
+@pytest.mark.heavy
 def test_equals_one_forward_of_the_whole_document(late: Path, pages: list[str]) -> None:
     """Each chunk's vector is the mean of its tokens' states as transformers computes them over the whole document."""
     chunks = cut(late, pages)
@@ -118,6 +119,7 @@ def test_context_matters_and_a_single_chunk_has_none(late: Path, pages: list[str
         np.testing.assert_array_equal(getattr(chunks, name), getattr(plain, name))
 
 
+@pytest.mark.heavy
 def test_same_bits_in_any_batch(late: Path, pages: list[str]) -> None:
     """A chunk's vector has the same bits in batches of any size, in any order, and from its pass alone."""
     chunks = cut(late, pages)

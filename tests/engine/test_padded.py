@@ -28,6 +28,7 @@ def any_model(request: pytest.FixtureRequest) -> Path:
     return request.getfixturevalue(request.param)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("compiled", [True, False])
 def test_vectors_are_those_of_the_packed_path(model: Path, chunks: Chunks, compiled: bool) -> None:
     """Natural texts of all lengths get the packed path's vectors, whichever form its layers had before."""
@@ -58,6 +59,7 @@ def test_longest_is_no_multiple_of_a_width(tiny_model: Path, longest: int) -> No
     assert np.concatenate([encode(encoder, [i]) for i in ids]).tobytes() == vectors.tobytes()
 
 
+@pytest.mark.heavy
 def test_same_bits_in_any_batch(any_model: Path) -> None:
     """A text's vector has the same bits in any order, in windows of any size, and alone."""
     encoder = padded(any_model)

@@ -41,6 +41,7 @@ def encoders(folder: Path) -> tuple[LocalEncoder, LocalEncoder]:
     return on_cpu(facts), LocalEncoder(model, layers, 1024)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("lengths", [[5, 57, 1, 33], [64], [2] * 20])
 @pytest.mark.parametrize("name", ["tiny_decoder", "tiny_roberta"])
 def test_same_vectors_as_with_every_row(name: str, lengths: list[int], request: pytest.FixtureRequest) -> None:

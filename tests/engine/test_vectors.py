@@ -31,6 +31,7 @@ def encoder(request: pytest.FixtureRequest, model: Path) -> LocalEncoder:
 # --- vectors -----------------------------------------------------------------------------------
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("budget", [256, 2048])
 def test_parity(
     model: Path,
@@ -53,6 +54,7 @@ def test_parity(
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("threads", [1, 2])
 def test_same_bits_in_any_batch(encoder: LocalEncoder, chunks: Chunks, threads: int) -> None:
     """A chunk's vector has the same bits under every token budget, and alone."""
@@ -98,6 +100,7 @@ def test_shape_and_length(model: Path, encoder: LocalEncoder, chunks: Chunks) ->
     assert bool(np.allclose(lengths, 1, atol=1e-6)) == encoder.runner.facts.normalize
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("precision", "least"), [("fp16", 0.9999), ("bf16", 0.999)])
 def test_half_precision(model: Path, encoder: LocalEncoder, chunks: Chunks, precision: str, least: float) -> None:
     """In half precision vectors are float32 still, and close to those of full precision."""

@@ -25,6 +25,7 @@ def layouts(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[
     return {name: make(name, tmp_path_factory.mktemp(name) / "model", trained) for name in NAMES}
 
 
+@pytest.mark.heavy
 @pytest.mark.filterwarnings("ignore")
 def test_no_third_outcome(layouts: dict[str, Path], tmp_path: Path) -> None:
     """Forty random edits of files and keys: cosine 0.99999 at least, a refusal, or nothing to compare with."""

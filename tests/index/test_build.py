@@ -157,6 +157,7 @@ def test_another_index_that_comes_while_it_is_opened(tmp_path: Path, monkeypatch
     assert open_index(layout).manifest["type"] == "IVF8,SQ8"
 
 
+@pytest.mark.heavy
 def test_it_is_the_index_that_faiss_makes(undisturbed: Layout, vectors: np.ndarray) -> None:
     """Plain faiss opens both files; its own adding of the same vectors finds the same rows with the same scores."""
     index = faiss.read_index(str(undisturbed.index / "index.faiss"), faiss.IO_FLAG_ONDISK_SAME_DIR)
@@ -192,6 +193,7 @@ def test_datasets_loads_the_parts(undisturbed: Layout, tmp_path: Path) -> None:
     assert (len(loaded), len(loaded[0]["embedding"])) == (14_000, DIM)
 
 
+@pytest.mark.heavy
 def test_merged_in_memory_it_answers_alike(undisturbed: Layout, vectors: np.ndarray, tmp_path: Path) -> None:
     """With more memory it is one file, with the same ids and answers; held-out recall reaches the target."""
     layout, snapshot = write_out(tmp_path / "out", vectors, 3)
@@ -226,6 +228,7 @@ def _stop(moved: int, made: Path, final: Path) -> None:
     made.replace(final)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["IVF8,SQ8", "HNSW8", "flat"])
 def test_new_parts_extend_the_index(tmp_path: Path, kind: str) -> None:
     """Parts that a later snapshot adds, even before the others, get the next row numbers; older rows keep theirs."""
@@ -247,6 +250,7 @@ def test_new_parts_extend_the_index(tmp_path: Path, kind: str) -> None:
     assert build(layout, shrunk, kind)["trained_for"] == shrunk.counts.chunks
 
 
+@pytest.mark.heavy
 def test_an_index_that_is_extended_counts(tmp_path: Path, vectors: np.ndarray) -> None:
     """Old and new lists that pass the memory only together are merged on disk, and answer like one that is not."""
     layout, snapshot = write_out(tmp_path / "out", vectors[:7000], 2)
@@ -261,6 +265,7 @@ def test_an_index_that_is_extended_counts(tmp_path: Path, vectors: np.ndarray) -
     assert [hits[0].doc_id for hits in search(open_index(layout), vectors[10_000:10_100:50], 1)] == ["x-1500", "x-1525"]
 
 
+@pytest.mark.heavy
 def test_a_disk_without_room(tmp_path: Path, vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     """What runs and lists take is told before anything is trained; with a little more room it is built."""
     layout, snapshot = write_out(tmp_path / "out", vectors, 2)

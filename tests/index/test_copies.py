@@ -66,6 +66,7 @@ def compared(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     return queries.astype(np.float64) @ vectors.T.astype(np.float64)
 
 
+@pytest.mark.heavy
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("kind", "stored"), [*product(NAMED, STORED[:3]), *product(NAMED[:3], STORED[3:])])
 def test_all_rows_are_found(tmp_path: Path, kind: str, stored: str) -> None:
@@ -86,6 +87,7 @@ def test_all_rows_are_found(tmp_path: Path, kind: str, stored: str) -> None:
         np.testing.assert_array_equal(opened.search(rows[:20], 7)[1], order[:, :7])
 
 
+@pytest.mark.heavy
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("stored", ["float32", "ubinary"])
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
@@ -121,6 +123,7 @@ def test_half_a_corpus_of_one_text(tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "IVF8,SQ8"])
 def test_later_rows_join_earlier_vectors(tmp_path: Path, kind: str) -> None:
     """Rows of a later snapshot that an earlier vector has join it, new vectors come behind, all as if built at once."""

@@ -77,6 +77,7 @@ def test_ties_beyond_what_is_stored(vectors: np.ndarray) -> None:
     assert recall_at(truth, np.array([[999, 998, 997, 5, 6, 1500, 1501, 1502, 1503, -1]]), 10) == 0.5
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("bits", [False, True])
 def test_recall_is_that_of_scores(seed: int, bits: bool) -> None:
@@ -100,6 +101,7 @@ def test_recall_is_that_of_scores(seed: int, bits: bool) -> None:
         assert recall_at(truth, found, k) == pytest.approx(right[:, :k].sum(axis=1).mean() / k), k
 
 
+@pytest.mark.heavy
 def test_a_hundred_results_are_as_good_as_ten() -> None:
     """A graph that is tuned for 10 results looks further for 100, and as far as before for the next 10."""
     vectors = clustered(8000, 32)
@@ -113,6 +115,7 @@ def test_a_hundred_results_are_as_good_as_ten() -> None:
     assert index.hnsw.efSearch == found["effort"]["efSearch"]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["HNSW8", "PCA24,HNSW8", "BHNSW8"])
 def test_questions_of_a_graph_are_no_nodes_of_it(kind: str) -> None:
     """They are found by nobody while it is measured, recall is that of a graph without them, and all is put back."""
@@ -207,6 +210,7 @@ def test_held_out_are_never_trained_on(tmp_path, vectors: np.ndarray) -> None:
     np.testing.assert_array_equal(of.take(drawn.train), vectors[drawn.train])
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("factory", ["IVF64,SQ8", "IVF64,PQ8x4", "PCA16,IVF64,Flat", "BIVF64"])
 def test_many_results(factory: str) -> None:
     """Lists tuned for few results are visited until the many that are asked for are found; then as before."""
@@ -223,6 +227,7 @@ def test_many_results(factory: str) -> None:
         assert effort_of(index).value == 1
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("factory", ["HNSW16", "HNSW16_SQ8", "IVF64,Flat"])
 def test_rows_far_from_the_question(factory: str) -> None:
     """Of rows that pass a filter all k are found, also where a search without it would never come to them."""

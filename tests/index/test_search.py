@@ -49,6 +49,7 @@ def stored(layout: Layout) -> tuple[pa.Table, np.ndarray]:
     return table, table["embedding"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
 
 
+@pytest.mark.heavy
 def test_filters_come_before_the_search(out: Layout) -> None:
     """All hits meet the conditions, there are k of them, and they are those of brute force among what meets them."""
     table, vectors = stored(out)
@@ -265,6 +266,7 @@ def test_the_command(embed_corpus: Command, tiny_model: Path, tmp_path: Path) ->
     assert (refused.returncode, "give a QUERY, several, or --queries FILE." in refused.stderr) == (2, True)
 
 
+@pytest.mark.heavy
 def test_advice(tmp_path: Path) -> None:
     """Every combination is tried; what keeps all finds all, and fewer bits find less."""
     layout, snapshot = write_out(tmp_path / "out", clustered(1500, 64), 1)

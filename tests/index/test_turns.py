@@ -53,6 +53,7 @@ def build(layout: Layout, snapshot: Snapshot, **asked: object) -> dict:
     return made
 
 
+@pytest.mark.heavy
 def test_a_graph_that_misses_gives_way_to_lists(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -73,6 +74,7 @@ def test_a_graph_that_misses_gives_way_to_lists(
     assert not caplog.records
 
 
+@pytest.mark.heavy
 def test_codes_that_miss_give_way_to_floats_and_at_last_to_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lists of floats come after those of codes, and exact search in the end."""
     layout, snapshot = write_out(tmp_path / "out", clustered(3000, DIM), 2)
@@ -83,6 +85,7 @@ def test_codes_that_miss_give_way_to_floats_and_at_last_to_all(tmp_path: Path, m
     assert made["missed"] == {"HNSW32": 0.5, "IVF32,SQ8": 0.7, "IVF32,Flat": 0.6}
 
 
+@pytest.mark.heavy
 def test_the_best_of_what_fits_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -112,6 +115,7 @@ def test_what_is_named_is_kept(
     assert build(layout, snapshot, type="hnsw") == made
 
 
+@pytest.mark.heavy
 def test_a_stopped_build_tries_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was found too poor before a stop is not built again after it."""
     layout, snapshot = write_out(tmp_path / "out", clustered(3000, DIM), 2)
@@ -145,6 +149,7 @@ def test_an_extension_that_misses_is_built_anew(tmp_path: Path, monkeypatch: pyt
     assert (made["type"], made["trained_for"], "missed" in made) == ("IVF64,SQ8", 4000, False)
 
 
+@pytest.mark.heavy
 def test_an_older_index_that_auto_settled_for(tmp_path: Path) -> None:
     """A graph below its target that auto once kept is not taken for what is asked for: it is built as is done now."""
     layout, snapshot = write_out(tmp_path / "out", clustered(3000, DIM), 2)

@@ -39,6 +39,7 @@ def build(layout: Layout, kind: str, vectors: np.ndarray, stored: str = "float32
     return build_index(layout, snapshot, Request(kind, target_recall=0.5), similarity="cosine", normalized=True)
 
 
+@pytest.mark.heavy
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", FLOATS + BITS)
 def test_it_does_all(tmp_path: Path, kind: str) -> None:
@@ -70,6 +71,7 @@ def test_it_is_refused(tmp_path: Path, kind: str) -> None:
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.heavy
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("n", [1, 2])
 @pytest.mark.parametrize("kind", [*NAMED, "SQ8", "PQ4x4fs", "PCAR8,Flat", "BIVF1"])

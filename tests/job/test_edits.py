@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from edits import MODES, fuzz
 
 
+@pytest.mark.heavy
 def test_no_edit_in_place_goes_unnoticed(tiny_model: Path, tmp_path: Path) -> None:
     """Whatever of size, times and footer stays, an edit leads to the vectors of a clean run, and a touch to nothing."""
     counts = fuzz(8 * len(MODES), tmp_path, tiny_model)

@@ -95,6 +95,7 @@ def nothing(night: Night) -> None:
     """Leave the notes as they are."""
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("lost", [nothing, lose, lose_all, other_version])
 def test_an_edit_behind_footer_size_and_time_is_embedded(night: Night, lost: Any) -> None:
     """Both shards are new ones, only the edited chunk is embedded, and the next nights find nothing to do."""

@@ -49,6 +49,7 @@ def embedded(facts: ModelFacts, *, padded: bool = False) -> np.ndarray:
     return encode_chunks(on_cpu(facts, padded=padded), chunker(TEXTS))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("include", [True, False])
 @pytest.mark.parametrize("mode", ["mean", "cls", "lasttoken", "weightedmean", "max", "mean_sqrt_len_tokens"])

@@ -89,6 +89,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("ids", ["id", None], ids=["own ids", "made-up ids"])
 @pytest.mark.parametrize("change", CHANGES)
 def test_only_what_is_new_is_embedded(
@@ -134,6 +135,7 @@ def test_late_chunking_takes_nothing_over(night: Night, tmp_path: Path) -> None:
     assert (len(job.todo) > 0, job.earlier) == (True, {})
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("checked", [True, False])
 def test_half_words_are_taken_over_with_their_document_alone(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, checked: bool

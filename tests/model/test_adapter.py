@@ -78,6 +78,7 @@ def theirs(base: Path, adapted: Path, layers: list[str], scale: float) -> np.nda
     return model.encode(TEXTS)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("rooted", [False, True])
 def test_merged(name: str, rooted: bool, request: pytest.FixtureRequest, tmp_path: Path) -> None:

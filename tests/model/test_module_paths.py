@@ -93,6 +93,7 @@ def test_every_type_is_sentence_transformers_own() -> None:
     assert {name: import_from_string(name) for name in TYPES} == {n: getattr(known, k) for n, k in TYPES.items()}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", [name for name, kind in TYPES.items() if kind == "Transformer"])
 def test_every_name_of_the_transformer(folder: Path, name: str) -> None:
     """Older and newer names of its class make no other vectors."""
@@ -128,6 +129,7 @@ def test_two_modules_of_one_name(folder: Path) -> None:
         read_facts(relist(folder, 2, name="1"))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["models.Dropout", "sentence_transformer.modules.dropout.Dropout"])
 @pytest.mark.parametrize("places", [(2,), (3,), (2, 3, 5)])
 def test_dropout(folder: Path, kind: str, places: tuple[int, ...]) -> None:

@@ -57,6 +57,7 @@ def theirs(folder: Path) -> np.ndarray:
     return model.encode([text[:end] for text, end in zip(TEXTS, chunks.end, strict=True)], prompt="")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("mode", [*POOLINGS, ["cls", "mean", "max"]])
 def test_pooling(folder: Path, mode: str | list[str], padded: bool) -> None:
@@ -82,6 +83,7 @@ def test_legacy_flags_keep_their_order(folder: Path) -> None:
     np.testing.assert_allclose(ours(folder), theirs(folder), atol=2e-5)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("layout", ["DN", "DDN", "NDD", "DND", "D"])
 def test_dense_and_normalize_in_their_order(folder: Path, layout: str) -> None:
     """Dense modules, one or several, with and without a bias, and Normalize wherever it stands."""
@@ -111,6 +113,7 @@ def test_dense_is_part_of_the_space(folder: Path) -> None:
     assert space_fields(read_facts(folder)) != before
 
 
+@pytest.mark.heavy
 def test_same_bits_through_dense_in_any_batch(folder: Path) -> None:
     """A Dense product has so many rows whatever the batch, so a vector's bits do not depend on its neighbours."""
     add_dense(folder, 32, 48)

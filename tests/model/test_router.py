@@ -77,6 +77,7 @@ def theirs(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return model.encode_document(TEXTS), model.encode_query(TEXTS)
 
 
+@pytest.mark.heavy
 def test_equals_sentence_transformers(routed: Path) -> None:
     """Documents take the document route and queries the other one, prompts included; the two differ."""
     facts = read_facts(routed)
@@ -99,12 +100,14 @@ def test_space_holds_both_sides(routed: Path) -> None:
     ]
 
 
+@pytest.mark.heavy
 def test_cut_vectors(routed: Path) -> None:
     """--dim cuts both sides."""
     facts = at_dim(read_facts(routed), 8)
     assert embedded(facts).shape[1] == embedded(with_query_prompt(facts, Prompts())).shape[1] == 8
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("task", ["document", "query"])
 @pytest.mark.parametrize(
     "mappings",
@@ -124,6 +127,7 @@ def test_route_mappings(routed: Path, mappings: dict[str, str], task: str) -> No
     assert (cosines(embedded(ours), theirs(routed)[task == "query"]) >= 0.99999).all()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("change", "phrase"),
     [
@@ -164,6 +168,7 @@ def test_modules_of_other_kinds(routed: Path) -> None:
         read_facts(routed)
 
 
+@pytest.mark.heavy
 def test_files_as_older_versions_name_them(routed: Path) -> None:
     """Asym, the Router of older versions, kept its routes in config.json."""
     expected = embedded(read_facts(routed))

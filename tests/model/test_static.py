@@ -93,6 +93,7 @@ def ours(folder: Path, texts: list[str], *, query: bool = False, budget: int | N
     return np.concatenate([encoder.encode(batch) for batch in (*packer.add(chunks), *packer.flush())])
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("layout", [lambda folder: folder, nested])
 def test_equals_sentence_transformers(static: Path, texts: list[str], layout: object) -> None:
     """Documents and queries, each with its prompt, in both layouts; odd texts and special tokens in them, too."""
@@ -107,6 +108,7 @@ def test_equals_sentence_transformers(static: Path, texts: list[str], layout: ob
         assert (cosines(vectors, encode(texts)) >= 0.99999).all()
 
 
+@pytest.mark.heavy
 def test_bits_do_not_hang_on_the_batch(static: Path, texts: list[str]) -> None:
     """A text's vector has the same bits alone, among few and among many."""
     together = ours(static, texts)

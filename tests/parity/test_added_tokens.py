@@ -47,6 +47,7 @@ def folder(request: pytest.FixtureRequest, trained: Callable[[str], Tokenizer], 
     return tmp_path
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("way", WAYS)
 def test_one_token(folder: Path, way: str) -> None:
     """Our ids are those of transformers, with a fast lane as without, and the token enters the fingerprint."""
@@ -70,6 +71,7 @@ def test_older_files(folder: Path) -> None:
     assert {"[OLD]", "[NEW]"} <= set(words.added)
 
 
+@pytest.mark.heavy
 def test_a_long_text_is_not_cut_inside(folder: Path) -> None:
     """A token with a space in it stays whole where a long text is tokenised piece by piece."""
     edit(folder, "tokenizer_config.json", additional_special_tokens=["New York"])

@@ -18,6 +18,7 @@ from parity.texts import samples
 from parity.zoo import ZOO
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ZOO)
 def test_vectors_are_those_of_sentence_transformers(name: str, bred: Build) -> None:
     """200 texts of 1 to 2,000 tokens in many scripts: cosine 0.99999 at least on every row, on both paths."""

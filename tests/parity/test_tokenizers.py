@@ -117,6 +117,7 @@ def test_any_text_in_chunks(kind: tuple[WordTokenizer, Callable[[str], list[int]
     assert lists(chunks) == [theirs(span if i == 0 else alone(span, words)) for i, span in enumerate(spans)]
 
 
+@pytest.mark.heavy
 def test_tokens_across_words_leave_a_document_whole(files: Files, tmp_path: Path, texts: list[str]) -> None:
     """A tokenizer that knows no words and has a token across a space is never given a document in pieces."""
     folder = Path(shutil.copytree(files("gemma"), tmp_path / "model"))

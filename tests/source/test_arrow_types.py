@@ -51,6 +51,7 @@ def kept(folder: Path, array: pa.Array, **options: Any) -> pa.ChunkedArray:
     return part_of(folder)
 
 
+@pytest.mark.heavy
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), kind=TYPES, options=WRITTEN)
 def test_every_type_comes_out_equal_or_is_refused(

@@ -47,6 +47,7 @@ def check(case: Case, verdict: Verdict) -> None:
         assert verdict.texts == case.texts if isinstance(case.texts, list) else len(verdict.texts) == case.texts
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("_deadline")
 @pytest.mark.parametrize("case", [case for case in CASES if not case.peak_mb], ids=str)
 def test_error_or_every_row(case: Case, tmp_path: Path) -> None:

@@ -107,6 +107,7 @@ def test_kinds_of_two_files(tmp_path: Path) -> None:
         type_of(tmp_path)
 
 
+@pytest.mark.heavy
 def test_a_late_value_counts(tmp_path: Path) -> None:
     """A value of another kind is found in the last of many lines, by Arrow's way of looking as by ours."""
     write_jsonl(tmp_path / "a.jsonl", *rows_of(*range(50_000), "late"))

@@ -39,6 +39,7 @@ def estimated(uneven: Path, tiny_model: Path) -> Callable[..., PlanReport]:
     return lambda sample, seed=0: plan(config, sample, seed)
 
 
+@pytest.mark.heavy
 def test_estimates_keep_their_word(estimated: Callable[..., PlanReport], monkeypatch: pytest.MonkeyPatch) -> None:
     """Over 40 samples nine in ten estimates lie within two standard errors, and they lean to no side."""
     monkeypatch.setattr("embed_corpus.verbs.plan._READ_RATIO", 4)  # else all texts are measured
