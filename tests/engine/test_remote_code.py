@@ -10,7 +10,7 @@ import pytest
 from transformers import dynamic_module_utils
 
 from embed_corpus.errors import ModelError, UsageError
-from embed_corpus.job.fingerprint import space_fields
+from embed_corpus.job.fingerprint import space_record
 from embed_corpus.model.facts import read_facts
 from embed_corpus.model.folder import model_folder
 from kit.batches import cosines, encode, random_ids
@@ -67,10 +67,10 @@ def test_allowed(folder: Path, tiny_model: Path) -> None:
 
 def test_code_is_part_of_the_space(folder: Path) -> None:
     """Other code is another space, where it is run at all."""
-    before = space_fields(read_facts(folder, remote_code=True))
+    before = space_record(read_facts(folder, remote_code=True))
     (folder / "own.py").write_text(CODE + "# changed\n")
-    assert space_fields(read_facts(folder, remote_code=True)) != before
-    assert "code" not in space_fields(read_facts(folder))
+    assert space_record(read_facts(folder, remote_code=True)) != before
+    assert space_record(read_facts(folder)).code is None
 
 
 def test_code_from_elsewhere(folder: Path) -> None:

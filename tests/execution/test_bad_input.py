@@ -243,7 +243,7 @@ def test_files_left_out(two_files: Path, tmp_path: Path, tiny_model: Path) -> No
     assert "100 rows: 100 documents" in mended.stdout
     assert "2 of 2 parts, 1 of them new; snapshot 2" in mended.stdout
     assert "left out" not in mended.stdout + mended.stderr
-    assert open_output(out).noted["bad_files"] == {}
+    assert open_output(out).last_run.bad_files == {}
 
 
 def test_more_bad_files_than_allowed(two_files: Path, tmp_path: Path, tiny_model: Path) -> None:

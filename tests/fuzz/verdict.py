@@ -16,7 +16,7 @@ from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine.encoder import LocalEncoder
 from embed_corpus.engine.ready import get_ready
 from embed_corpus.errors import EmbedCorpusError
-from embed_corpus.job.fingerprint import space_fields
+from embed_corpus.job.fingerprint import space_record
 from embed_corpus.job.fits import check_fit
 from embed_corpus.job.prompts import Prompts, with_document_prompt, with_query_prompt
 from embed_corpus.model.facts import ModelFacts, read_facts
@@ -79,7 +79,7 @@ def judge(folder: Path) -> Seen:
 
 def _ours(folder: Path) -> tuple[int, str, list[str], NDArray[np.float32]]:
     facts = resolve_dim(read_facts(folder), None, forced=False)
-    space_fields(facts)
+    space_record(facts)
     facts = with_document_prompt(facts, facts.document_prompt)
     words = tokenizer_of(facts)
     encoder = _fitting(words, facts)

@@ -14,7 +14,7 @@ from embed_corpus.chunk.compare import differs_from_transformers
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.errors import ModelError
 from embed_corpus.job import fingerprint
-from embed_corpus.job.fingerprint import space_fields
+from embed_corpus.job.fingerprint import space_record
 from embed_corpus.model.facts import read_facts
 from kit.tiny import edit
 
@@ -25,7 +25,7 @@ def folder(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(fingerprint, "_SETTLED_NS", -(1 << 62))
     folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
-    space_fields(read_facts(folder))
+    space_record(read_facts(folder))
     return folder
 
 
@@ -48,33 +48,33 @@ def put_in_place(file: Path) -> None:
 @pytest.mark.parametrize("change", [write_over, put_in_place])
 def test_weights_changed_behind_size_and_time(folder: Path, change: Callable[[Path], None]) -> None:
     """They make another space."""
-    before = space_fields(read_facts(folder))
+    before = space_record(read_facts(folder)).to_json()
     change(folder / "model.safetensors")
-    after = space_fields(read_facts(folder))
+    after = space_record(read_facts(folder)).to_json()
     assert {name for name in after if after[name] != before[name]} == {"weights"}
 
 
 def test_what_did_not_change_is_hashed_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gigabytes of weights are not read by every command; a file that may still change is."""
     monkeypatch.setattr(fingerprint.hashlib, "file_digest", None)
-    space_fields(read_facts(folder))
+    space_record(read_facts(folder))
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder.parent / "new"))
-    space_fields(read_facts(folder))
+    space_record(read_facts(folder))
     assert not (folder.parent / "new" / "embed-corpus" / "hashes").exists()
 
 
 def test_a_blob_of_the_hub_is_what_its_name_says_or_refused(folder: Path) -> None:
     """Its name is the sha256 of what was downloaded; written to since, or damaged, it is another model's weights."""
-    weights, before = folder / "model.safetensors", space_fields(read_facts(folder))
+    weights, before = folder / "model.safetensors", space_record(read_facts(folder))
     name = hashlib.sha256(weights.read_bytes()).hexdigest()
     (folder.parent / "blobs").mkdir()
     blob = weights.rename(folder.parent / "blobs" / name)
     weights.symlink_to(blob)
-    assert space_fields(read_facts(folder)) == before
+    assert space_record(read_facts(folder)) == before
     write_over(blob)
     with pytest.raises(ModelError, match=rf"not what the hub gave.*{name}"):
-        space_fields(read_facts(folder))
+        space_record(read_facts(folder))
 
 
 @pytest.mark.parametrize("name", ["tokenizer_config.json", "vocab.txt"])
@@ -95,8 +95,8 @@ def test_tokenizer_files_changed_behind_size_and_time(folder: Path, name: str) -
 
 def test_whether_the_query_prompt_is_pooled_makes_the_space(folder: Path) -> None:
     """A model that leaves the prompt out of pooling gives its queries other vectors, though documents have none."""
-    before = space_fields(read_facts(folder))
+    before = space_record(read_facts(folder)).to_json()
     edit(folder, "1_Pooling/config.json", include_prompt=False)
-    after = space_fields(read_facts(folder))
+    after = space_record(read_facts(folder)).to_json()
     assert after.pop("include_prompt") is False
     assert after == before

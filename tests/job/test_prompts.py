@@ -156,8 +156,8 @@ def test_run_and_search(embed_corpus: Command, folder: Path, tmp_path: Path) -> 
     vectors = np.array(ds.dataset(out / "data").to_table()["embedding"].to_pylist(), np.float32)
     np.testing.assert_allclose(vectors, embedded(facts_of(folder, prompt_name="other")), atol=1e-6)
     opened = open_output(out)
-    assert opened.fields["space"]["prompt"] == PROMPTS["other"]
-    assert opened.noted["query_prompt"] == "Instruct: find\nQuery:"
+    assert opened.record.space.prompt == PROMPTS["other"]
+    assert opened.last_run.query_prompt == "Instruct: find\nQuery:"
     told = embedded(facts_of(folder, prompt="Instruct: find\nQuery:"))
     np.testing.assert_allclose(QueryEncoder(opened).embed(TEXTS), told, atol=1e-6)
     plain = QueryEncoder(opened, prompts=Prompts(name="query")).embed(TEXTS)
@@ -167,6 +167,6 @@ def test_run_and_search(embed_corpus: Command, folder: Path, tmp_path: Path) -> 
     assert all(check.ok for check in verify(opened.layout.root, 3).checks)
     again = JobConfig((str(source),), out, str(folder), devices="cpu", id_column="id", prompt_name="other")
     assert prepare(again).todo == ()
-    assert open_output(out).noted["query_prompt"] == PROMPTS["query"]
+    assert open_output(out).last_run.query_prompt == PROMPTS["query"]
     with pytest.raises(UsageError, match=r"space\.prompt"):
         prepare(replace(again, prompt_name=None, prompt="yet another : "))

@@ -15,7 +15,7 @@ from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine.lora import merge
 from embed_corpus.errors import ModelError
-from embed_corpus.job.fingerprint import space_fields
+from embed_corpus.job.fingerprint import space_record
 from embed_corpus.model.adapter import ADAPTER_KEYS
 from embed_corpus.model.facts import read_facts
 from embed_corpus.verbs.model import describe_model
@@ -97,7 +97,7 @@ def test_adapter_apart_from_its_base(tiny_model: Path, folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     edit(folder, "adapter_config.json", base_model_name_or_path=str(tiny_model))
     assert (ours(folder) == expected).all()
-    assert space_fields(read_facts(folder))["weights"] == space_fields(read_facts(tiny_model))["weights"]
+    assert space_record(read_facts(folder)).weights == space_record(read_facts(tiny_model)).weights
 
 
 def test_weights_in_several_files(tiny_model: Path, folder: Path) -> None:
@@ -120,7 +120,7 @@ def test_half_precision_is_cast_once(folder: Path) -> None:
 
 def test_space_and_model_command(tiny_model: Path, folder: Path) -> None:
     """The adapter is part of the space, and only where there is one; `model` tells of it."""
-    plain, adapted = (space_fields(read_facts(f)) for f in (tiny_model, folder))
+    plain, adapted = (space_record(read_facts(f)).to_json() for f in (tiny_model, folder))
     assert "adapter" not in plain
     assert adapted.pop("adapter").keys() == {"adapter_config.json", "adapter_model.safetensors"}
     assert plain == adapted

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from embed_corpus.errors import ModelError
-from embed_corpus.job.fingerprint import space_fields
+from embed_corpus.job.fingerprint import space_record
 from embed_corpus.model.facts import read_facts
 from kit.encoders import on_cpu
 from kit.tiny import add_dense, edit
@@ -70,9 +70,9 @@ def test_refused(folder: Path, name: str, change: dict[str, Any], phrase: str) -
 )
 def test_harmless(folder: Path, name: str, change: dict[str, Any]) -> None:
     """What changes no vector passes, and changes no hash but that of config.json itself."""
-    before = space_fields(read_facts(folder))
+    before = space_record(read_facts(folder)).to_json()
     edit(folder, name, **change)
-    after = space_fields(read_facts(folder))
+    after = space_record(read_facts(folder)).to_json()
     assert {k: v for k, v in after.items() if k != "config"} == {k: v for k, v in before.items() if k != "config"}
 
 

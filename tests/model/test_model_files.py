@@ -15,7 +15,7 @@ from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine.ready import get_ready
 from embed_corpus.errors import ModelError
-from embed_corpus.job.fingerprint import space_fields
+from embed_corpus.job.fingerprint import space_record
 from embed_corpus.model.facts import read_facts
 from embed_corpus.verbs.query import encode_chunks
 from kit.batches import cosines
@@ -150,14 +150,14 @@ def test_no_tokenizer(broken: Path) -> None:
     """A folder without tokenizer.json is refused before anything is tokenised."""
     (broken / "tokenizer.json").unlink()
     with pytest.raises(ModelError, match=r"lacks tokenizer\.json"):
-        space_fields(read_facts(broken))
+        space_record(read_facts(broken))
 
 
 def test_pickled_weights(broken: Path) -> None:
     """Pickled weights are refused by name, by the fingerprint and by the encoder."""
     (broken / "model.safetensors").rename(broken / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"pytorch_model\.bin is a pickle"):
-        space_fields(read_facts(broken))
+        space_record(read_facts(broken))
     with pytest.raises(ModelError, match="cannot be loaded"):
         on_cpu(read_facts(broken))
 
@@ -230,4 +230,4 @@ def test_missing_shard_of_weights(broken: Path) -> None:
     on_cpu(read_facts(broken))
     shards[-1].unlink()
     with pytest.raises(ModelError, match=f"lacks {shards[-1].name}"):
-        space_fields(read_facts(broken))
+        space_record(read_facts(broken))

@@ -12,7 +12,7 @@ import pytest
 from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.errors import ModelError
-from embed_corpus.job.fingerprint import digest, space_fields
+from embed_corpus.job.fingerprint import space_record
 from embed_corpus.model.facts import read_facts
 from embed_corpus.model.modules import TYPES
 from embed_corpus.verbs.model import describe_model
@@ -63,10 +63,10 @@ def theirs(folder: Path) -> np.ndarray:
 def test_transformer_in_its_own_folder(folder: Path, path: str) -> None:
     """All that is the Transformer's is read from its path: same limit, same space, sentence-transformers' vectors."""
     before = read_facts(folder)
-    space = digest(space_fields(before))
+    space = space_record(before).hash
     facts = read_facts(moved(folder, path))
     assert facts.transformer == folder / path
-    assert (facts.max_tokens, digest(space_fields(facts))) == (before.max_tokens, space)
+    assert (facts.max_tokens, space_record(facts).hash) == (before.max_tokens, space)
     np.testing.assert_allclose(ours(folder), theirs(folder), atol=2e-6)
 
 

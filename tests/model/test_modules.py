@@ -15,7 +15,7 @@ from embed_corpus.chunk.tokenizer import WordTokenizer
 from embed_corpus.chunk.windows import Chunker
 from embed_corpus.engine.pooling import pool
 from embed_corpus.errors import ModelError
-from embed_corpus.job.fingerprint import space_fields
+from embed_corpus.job.fingerprint import space_record
 from embed_corpus.model.facts import POOLINGS, read_facts
 from kit.batches import cosines, encode
 from kit.encoders import on_cpu
@@ -107,10 +107,10 @@ def test_dense_forgotten_would_show(folder: Path) -> None:
 def test_dense_is_part_of_the_space(folder: Path) -> None:
     """Other weights of a Dense module are another space."""
     add_dense(folder, 32, 16)
-    before = space_fields(read_facts(folder))
+    before = space_record(read_facts(folder))
     file = folder / "2_Dense/model.safetensors"
     save_file({name: 2 * weight for name, weight in load_file(file).items()}, file)
-    assert space_fields(read_facts(folder)) != before
+    assert space_record(read_facts(folder)) != before
 
 
 @pytest.mark.heavy

@@ -11,8 +11,9 @@ import torch
 
 from embed_corpus.chunk.tokenizer import tokenizer_of
 from embed_corpus.chunk.windows import Chunker
+from embed_corpus.data.records import differences
 from embed_corpus.errors import ModelError
-from embed_corpus.job.fingerprint import differences, space_fields
+from embed_corpus.job.fingerprint import space_record
 from embed_corpus.job.fits import check_fit
 from embed_corpus.job.output import open_output
 from embed_corpus.job.prompts import Prompts, with_query_prompt
@@ -89,13 +90,13 @@ def test_equals_sentence_transformers(routed: Path) -> None:
 
 def test_space_holds_both_sides(routed: Path) -> None:
     """Another table or model for queries is another space; `model` names both sides."""
-    before = space_fields(read_facts(routed))
+    before = space_record(read_facts(routed)).to_json()
     told = describe_model(str(routed), devices="cpu").modules
     assert told[-1].startswith("for queries: ")
     route = json.loads((routed / "router_config.json").read_text())["structure"]["query"][0]
     tokenizer = routed / route / "tokenizer.json"
     tokenizer.write_text(tokenizer.read_text() + " ")
-    assert [line.split(":")[0] for line in differences(space_fields(read_facts(routed)), before)] == [
+    assert [line.split(":")[0] for line in differences(space_record(read_facts(routed)).to_json(), before)] == [
         "queries.tokenizer"
     ]
 
@@ -240,7 +241,7 @@ def test_tokens_of_queries_are_transformers_own(routed: Path) -> None:
 @pytest.mark.parametrize("routed", ["two transformers"], indirect=True)
 def test_space_holds_the_pooling_of_queries(routed: Path) -> None:
     """Whether the prompt of queries is pooled, too, decides about their vectors: it is in the space."""
-    before = space_fields(read_facts(routed))
+    before = space_record(read_facts(routed)).to_json()
     pooling = json.loads((routed / "router_config.json").read_text())["structure"]["query"][1]
     edit(routed / pooling, "config.json", include_prompt=False)
-    assert list(differences(space_fields(read_facts(routed)), before)) != []
+    assert list(differences(space_record(read_facts(routed)).to_json(), before)) != []

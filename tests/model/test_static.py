@@ -19,7 +19,7 @@ from embed_corpus.engine.ready import get_ready
 from embed_corpus.errors import ModelError, UsageError
 from embed_corpus.feed.packing import Packer
 from embed_corpus.job.devices import resolve_precision
-from embed_corpus.job.fingerprint import space_fields
+from embed_corpus.job.fingerprint import space_record
 from embed_corpus.model.facts import read_facts
 from embed_corpus.verbs.model import describe_model
 from kit.batches import cosines
@@ -229,11 +229,11 @@ def test_command(texts: list[str], tmp_path: Path, embed_corpus: Command) -> Non
 
 def test_space(static: Path) -> None:
     """The table, its tokenizer and the Dense module are in the space; no config.json is asked for."""
-    space = space_fields(read_facts(static))
+    space = space_record(read_facts(static)).to_json()
     assert {"weights", "tokenizer", "dense", "static"} <= space.keys()
     assert "config" not in space
     shutil.copy(static / "config_sentence_transformers.json", static / "unread.json")
-    assert space_fields(read_facts(static)) == space
+    assert space_record(read_facts(static)).to_json() == space
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])

@@ -25,7 +25,8 @@ class WorkerSpec:
     """Everything a worker needs, as plain values: it crosses the process boundary once.
 
     `cores` are those it may use; `loader_workers` None: as many as its device needs; from the shards of the
-    `calibration` int8 has its ranges; `earlier`, by shard id, parts whose vectors may be taken over.
+    `calibration` int8 has its ranges, by a sample drawn with the (hex) `seed`; `earlier`, by shard id, parts whose
+    vectors may be taken over.
     """
 
     encoder: EncoderSpec
@@ -36,6 +37,7 @@ class WorkerSpec:
     samples: tuple[Shard, ...]
     form: PartFormat
     calibration: tuple[Shard, ...]
+    seed: str
     layout: Layout
     earlier: dict[str, tuple[Earlier | Replaced, ...]]
 

@@ -109,7 +109,7 @@ def _sample(spec: WorkerSpec) -> list[Chunks]:
     """Return one chunk each, with those that share its pass, of some documents, spread over the calibration shards."""
     plan = Plan(spec.calibration)
     n = min(_MOST, max(_FEWEST, plan.rows // _SHARE))
-    dice = np.random.default_rng(int(spec.form.facts["job"]["hash"], 16))
+    dice = np.random.default_rng(int(spec.seed, 16))
     chunker = spec.recipe.chunker()
     found: list[Chunks] = []
     with contextlib.suppress(DataError):  # the run itself will say so

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TextIO
 
 from embed_corpus.data import Counts
+from embed_corpus.data.records import digest
 from embed_corpus.engine.base import EncoderSpec
 from embed_corpus.errors import EmbedCorpusError, Interrupted, LaneError
 from embed_corpus.execution.acceptance import problem_with, stop_if_hopeless
@@ -21,7 +22,6 @@ from embed_corpus.execution.signals import heeded
 from embed_corpus.execution.workers import run_workers
 from embed_corpus.index.build import build_index
 from embed_corpus.job.devices import cores_of
-from embed_corpus.job.fingerprint import digest
 from embed_corpus.job.identity import of_other_content
 from embed_corpus.job.prepare import Job, prepare
 from embed_corpus.job.speeds import note_rate, predicted_seconds
@@ -265,7 +265,8 @@ def _spec(job: Job, device: str, cores: frozenset[int]) -> WorkerSpec:
         recipe=replace(job.recipe, fast=config.fast_tokenizer and not job.layout.slow_tokenizer.exists()),
         samples=job.todo[:_SAMPLED],
         form=job.form,
-        calibration=calibration_shards(job.plan.shards, job.form.facts["job"]["hash"]),
+        calibration=calibration_shards(job.plan.shards, job.record.hash),
+        seed=job.record.hash,
         layout=job.layout,
         earlier=job.earlier,
     )

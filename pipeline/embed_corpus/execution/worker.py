@@ -16,6 +16,7 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING, NoReturn
 
 from embed_corpus.chunk.tokenizer import SLOW, tokenizer_of
+from embed_corpus.data.records import digest
 from embed_corpus.engine.base import BUSY
 from embed_corpus.engine.encoders import load_encoder, lost_device
 from embed_corpus.errors import EmbedCorpusError, OutputError
@@ -26,7 +27,6 @@ from embed_corpus.execution.ranges import settle_ranges
 from embed_corpus.execution.reuse import Reuse
 from embed_corpus.execution.signals import ignore
 from embed_corpus.execution.warmup import Beginning, feed, first_chunks, loader_for
-from embed_corpus.job.fingerprint import digest
 from embed_corpus.job.fits import check_fit
 from embed_corpus.job.late_chunking import check_late_chunking
 from embed_corpus.report.stats import WorkerStats

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.chunk.rules import file_rules
 from embed_corpus.errors import ModelError
+from embed_corpus.job.record import JobRecord, SpaceRecord
 from embed_corpus.model.adapter import ADAPTER_FILES
 from embed_corpus.model.folder import read_json
 from embed_corpus.sink.parts import SCHEMA_VERSION
 from embed_corpus.store.cache import cache_folder, keep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     import pyarrow as pa
@@ -25,15 +24,10 @@ if TYPE_CHECKING:
     from embed_corpus.job.config import JobConfig
     from embed_corpus.model.facts import ModelFacts
 
-__all__ = ["differences", "digest", "job_fields", "space_fields", "weight_files"]
+__all__ = ["job_record", "space_record", "weight_files"]
 
 _SETTLED_NS = 2_000_000_000
 """A file that changed later than so long ago is hashed again the next time."""
-
-
-def digest(fields: dict[str, Any]) -> str:
-    """Hash fields to 32 hex digits, whatever their order."""
-    return blake2b(json.dumps(fields, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def weight_files(facts: ModelFacts) -> list[Path]:
@@ -62,23 +56,23 @@ def weight_files(facts: ModelFacts) -> list[Path]:
     return weights
 
 
-def space_fields(facts: ModelFacts) -> dict[str, Any]:
+def space_record(facts: ModelFacts) -> SpaceRecord:
     """Return what decides whether vectors may be searched together; hashes every model file once.
 
     Raises:
         ModelError: the folder holds no safetensors weights, or no tokenizer.json.
     """
     weights = weight_files(facts)
-    return {
-        **({} if facts.table else {"config": _file_hash(facts.weights / "config.json")}),
-        "weights": {file.name: _file_hash(file) for file in weights},
-        "tokenizer": _file_hash(facts.transformer / "tokenizer.json"),
-        "prompt": facts.document_prompt,
-        "pooling": facts.pooling,
-        "dim": facts.dim,
-        "normalize": facts.normalize,
+    return SpaceRecord(
+        config=None if facts.table else _file_hash(facts.weights / "config.json"),
+        weights={file.name: _file_hash(file) for file in weights},
+        tokenizer=_file_hash(facts.transformer / "tokenizer.json"),
+        prompt=facts.document_prompt,
+        pooling=facts.pooling,
+        dim=facts.dim,
+        normalize=facts.normalize,
         **_what_few_have(facts),
-    }
+    )
 
 
 def _what_few_have(facts: ModelFacts) -> dict[str, Any]:
@@ -98,7 +92,9 @@ def _what_few_have(facts: ModelFacts) -> dict[str, Any]:
     if facts.adapter:
         fields["adapter"] = {name: _file_hash(facts.adapter.folder / name) for name in ADAPTER_FILES}
     if facts.queries:
-        fields["queries"] = {k: v for k, v in space_fields(facts.queries).items() if k not in ("prompt", "left_out")}
+        fields["queries"] = {
+            k: v for k, v in space_record(facts.queries).to_json().items() if k not in ("prompt", "left_out")
+        }
     if facts.left_out:
         fields["left_out"] = facts.left_out
     elif not facts.include_prompt:  # of queries
@@ -106,40 +102,25 @@ def _what_few_have(facts: ModelFacts) -> dict[str, Any]:
     return fields
 
 
-def job_fields(
-    config: JobConfig,
-    space: dict[str, Any],
-    recipe: ChunkRecipe,
-    precision: str,
-    keep_types: dict[str, pa.DataType],
-) -> dict[str, Any]:
+def job_record(
+    config: JobConfig, space: SpaceRecord, recipe: ChunkRecipe, precision: str, keep_types: dict[str, pa.DataType]
+) -> JobRecord:
     """Return what decides a part's content: the space, and how rows become chunks and columns."""
-    late = {"late_chunking": recipe.pass_tokens} if recipe.pass_tokens else {}
-    return {
-        "space": space,
-        "chunk_tokens": recipe.chunk_tokens,
-        **late,
-        "chunk_overlap": recipe.overlap,
-        "chunk_by": recipe.by,
-        "long": "truncate" if recipe.truncate else "split",
-        "text_column": list(config.text_column),
-        "id_column": config.id_column,
-        "keep": {name: str(kind) for name, kind in keep_types.items()},
-        "keep_text": config.keep_text,
-        "precision": precision,
-        "vector_type": config.vector_type,
-        "schema": SCHEMA_VERSION,
-    }
-
-
-def differences(ours: dict[str, Any], theirs: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield one line for each field that differs, as `name: theirs there, ours now`."""
-    for name in sorted(ours.keys() | theirs.keys()):
-        a, b = ours.get(name), theirs.get(name)
-        if isinstance(a, dict) and isinstance(b, dict):
-            yield from differences(a, b, f"{prefix}{name}.")
-        elif a != b:
-            yield f"{prefix}{name}: {json.dumps(b)} there, {json.dumps(a)} now"
+    return JobRecord(
+        space=space,
+        chunk_tokens=recipe.chunk_tokens,
+        late_chunking=recipe.pass_tokens,
+        chunk_overlap=recipe.overlap,
+        chunk_by=recipe.by,
+        long="truncate" if recipe.truncate else "split",
+        text_column=config.text_column,
+        id_column=config.id_column,
+        keep={name: str(kind) for name, kind in keep_types.items()},
+        keep_text=config.keep_text,
+        precision=precision,
+        vector_type=config.vector_type,
+        schema=SCHEMA_VERSION,
+    )
 
 
 def _file_hash(file: Path) -> str:

@@ -9,7 +9,6 @@ share OUT agree.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import defaultdict
 from dataclasses import replace
@@ -17,6 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from embed_corpus.errors import OutputError
+from embed_corpus.job.record import read_job_file
 from embed_corpus.job.replaced import planned_before
 from embed_corpus.sink.readback import part_stats
 from embed_corpus.source.content import content_of, digest_over, group_digests
@@ -82,7 +82,7 @@ def _as_noted(source: Source, known: Known) -> Source:
 def _is_ours(layout: Layout, job: str) -> bool:
     """Tell whether OUT holds something of this job: parts of another one tell nothing."""
     try:
-        return bool(json.loads(layout.job.read_text(encoding="utf8"))["job"] == job)
+        return read_job_file(layout).hash == job
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -10,18 +9,20 @@ import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from embed_corpus.data import Counts
+from embed_corpus.data.records import differences
 from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.index.check import check_indexable
 from embed_corpus.job.devices import resolve_devices, resolve_precision
 from embed_corpus.job.earlier import Earlier
-from embed_corpus.job.fingerprint import differences, digest, job_fields, space_fields
+from embed_corpus.job.fingerprint import job_record, space_record
 from embed_corpus.job.identity import identified
 from embed_corpus.job.newest import newest_rows
 from embed_corpus.job.prompts import model_of
 from embed_corpus.job.recipe import recipe_of
+from embed_corpus.job.record import JobFile, LastRun, read_job_file
 from embed_corpus.job.replaced import taken_from
 from embed_corpus.sink.parts import PartFormat
 from embed_corpus.sink.quarantine import set_aside, set_distrusted_aside
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from embed_corpus.data import Shard
     from embed_corpus.job.config import JobConfig
     from embed_corpus.job.earlier import Replaced
+    from embed_corpus.job.record import JobRecord
     from embed_corpus.model.facts import ModelFacts
     from embed_corpus.source.formats.base import Source
     from embed_corpus.source.inspected import Known
@@ -64,6 +66,7 @@ class Job:
     plan: Plan
     form: PartFormat
     recipe: ChunkRecipe
+    record: JobRecord
     precision: str
     devices: tuple[str, ...]
     todo: tuple[Shard, ...]
@@ -102,14 +105,14 @@ def prepare(config: JobConfig) -> Job:
     known = read_known(layout.sources, config.columns)
     sources, bad = _look(config, layout, known)
     keep_types = kept_types(sources, config.columns)
-    space = space_fields(facts)
+    space = space_record(facts)
     recipe.chunker()  # raises if unfit
-    fields = job_fields(config, space, recipe, precision, keep_types)
-    sources, unsure = identified(sources, config, layout, digest(fields), known)
-    plan, note_newest = newest_rows(layout, make_plan(sources, digest(fields), config.limit), config)
+    record = job_record(config, space, recipe, precision, keep_types)
+    sources, unsure = identified(sources, config, layout, record.hash, known)
+    plan, note_newest = newest_rows(layout, make_plan(sources, record.hash, config.limit), config)
     named = {shard.part_name: shard for shard in plan.shards}
     _check_space(layout, Codec(config.vector_type, facts.dim).n_bytes, named)
-    _adopt(layout, fields, overwrite=config.overwrite)
+    _adopt(layout, JobFile.of(record), overwrite=config.overwrite)
     note_newest()
     set_distrusted_aside(layout)
     aside = _retry(layout, named) if config.retry_rejects else {}
@@ -118,26 +121,19 @@ def prepare(config: JobConfig) -> Job:
     earlier: dict[str, tuple[Earlier | Replaced, ...]] = {}
     if not recipe.pass_tokens:  # else a vector depends on its whole document: nothing is taken over
         earlier = {shard: (*aside.get(shard, ()), *replaced.get(shard, ())) for shard in {**aside, **replaced}}
-    form = _form(config, facts, keep_types, fields)
+    form = _form(config, facts, keep_types, record)
     _note_run(layout, config, facts, plan, devices, bad)
     noted = to_json(sources, config.columns, looked_at, unsure)
     if noted["sources"] != known:
         replace_json(layout.sources, noted, layout.tmp)
-    return Job(config, facts, layout, plan, form, recipe, precision, devices, todo, stale, bad, earlier)
+    return Job(config, facts, layout, plan, form, recipe, record, precision, devices, todo, stale, bad, earlier)
 
 
-def _form(
-    config: JobConfig, facts: ModelFacts, keep_types: dict[str, pa.DataType], fields: dict[str, Any]
-) -> PartFormat:
-    """Return what every part looks like; `fields` are the job's."""
-    job = {name: value for name, value in fields.items() if name != "space"}
-    told = {
-        "space": {"hash": digest(fields["space"]), **fields["space"]},
-        "job": {"hash": digest(fields), **job},
-    }
+def _form(config: JobConfig, facts: ModelFacts, keep_types: dict[str, pa.DataType], record: JobRecord) -> PartFormat:
+    """Return what every part looks like."""
     of_documents = config.doc_vectors == "mean"
     looks = facts.dim, config.vector_type, keep_types, config.keep_text
-    return PartFormat(*looks, told, facts.normalize, config.reject_bytes, of_documents)
+    return PartFormat(*looks, record.in_parts(), facts.normalize, config.reject_bytes, of_documents)
 
 
 def _look(config: JobConfig, layout: Layout, known: Known) -> tuple[list[Source], dict[str, str]]:
@@ -157,7 +153,7 @@ def warn_of_bad(bad: dict[str, str]) -> None:
         log.warning("left out (--max-bad-files): %s", reason)
 
 
-def _adopt(layout: Layout, fields: dict[str, Any], *, overwrite: bool) -> None:
+def _adopt(layout: Layout, ours: JobFile, *, overwrite: bool) -> None:
     """Make OUT this job's, or find that it is; with `overwrite` another job's OUT is emptied first."""
     root = layout.root
     try:
@@ -172,15 +168,14 @@ def _adopt(layout: Layout, fields: dict[str, Any], *, overwrite: bool) -> None:
         log.warning("OUT %s can be written by everyone, and this is root: others could replace what it writes", root)
     if layout.job.exists():
         try:
-            theirs = json.loads(layout.job.read_text(encoding="utf8"))
-            same, their_fields = theirs["job"] == digest(fields), theirs["fields"]
+            theirs = read_job_file(layout)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"OUT {root}: {layout.job} is damaged: name another OUT, or delete this one.") from error
-        if same:
+        if theirs.hash == ours.hash:
             sweep(layout.tmp)
             return
         if not overwrite:
-            changed = "\n  ".join(differences(fields, their_fields))
+            changed = "\n  ".join(differences(ours.fields, theirs.fields))
             raise UsageError(
                 f"OUT {root} belongs to another job. What differs:\n  {changed}\n"
                 "Name another OUT, or run with --overwrite to delete that result first."
@@ -190,8 +185,8 @@ def _adopt(layout: Layout, fields: dict[str, Any], *, overwrite: bool) -> None:
         # The mark of a recognised OUT goes last.
         for folder in (layout.index, layout.documents, layout.data, layout.meta):
             shutil.rmtree(folder, ignore_errors=True)
-    if publish_json(layout.job, {"job": digest(fields), "fields": fields}, layout.tmp, alone=layout.alone) == "lost":
-        _adopt(layout, fields, overwrite=False)  # another run was faster: is it of the same job?
+    if publish_json(layout.job, ours.to_json(), layout.tmp, alone=layout.alone) == "lost":
+        _adopt(layout, ours, overwrite=False)  # another run was faster: is it of the same job?
     sweep(layout.tmp)  # a run may have been killed over this very file
 
 
@@ -247,16 +242,16 @@ def _note_run(
 ) -> None:
     """Note what later commands need of this machine: where model and input lie, and which plan is current."""
     local = config.model is not None and Path(config.model).expanduser().is_dir()
-    facts_of_run = {
-        "plan": plan.id,
-        "input": [os.path.abspath(os.path.expanduser(text)) for text in config.input],  # noqa: PTH100, PTH111  # globs too
-        "model": str(facts.folder) if local else config.model,
-        "revision": config.revision,
-        "pooling": config.pooling,
-        "query_prompt": facts.query_prompt,
-        "devices": devices,
-        "bad_files": bad,
-        "doc_vectors": config.doc_vectors,
-        "format": config.format,
-    }
-    replace_json(layout.current_run, facts_of_run, layout.tmp)
+    noted = LastRun(
+        plan=plan.id,
+        input=tuple(os.path.abspath(os.path.expanduser(text)) for text in config.input),  # noqa: PTH100, PTH111  # globs too
+        model=str(facts.folder) if local else config.model,
+        revision=config.revision,
+        pooling=config.pooling,
+        query_prompt=facts.query_prompt,
+        devices=devices,
+        bad_files=bad,
+        doc_vectors=config.doc_vectors,
+        format=config.format,
+    )
+    replace_json(layout.current_run, noted.to_json(), layout.tmp)

@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from embed_corpus import __version__
+from embed_corpus.data.records import digest
 from embed_corpus.errors import ModelError
 from embed_corpus.job.devices import device_kind
-from embed_corpus.job.fingerprint import digest, weight_files
+from embed_corpus.job.fingerprint import weight_files
 from embed_corpus.store.cache import cache_folder, keep
 
 if TYPE_CHECKING:

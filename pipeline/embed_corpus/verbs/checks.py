@@ -14,14 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from embed_corpus.chunk.recipe import ChunkRecipe
+from embed_corpus.data.records import digest
 from embed_corpus.engine.base import EncoderSpec
 from embed_corpus.engine.encoders import load_encoder
 from embed_corpus.errors import DataError, EmbedCorpusError, OutputError
 from embed_corpus.index.manifest import check_current, check_files, read_manifest, vectors_in
 from embed_corpus.index.rows import space_of
 from embed_corpus.job.devices import resolve_devices
-from embed_corpus.job.fingerprint import digest
 from embed_corpus.job.fits import check_fit
 from embed_corpus.job.late_chunking import check_late_chunking
 from embed_corpus.sink.documents import check_documents
@@ -33,7 +32,7 @@ from embed_corpus.vectors.codec import codec_of, read_ranges
 from embed_corpus.verbs.query import encode_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -75,7 +74,7 @@ def checks(opened: Opened, sample: int, model: str | None = None, *, remote_code
         raise OutputError(f"{opened.layout.root} has no snapshot yet: let the run come to its end first.")
     yield _guarded("accounting", lambda: _accounting(opened, snapshot))
     yield _guarded("parts", lambda: _parts(opened, snapshot))
-    if opened.noted.get("doc_vectors", "none") != "none":
+    if opened.last_run.doc_vectors != "none":
         yield _guarded("documents", lambda: _documents(opened, snapshot))
     if (opened.layout.index / "index.json").exists():
         yield _guarded("index", lambda: _index(opened, snapshot))
@@ -123,10 +122,12 @@ def _parts(opened: Opened, snapshot: Snapshot) -> str:
     """Every part has its checksum, rows and documents, and sound vectors."""
     for part in snapshot.parts:
         check_vectors_of(opened, part)
-    dim, normalized = opened.fields["space"]["dim"], opened.fields["space"]["normalize"]
-    quantised = opened.fields["vector_type"] in {"int8", "ubinary"}
-    unit = " of unit length" if normalized and not quantised else ""
-    return f"{snapshot.counts.chunks:,} vectors of dimension {dim}, all finite{unit}; sha256 and page checksums hold"
+    space = opened.record.space
+    quantised = opened.record.vector_type in {"int8", "ubinary"}
+    unit = " of unit length" if space.normalize and not quantised else ""
+    return (
+        f"{snapshot.counts.chunks:,} vectors of dimension {space.dim}, all finite{unit}; sha256 and page checksums hold"
+    )
 
 
 def check_vectors_of(opened: Opened, part: PartEntry) -> None:
@@ -135,12 +136,12 @@ def check_vectors_of(opened: Opened, part: PartEntry) -> None:
     Raises:
         OutputError: naming the part and what is wrong.
     """
-    space, file = opened.fields["space"], opened.layout.data / part.name
+    space, file = opened.record.space, opened.layout.data / part.name
     if _sha256(file) != part.sha256:
         raise OutputError(_damaged(file, "its bytes are not those that were committed"))
-    check_part(file, space["dim"], part.counts.chunks, normalized=space["normalize"])
+    check_part(file, space.dim, part.counts.chunks, normalized=space.normalize)
     ranges = codec_of(pq.read_schema(file)).ranges
-    if ranges is not None and not ranges.same(read_ranges(opened.layout.ranges, space["dim"])):
+    if ranges is not None and not ranges.same(read_ranges(opened.layout.ranges, space.dim)):
         raise OutputError(_damaged(file, f"its ranges are not those of {opened.layout.ranges}"))
     ids = pq.read_table(file, columns=["doc_id", "chunk_index"])
     first = ids.filter(pc.equal(ids["chunk_index"], 0))["doc_id"]
@@ -173,7 +174,7 @@ def _index(opened: Opened, snapshot: Snapshot) -> str:
     return f"{n_vectors:,} vectors{f' of {n_rows:,} chunks' if n_vectors < n_rows else ''}, sha256 holds"
 
 
-def _device(used: list[str]) -> str:
+def _device(used: Sequence[str]) -> str:
     """Return the device to embed on again: a GPU if the run had one and this machine has, else the CPU."""
     return resolve_devices("all")[0] if used[0] != "cpu" else "cpu"
 
@@ -198,18 +199,11 @@ class _Sample:
         self._rows = {p.name: dice.sample(range(p.counts.chunks), min(each, p.counts.chunks)) for p in self._parts}
 
     def check(self, facts: Any) -> str:
-        fields, opened = self._opened.fields, self._opened
-        device = _device(opened.noted.get("devices", ["cpu"]))
-        recipe = ChunkRecipe.of_model(
-            facts,
-            fields["chunk_tokens"],
-            overlap=fields["chunk_overlap"],
-            by=fields["chunk_by"],
-            truncate=fields["long"] == "truncate",
-            pass_tokens=fields.get("late_chunking", 0),
-        )
+        opened, record = self._opened, self._opened.record
+        device = _device(opened.last_run.devices)
+        recipe = record.recipe(facts)
         chunker = recipe.chunker()
-        precision = "bf16" if fields["precision"] == "fp8" and device == "cpu" else fields["precision"]
+        precision = "bf16" if record.precision == "fp8" and device == "cpu" else record.precision
         cores = len(os.sched_getaffinity(0))
         loaded = load_encoder(EncoderSpec(device, facts, precision, recipe.longest, force_fp8=True, cores=cores))
         check_fit(chunker.tokenizer, facts, loaded.known_ids)
@@ -229,7 +223,7 @@ class _Sample:
             a, b = codec.decode(ours), codec.decode(theirs)
             cosine = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
             worst, n_equal, n = min(worst, float(cosine.min())), n_equal + int(same.sum()), n + len(same)
-            if worst < min(_COSINE[codec.kind], _COSINE_FP8 if fields["precision"] == "fp8" else 1):
+            if worst < min(_COSINE[codec.kind], _COSINE_FP8 if record.precision == "fp8" else 1):
                 raise OutputError(
                     f"{part.name}: a sampled vector has cosine {worst:.6f} to the same text embedded again"
                 )
@@ -247,7 +241,8 @@ class _Sample:
         codec = codec_of(table.schema)
         ours = np.full((len(theirs), codec.dim), np.nan, np.float32)
         expected = table.select(["chunk_index", "char_start", "char_end", "content_hash"]).to_pylist()
-        columns, keep = self._opened.columns, {n: table.schema.field(n).type for n in self._opened.columns.keep}
+        columns = self._opened.record.columns
+        keep = {n: table.schema.field(n).type for n in columns.keep}
         for rows in read_shard(shard, columns, keep):
             for doc_id, text in zip(rows.table["doc_id"].to_pylist(), rows.table["text"].to_pylist(), strict=True):
                 if doc_id in wanted:

@@ -39,8 +39,8 @@ def repair(out: str | os.PathLike[str]) -> Repair:
     opened = open_output(Path(out))
     layout = opened.layout
     present, listed = set(layout.parts()), listed_parts(layout)
-    if opened.fields["vector_type"] == "int8":  # else each part would seem to be of others
-        read_ranges(layout.ranges, opened.fields["space"]["dim"])
+    if opened.record.vector_type == "int8":  # else each part would seem to be of others
+        read_ranges(layout.ranges, opened.record.space.dim)
     reasons = []
     for shard in opened.plan.shards:
         if shard.part_name not in present:

@@ -97,7 +97,7 @@ def status(out: str | os.PathLike[str]) -> Status:
         rows=plan.rows,
         rows_left=plan.rows - sum(shard.n_rows for shard in done),
         counts=sum((part.counts for part in entries(layout, [shard.part_name for shard in done])), start=Counts()),
-        bad_files=opened.noted.get("bad_files", {}),
+        bad_files=opened.last_run.bad_files,
         snapshot=snapshot.number if snapshot else None,
         index=_index_of(opened, {part.name: part.sha256 for part in snapshot.parts} if snapshot else None),
         stale=len(present - {shard.part_name for shard in plan.shards}),
