@@ -180,3 +180,19 @@ def test_alone(texts: list[list[int]], data: st.DataObject) -> None:
             assert ids[0] == ids[1]
         assert text.cu_seqlens[1] in lengths
     assert seen == sorted(wanted)
+
+
+@given(BLOCKS, BUDGETS)
+@settings(max_examples=50, deadline=None)
+def test_texts(blocks: list[list[int]], budget: int) -> None:
+    """Asked for, each chunk's text goes where the chunk goes, also when a batch is split; unasked there are none."""
+    packer, batches = Packer(budget, with_texts=True), []
+    for lengths in blocks:
+        chunks = chunks_of(lengths)
+        batches += packer.add_ids(chunks.input_ids, chunks.n_tokens, None, [str(n) for n in lengths])
+    batches += packer.flush()
+    halves = [half for batch in batches for half in split_batch(batch, max(1, budget // 2))]
+    for batch in (*batches, *halves):
+        assert batch.texts == tuple(map(str, real_lengths(batch)))
+    assert [n for batch in batches for n in real_lengths(batch)] == [n for lengths in blocks for n in lengths]
+    assert all(batch.texts is None for batch in pack(blocks, budget))

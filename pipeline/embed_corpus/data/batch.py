@@ -24,6 +24,7 @@ class Batch:
         cu_seqlens: int32[N + 1], start of each text in the batch, then the end of the last.
         max_length: tokens of the longest text.
         pooled: int32[M + 1], the same of each chunk; None: each text is one.
+        texts: each chunk's text, without a prompt, for encoders that take no token ids; None: nobody asked for them.
     """
 
     input_ids: NDArray[np.int32]
@@ -31,6 +32,7 @@ class Batch:
     cu_seqlens: NDArray[np.int32]
     max_length: int
     pooled: NDArray[np.int32] | None = None
+    texts: tuple[str, ...] | None = None
 
     @property
     def chunk_edges(self) -> NDArray[np.int32]:

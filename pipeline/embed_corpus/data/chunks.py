@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -68,6 +70,11 @@ class Chunks:
             passes=None if self.passes is None else self.passes[text : text + 1],
         )
         return part, i - first
+
+    def texts(self, documents: Sequence[str], base: int = 0) -> list[str]:
+        """Return each chunk's text, cut out of its document's, of which the first `base` characters are left out."""
+        spans = zip(self.doc, self.start - base, self.end - base, strict=True)
+        return [documents[doc][start:end] for doc, start, end in spans]
 
     def ids(self) -> list[NDArray[np.int32]]:
         """Return each chunk's ids, as views."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from embed_corpus.data import Batch
-from embed_corpus.execution.reuse import Reuse, completed, left_over
+from embed_corpus.execution.reuse import Reuse, completed, left_over, texts_left_over
 from embed_corpus.feed.threads import ahead, behind
 from embed_corpus.sink.parts import PartWriter
 from embed_corpus.vectors.loss import VectorSample
@@ -228,7 +228,8 @@ def _packed(
     with closing(blocks):
         for block in map(stages.reuse.known, blocks):
             yield block
-            yield from _timed(packer.add_ids(*left_over(block)), "pack", stages)
+            texts = texts_left_over(block) if packer.with_texts else None
+            yield from _timed(packer.add_ids(*left_over(block), texts), "pack", stages)
     yield from _timed(packer.flush(), "pack", stages)
 
 

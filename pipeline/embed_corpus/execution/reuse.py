@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from embed_corpus.data import Block
 
-__all__ = ["Reuse", "completed", "left_over"]
+__all__ = ["Reuse", "completed", "left_over", "texts_left_over"]
 
 log = logging.getLogger("embed_corpus")
 
@@ -175,6 +175,17 @@ def left_over(block: Block) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArr
         return chunks.input_ids, chunks.n_tokens, chunks.passes
     left = np.isnan(block.known[:, 0])
     return chunks.input_ids[np.repeat(left, chunks.n_tokens)], chunks.n_tokens[left], None
+
+
+def texts_left_over(block: Block) -> list[str]:
+    """Return the texts of the chunks that are to be embedded, for encoders that do not take token ids."""
+    rows, chunks = block.rows, block.chunks
+    if rows is None or chunks is None:
+        return []
+    texts = chunks.texts(rows.table["text"].to_pylist(), block.base)
+    if block.known is None:
+        return texts
+    return [texts[i] for i in np.flatnonzero(np.isnan(block.known[:, 0])).tolist()]
 
 
 def completed(block: Block, vectors: NDArray[np.float32]) -> NDArray[np.float32]:

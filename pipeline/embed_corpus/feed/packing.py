@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,14 +33,16 @@ class Packer:
 
     Attributes:
         budget: may be lowered between calls, to no less than the longest text.
+        with_texts: batches shall hold the chunks' texts, so each call has to bring them.
     """
 
-    def __init__(self, budget: int, *, static: bool = False) -> None:
-        self.budget = budget
+    def __init__(self, budget: int, *, static: bool = False, with_texts: bool = False) -> None:
+        self.budget, self.with_texts = budget, with_texts
         self._static = static
         self._ids: list[NDArray[np.int32]] = []
         self._lengths: list[NDArray[np.int32]] = []
         self._pooled: list[NDArray[np.int32]] = []
+        self._texts: list[str] = []
         self._filled = 0
 
     def add(self, chunks: Chunks) -> Iterator[Batch]:
@@ -47,11 +50,16 @@ class Packer:
         return self.add_ids(chunks.input_ids, chunks.n_tokens, chunks.passes)
 
     def add_ids(
-        self, input_ids: NDArray[np.int32], lengths: NDArray[np.int32], passes: NDArray[np.int32] | None = None
+        self,
+        input_ids: NDArray[np.int32],
+        lengths: NDArray[np.int32],
+        passes: NDArray[np.int32] | None = None,
+        texts: Sequence[str] | None = None,
     ) -> Iterator[Batch]:
         """Do what `add` does with ids laid end to end, int32[T], and the chunks' lengths, int32[N].
 
-        With `passes`, int32[M], the lengths of texts that are several chunks each, for all calls or none.
+        With `passes`, int32[M], the lengths of texts that are several chunks each, for all calls or none. `texts` are
+        the chunks', for a packer `with_texts`.
         """
         chunks, lengths = lengths, lengths if passes is None else passes
         edges = None if passes is None else np.cumsum(chunks, dtype=np.int64)
@@ -67,8 +75,12 @@ class Packer:
             end = int(ends[stop - 1])
             self._ids.append(input_ids[begin:end])
             self._lengths.append(lengths[first:stop])
+            those = slice(first, stop)
             if edges is not None:
-                self._pooled.append(chunks[slice(*edges.searchsorted([begin, end], "right"))])
+                those = slice(*edges.searchsorted([begin, end], "right").tolist())
+                self._pooled.append(chunks[those])
+            if texts is not None:
+                self._texts += texts[those]
             self._filled += end - begin
             first, begin = stop, end
 
@@ -78,7 +90,9 @@ class Packer:
             shape = self.budget if self._static else MIN_TOKENS
             pooled = np.concatenate(self._pooled) if self._pooled else None
             batch = make_batch(np.concatenate(self._ids), np.concatenate(self._lengths), shape, pooled)
-            self._ids, self._lengths, self._pooled, self._filled = [], [], [], 0
+            if self.with_texts:
+                batch = replace(batch, texts=tuple(self._texts))
+            self._ids, self._lengths, self._pooled, self._texts, self._filled = [], [], [], [], 0
             yield batch
 
 
@@ -115,10 +129,10 @@ def pack_all(packer: Packer, chunks: Sequence[NDArray[np.int32]]) -> list[Batch]
 
 def split_batch(batch: Batch, budget: int) -> list[Batch]:
     """Pack a batch's chunks again into batches of exactly `budget` tokens, padding included."""
-    packer = Packer(budget, static=True)
+    packer = Packer(budget, static=True, with_texts=batch.texts is not None)
     passes = None if batch.pooled is None else np.diff(batch.cu_seqlens)
     ids, lengths = batch.input_ids[: batch.cu_seqlens[-1]], np.diff(batch.chunk_edges)
-    return [*packer.add_ids(ids, lengths, passes), *packer.flush()]
+    return [*packer.add_ids(ids, lengths, passes, batch.texts), *packer.flush()]
 
 
 def alone(batch: Batch, chunks: NDArray[np.int64]) -> Iterator[tuple[Batch, NDArray[np.int64], NDArray[np.int64]]]:

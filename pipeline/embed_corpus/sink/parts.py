@@ -106,9 +106,7 @@ class PartFormat:
             "embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), self.codec.width),
         }
         if self.keep_text:
-            texts = rows.table["text"].to_pylist()
-            spans = zip(chunks.doc, chunks.start - block.base, chunks.end - block.base, strict=True)
-            columns["text"] = [texts[doc][start:end] for doc, start, end in spans]
+            columns["text"] = chunks.texts(rows.table["text"].to_pylist(), block.base)
         for name in self.keep_types:
             columns[name] = rows.table[name].take(pa.array(chunks.doc))
         return pa.table([pa.array(columns[f.name], f.type) for f in self.schema], schema=self.schema)
