@@ -17,7 +17,7 @@ from kit.imports import Import, imports, module_name, room
 
 ROOT = Path(embed_corpus.__file__).parent
 MAY_IMPORT = {
-    "cli": "verbs execution job source model report errors",
+    "cli": "verbs execution job source model vectors report errors",
     "verbs": "execution job index sink source chunk engine model vectors store feed report data errors",
     "execution": "job index sink source chunk engine model vectors store feed report data errors",
     "job": "index sink source chunk engine model vectors store data errors",

@@ -22,7 +22,7 @@ from embed_corpus.job.prepare import Job, prepare
 from embed_corpus.model.facts import read_facts
 from embed_corpus.sink import parts
 from embed_corpus.source import read
-from embed_corpus.vectors.codec import Ranges
+from embed_corpus.vectors.ranges import Ranges
 from kit.encoders import on_cpu
 from kit.tiny import CORPUS, Command
 

@@ -24,7 +24,8 @@ from embed_corpus.model.matryoshka import at_dim
 from embed_corpus.sink.readback import vectors_of
 from embed_corpus.sink.snapshot import latest_snapshot
 from embed_corpus.store.layout import Layout
-from embed_corpus.vectors.codec import Ranges, codec_of
+from embed_corpus.vectors.codec import codec_of
+from embed_corpus.vectors.ranges import Ranges
 from embed_corpus.verbs.query import QueryEncoder, encode_chunks
 from embed_corpus.verbs.verify import verify
 from kit.encoders import on_cpu

@@ -13,7 +13,7 @@ from embed_corpus.sink.parts import PartFormat, open_writer
 from embed_corpus.sink.readback import stats_of
 from embed_corpus.sink.snapshot import PartEntry, Snapshot, publish_snapshot
 from embed_corpus.store.layout import Layout
-from embed_corpus.vectors.codec import Ranges
+from embed_corpus.vectors.ranges import Ranges
 
 LANGUAGES = ("de", "en", "fr")
 SPACE = {"hash": "a space"}

@@ -18,7 +18,8 @@ from embed_corpus.sink.parts import PartFormat
 from embed_corpus.sink.quarantine import set_aside
 from embed_corpus.sink.readback import vectors_of
 from embed_corpus.store.layout import Layout
-from embed_corpus.vectors.codec import Codec, Ranges, codec_of
+from embed_corpus.vectors.codec import Codec, codec_of
+from embed_corpus.vectors.ranges import Ranges
 from kit.part_blocks import DIM, FORM, block_of, left_in, shard_of, six_rows, the_part, vectors_for, write
 
 RANGES = Ranges(np.full(DIM, -1, np.float32), np.linspace(0.9, 1, DIM, dtype=np.float32))

@@ -18,8 +18,9 @@ from embed_corpus.sink.parts import PartWriter
 from embed_corpus.sink.readback import check_part, vectors_of
 from embed_corpus.sink.rejects import read_rejects
 from embed_corpus.store.layout import Layout
-from embed_corpus.vectors.codec import Codec, Ranges, codec_of, read_ranges
+from embed_corpus.vectors.codec import Codec, codec_of
 from embed_corpus.vectors.loss import VectorSample
+from embed_corpus.vectors.ranges import Ranges, read_ranges
 from kit.part_blocks import DIM, FORM, block_of, shard_of, six_rows, the_part, vectors_for, write
 
 RANGES = Ranges(np.full(DIM, -1, np.float32), np.linspace(0.9, 1, DIM, dtype=np.float32))

@@ -28,7 +28,8 @@ from embed_corpus.sink.parts import open_writer
 from embed_corpus.sink.readback import stats_of
 from embed_corpus.sink.snapshot import PartEntry, publish_snapshot
 from embed_corpus.store.layout import Layout
-from embed_corpus.vectors.codec import Codec, Ranges
+from embed_corpus.vectors.codec import Codec
+from embed_corpus.vectors.ranges import Ranges
 from embed_corpus.verbs.query import QueryEncoder
 from embed_corpus.verbs.verify import verify
 from kit.tiny import CORPUS, SAMPLES

@@ -16,6 +16,7 @@ from embed_corpus.cli._options import shared
 from embed_corpus.errors import Interrupted
 from embed_corpus.model.facts import POOLINGS
 from embed_corpus.source.formats.table import FORMATS
+from embed_corpus.vectors.table import VECTOR_TYPES
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -175,7 +176,7 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
 )
 @click.option(
     "--vector-type",
-    type=click.Choice(["float32", "float16", "int8", "ubinary"]),
+    type=click.Choice(tuple(VECTOR_TYPES)),
     default="float32",
     show_default=True,
     help="Numbers in the parts. int8: 256 steps between the extremes of a sample; ubinary: one bit a dimension. "

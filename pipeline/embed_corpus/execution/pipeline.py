@@ -134,7 +134,7 @@ class _Sink:
         self._writer = writer
         if block.rows is not None:
             event: Event = Embedded(writer.append(block, vectors))
-            if stages.form.vector_type != "float32" and block.known is None:
+            if not stages.form.codec.type.exact and block.known is None:
                 stages.sample.add(block.shard.id, vectors)
             stages.add("write", begin)
         elif block.error:

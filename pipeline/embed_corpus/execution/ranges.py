@@ -1,4 +1,4 @@
-"""The ranges of int8 vectors: measured once per OUT, before its first part, and the same for every part after."""
+"""The ranges that a vector type divides into steps: measured once per OUT, before its first part, then kept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from embed_corpus.errors import DataError, OutputError
 from embed_corpus.source.plan import Plan
 from embed_corpus.source.sample import beginnings, read_places, spread
 from embed_corpus.store.commit import publish_json
-from embed_corpus.vectors.codec import MADE_AGAIN, Ranges, codec_of, read_ranges
+from embed_corpus.vectors.codec import codec_of
+from embed_corpus.vectors.ranges import MADE_AGAIN, Ranges, read_ranges
+from embed_corpus.vectors.table import vector_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,7 +55,7 @@ def settle_ranges(spec: WorkerSpec, encoder: Encoder, alive: Callable[[], None])
         OutputError: the ranges of OUT are damaged, or not those of its parts.
     """
     form, file = spec.form, spec.layout.ranges
-    if form.vector_type != "int8":
+    if not form.codec.type.needs_ranges:
         return form
     theirs = _of_a_part(spec.layout)
     if not file.exists():
@@ -72,12 +74,13 @@ def restore_ranges(layout: Layout) -> None:
         publish_json(layout.ranges, ranges.to_json(), layout.tmp, alone=layout.alone)
 
 
-def warn_of_few(layout: Layout, vector_type: str, rows: int) -> None:
-    """Tell who begins int8 with a handful of rows that the ranges of all later ones will be theirs."""
-    if vector_type == "int8" and rows < _FEWEST and not layout.ranges.exists():
+def warn_of_few(layout: Layout, kind: str, rows: int) -> None:
+    """Tell who begins with a handful of rows that the ranges of all later ones, if such are needed, will be theirs."""
+    if vector_type(kind).needs_ranges and rows < _FEWEST and not layout.ranges.exists():
         log.warning(
-            "int8: the ranges of this OUT, kept for good, will be those of %d rows: if more are to come, "
+            "%s: the ranges of this OUT, kept for good, will be those of %d rows: if more are to come, "
             "begin with some hundred, or with another --vector-type.",
+            kind,
             rows,
         )
 

@@ -33,6 +33,7 @@ from embed_corpus.sink.readback import part_stats
 from embed_corpus.sink.snapshot import PartEntry, Snapshot, entries, publish_snapshot
 from embed_corpus.store.commit import alone_on, replace_json, sweep
 from embed_corpus.store.layout import Layout
+from embed_corpus.vectors.table import vector_type
 
 if TYPE_CHECKING:
     from embed_corpus.job.config import JobConfig
@@ -117,7 +118,7 @@ def _run(config: JobConfig, progress: TextIO | None) -> RunReport:
             f"{error} The {n_aside} parts of this run are set aside: run the same line again, it goes on without the "
             "fast tokenizer."
         ) from error
-    if config.vector_type == "int8":
+    if vector_type(config.vector_type).needs_ranges:
         restore_ranges(job.layout)
     names = [shard.part_name for shard in job.plan.shards]
     present = set(job.layout.parts())

@@ -16,7 +16,9 @@ from embed_corpus.index.effort import effort_of, tune
 from embed_corpus.index.quality import Truth, queries_per_second, recall_at, searched_others, truth_of
 from embed_corpus.index.rows import Vectors, scale_rows
 from embed_corpus.index.sample import draw
-from embed_corpus.vectors.codec import VECTOR_TYPES, Codec, Ranges
+from embed_corpus.vectors.codec import Codec
+from embed_corpus.vectors.ranges import Ranges
+from embed_corpus.vectors.table import VECTOR_TYPES, vector_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,8 +70,8 @@ def advise(vectors: Vectors, n_sample: int, target: float) -> Iterator[Advice]:
     for dim in _dims(vectors):
         cut = scale_rows(floats[:, :dim]) if dim < floats.shape[1] else floats
         for kind in _types(vectors, dim):
-            codec = Codec(kind, dim, Ranges.over(cut) if kind == "int8" else None)
-            ready = codec.encode(cut) if kind == "ubinary" else codec.decode(codec.encode(cut))
+            codec = Codec(kind, dim, Ranges.over(cut) if vector_type(kind).needs_ranges else None)
+            ready = codec.encode(cut) if codec.type.binary else codec.decode(codec.encode(cut))
             asked = replace(truth, queries=np.ascontiguousarray(ready[own]))
             exact = 1.0
             for index in _INDEXES:
@@ -92,13 +94,13 @@ def _dims(vectors: Vectors) -> list[int]:
 def _types(vectors: Vectors, dim: int) -> list[str]:
     """Those that lose no less than what is stored now."""
     order = list(VECTOR_TYPES)
-    return [kind for kind in order[order.index(vectors.codec.kind) :] if kind != "ubinary" or dim % 8 == 0]
+    return [kind for kind in order[order.index(vectors.codec.kind) :] if not Codec(kind, dim).problem()]
 
 
 def _tried(kind: str, ready: NDArray[Any], asked: Truth, codec: Codec, n_rows: int, target: float) -> Advice:
     import faiss
 
-    binary = codec.kind == "ubinary"
+    binary = codec.type.binary
     copies = copies_of(numbers_of([ready], len(ready)))  # as in an index, which holds equal ones once
     ready = ready[copies.rows[copies.starts[:-1]]]
     ample = Request(kind, 1 << 50, target)

@@ -49,7 +49,7 @@ class Vectors:
     @property
     def binary(self) -> bool:
         """Whether an index of them counts the bits that differ."""
-        return self.codec.kind == "ubinary"
+        return self.codec.type.binary
 
     @property
     def metric(self) -> str:
@@ -130,7 +130,9 @@ def open_vectors(layout: Layout, parts: Sequence[PartEntry], similarity: str, *,
     Vectors are scaled when they are to be compared by cosine and are not of unit length as they are stored.
     """
     codec = codec_of(schema_of(layout, parts[0].name))
-    return Vectors(layout, tuple(parts), codec, similarity == "cosine" and not (normalized and not codec.quantised))
+    return Vectors(
+        layout, tuple(parts), codec, similarity == "cosine" and not (normalized and not codec.type.quantised)
+    )
 
 
 def scale_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -31,7 +31,8 @@ from embed_corpus.index.quality import exact_search
 from embed_corpus.index.rows import Vectors, scale_rows, schema_of, space_of
 from embed_corpus.index.where import rows_where
 from embed_corpus.sink.snapshot import latest_snapshot
-from embed_corpus.vectors.codec import Codec, codec_of
+from embed_corpus.vectors.codec import codec_of
+from embed_corpus.vectors.ubinary import signs_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -111,7 +112,7 @@ class OpenIndex:
                 f"the query has {queries.shape[1]}."
             )
         if self.manifest["metric"] == HAMMING:
-            return Codec("ubinary", self.index.d).encode(queries)
+            return signs_of(queries)
         queries = np.ascontiguousarray(queries, np.float32)
         return scale_rows(queries) if self.manifest["metric"] == SCALED else queries
 

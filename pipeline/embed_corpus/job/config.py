@@ -17,6 +17,7 @@ from embed_corpus.sink.parts import RESERVED
 from embed_corpus.source.columns import Columns
 from embed_corpus.source.formats.table import FORMATS
 from embed_corpus.source.kept import KEEP_TYPES
+from embed_corpus.vectors.table import VECTOR_TYPES
 
 __all__ = ["JobConfig", "parse_share"]
 
@@ -26,7 +27,6 @@ _URL = re.compile(r"(?i)[a-z][a-z0-9+.-]+:/")
 ChunkBy = Literal["tokens", "sentences", "paragraphs"]
 Long = Literal["split", "truncate"]
 Precision = Literal["auto", "fp32", "fp16", "bf16", "fp8"]
-VectorType = Literal["float32", "float16", "int8", "ubinary"]
 DocVectors = Literal["none", "mean"]
 OnDuplicate = Literal["report", "error", "ignore", "last"]
 
@@ -51,7 +51,7 @@ _CHOICES: dict[str, tuple[str | None, ...]] = {
     "long": get_args(Long),
     "precision": get_args(Precision),
     "pooling": (None, *POOLINGS),
-    "vector_type": get_args(VectorType),
+    "vector_type": tuple(VECTOR_TYPES),
     "doc_vectors": get_args(DocVectors),
     "on_duplicate": get_args(OnDuplicate),
 }
@@ -95,7 +95,7 @@ class JobConfig:
     loader_workers: int | None = None
     fast_tokenizer: bool = True
     compile: bool = True
-    vector_type: VectorType = "float32"
+    vector_type: str = "float32"
     dim: int | None = None
     force_dim: bool = False
     doc_vectors: DocVectors = "none"

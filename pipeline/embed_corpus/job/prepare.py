@@ -33,6 +33,7 @@ from embed_corpus.source.plan import Plan, inspect_good, kept_types, make_plan
 from embed_corpus.store.commit import publish_json, replace_json, sweep
 from embed_corpus.store.layout import Layout
 from embed_corpus.vectors.codec import Codec
+from embed_corpus.vectors.table import vector_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,7 +85,8 @@ def prepare(config: JobConfig) -> Job:
     devices = resolve_devices(config.devices)
     facts = model_of(config)
     if config.index != "none":
-        check_indexable(facts.similarity, config.index_request, facts.dim, binary=config.vector_type == "ubinary")
+        binary = vector_type(config.vector_type).binary
+        check_indexable(facts.similarity, config.index_request, facts.dim, binary=binary)
     recipe = recipe_of(config, facts)
     precision = resolve_precision(config.precision, devices[0], facts.family)
     layout = Layout(config.output.absolute(), config.single_writer)

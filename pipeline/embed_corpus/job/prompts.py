@@ -12,6 +12,7 @@ from embed_corpus.errors import UsageError
 from embed_corpus.model.facts import ModelFacts, read_facts
 from embed_corpus.model.folder import model_folder
 from embed_corpus.model.matryoshka import resolve_dim
+from embed_corpus.vectors.codec import Codec
 
 if TYPE_CHECKING:
     from embed_corpus.job.config import JobConfig
@@ -61,8 +62,8 @@ def model_of(config: JobConfig) -> ModelFacts:
     folder = model_folder(config.model, config.revision, code=config.trust_remote_code)
     facts = read_facts(folder, config.pooling, remote_code=config.trust_remote_code)
     facts = resolve_dim(facts, config.dim, forced=config.force_dim)
-    if config.vector_type == "ubinary" and facts.dim % 8:
-        raise UsageError(f"--vector-type ubinary: {facts.dim} dimensions do not fill bytes: add --dim N, N % 8 == 0.")
+    if problem := Codec(config.vector_type, facts.dim).problem():
+        raise UsageError(f"--vector-type {config.vector_type}: {problem}")
     _warn_of_prompts(config, facts)
     _warn_of_place(facts)
     query = _chosen(facts, Prompts(text=config.query_prompt, instruction=config.instruction), facts.query_prompt)

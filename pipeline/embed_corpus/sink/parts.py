@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from embed_corpus.data import Block, Shard
     from embed_corpus.store.layout import Layout
-    from embed_corpus.vectors.codec import Ranges
+    from embed_corpus.vectors.ranges import Ranges
 
 __all__ = ["RESERVED", "SCHEMA_VERSION", "PartFormat", "PartWriter", "open_writer"]
 
@@ -60,7 +60,7 @@ class PartFormat:
         normalized: vectors have unit length, which is checked before the commit.
         reject_bytes: bytes of a rejected text that are put on record with it.
         documents: a vector for each document is published beside every part.
-        ranges: of int8; None until they are settled, which they are before the first vector.
+        ranges: of a type that needs them; None until they are settled, which they are before the first vector.
     """
 
     dim: int
@@ -175,13 +175,13 @@ class PartWriter:
         assert block.chunks is not None
         chunks = block.chunks
         codec = self._form.codec
-        if codec.quantised:  # what is stored no longer tells
+        if codec.type.quantised:  # what is stored no longer tells
             finite = _finite(vectors)
             unit = self._form.normalized and block.known is None  # vectors that are taken over were codes
             check_vectors(vectors[finite], normalized=unit, where=self.shard.source)
             vectors = vectors if finite.all() else np.where(finite[:, None], vectors, np.float32(0))
         stored = codec.encode(vectors)
-        finite = finite if codec.quantised else _finite(stored)
+        finite = finite if codec.type.quantised else _finite(stored)
         bad_docs, rejects = without_vector(block, finite)
         table = self._form.table(block, stored)
         keep = ~np.isin(chunks.doc, bad_docs)

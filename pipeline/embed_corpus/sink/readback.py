@@ -62,7 +62,7 @@ def check_part(part: Path, dim: int, n_rows: int, *, normalized: bool) -> None:
                 vectors = vectors_of(batch["embedding"])
                 if vectors.shape != (len(batch), codec.width):
                     raise OutputError(f"{part}: rows without a vector")
-                if not codec.quantised:
+                if not codec.type.quantised:
                     check_vectors(vectors, normalized=normalized, where=str(part))
     except (OSError, pa.ArrowException) as error:
         raise OutputError(f"{part} does not read back: {error}") from error

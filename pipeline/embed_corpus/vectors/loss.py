@@ -60,11 +60,11 @@ class VectorSample:
     def kept(self) -> float:
         """Return the share of the 10 nearest neighbours, by cosine among the sample, that the vector type keeps.
 
-        Scores are those of a search: the query as it is against stored vectors; with ubinary both are signs.
+        Scores are those of a search: the query as it is against stored vectors; with a binary type both are signs.
         """
         exact = _unit(self._vectors)
         stored = _unit(self._codec.decode(self._codec.encode(self._vectors)))
-        query = stored if self._codec.kind == "ubinary" else exact
+        query = stored if self._codec.type.binary else exact
         return neighbours_kept(exact @ exact.T, query @ stored.T)
 
 

@@ -28,7 +28,9 @@ from embed_corpus.sink.readback import check_part, part_stats, vectors_of
 from embed_corpus.sink.rejects import read_rejects
 from embed_corpus.sink.snapshot import Snapshot, latest_snapshot
 from embed_corpus.source.read import read_shard
-from embed_corpus.vectors.codec import codec_of, read_ranges
+from embed_corpus.vectors.codec import codec_of
+from embed_corpus.vectors.ranges import read_ranges
+from embed_corpus.vectors.table import vector_type
 from embed_corpus.verbs.query import encode_chunks
 
 if TYPE_CHECKING:
@@ -46,10 +48,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Check", "check_rows", "check_vectors_of", "checks"]
 
-_COSINE = {"float32": 0.999, "float16": 0.999, "int8": 0.99, "ubinary": 0.9}
-"""Least cosine where other hardware or versions may change bits; those of numbers near zero turn signs."""
 _COSINE_FP8 = 0.9
-"""The same for vectors made in fp8, which are embedded again in bf16 where there is no GPU."""
+"""Least cosine of vectors made in fp8, which are embedded again in bf16 where there is no GPU."""
 _PARTS_SAMPLED = 4
 
 
@@ -123,7 +123,7 @@ def _parts(opened: Opened, snapshot: Snapshot) -> str:
     for part in snapshot.parts:
         check_vectors_of(opened, part)
     space = opened.record.space
-    quantised = opened.record.vector_type in {"int8", "ubinary"}
+    quantised = vector_type(opened.record.vector_type).quantised
     unit = " of unit length" if space.normalize and not quantised else ""
     return (
         f"{snapshot.counts.chunks:,} vectors of dimension {space.dim}, all finite{unit}; sha256 and page checksums hold"
@@ -223,7 +223,7 @@ class _Sample:
             a, b = codec.decode(ours), codec.decode(theirs)
             cosine = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
             worst, n_equal, n = min(worst, float(cosine.min())), n_equal + int(same.sum()), n + len(same)
-            if worst < min(_COSINE[codec.kind], _COSINE_FP8 if record.precision == "fp8" else 1):
+            if worst < min(codec.type.least_cosine, _COSINE_FP8 if record.precision == "fp8" else 1):
                 raise OutputError(
                     f"{part.name}: a sampled vector has cosine {worst:.6f} to the same text embedded again"
                 )

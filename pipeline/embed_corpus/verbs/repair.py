@@ -10,7 +10,8 @@ from embed_corpus.errors import OutputError
 from embed_corpus.job.output import open_output
 from embed_corpus.sink.quarantine import set_aside
 from embed_corpus.sink.snapshot import entry_of, listed_parts
-from embed_corpus.vectors.codec import read_ranges
+from embed_corpus.vectors.ranges import read_ranges
+from embed_corpus.vectors.table import vector_type
 from embed_corpus.verbs.checks import check_rows, check_vectors_of
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def repair(out: str | os.PathLike[str]) -> Repair:
     opened = open_output(Path(out))
     layout = opened.layout
     present, listed = set(layout.parts()), listed_parts(layout)
-    if opened.record.vector_type == "int8":  # else each part would seem to be of others
+    if vector_type(opened.record.vector_type).needs_ranges:  # else each part would seem to be of others
         read_ranges(layout.ranges, opened.record.space.dim)
     reasons = []
     for shard in opened.plan.shards:
