@@ -13,6 +13,7 @@ import pytest
 
 from embed_corpus.errors import UsageError
 from embed_corpus.job.config import JobConfig, parse_share
+from embed_corpus.vectors.table import VECTOR_TYPES
 from kit.ended import Call
 
 
@@ -32,7 +33,7 @@ from kit.ended import Call
         ("--precision fp4", "'fp4' is not one of 'auto', 'fp32', 'fp16', 'bf16', 'fp8'."),
         ("--devices cpu --precision fp8", "--precision fp8 needs a GPU that has it"),
         ("--batch-tokens 0", "--batch-tokens 0: must be at least 1."),
-        ("--vector-type int4", "'int4' is not one of 'float32', 'float16', 'int8', 'ubinary'."),
+        ("--vector-type int4", f"'int4' is not one of {', '.join(map(repr, VECTOR_TYPES))}."),
         ("--dim 0", "--dim 0: must be at least 1."),
         ("--dim 16", "add --force-dim to cut all the same."),
         ("--force-dim", "--force-dim has no meaning without --dim N"),
@@ -65,7 +66,7 @@ def test_usage_error(call: Call, line: list[object], tmp_path: Path, flags: str,
         ({"long": "x"}, "--long 'x': choose one of split, truncate."),
         ({"precision": "fp4"}, "--precision 'fp4': choose one of auto, fp32, fp16, bf16, fp8."),
         ({"batch_tokens": -1}, "--batch-tokens -1: must be at least 1."),
-        ({"vector_type": "int4"}, "--vector-type 'int4': choose one of float32, float16, int8, ubinary."),
+        ({"vector_type": "int4"}, f"--vector-type 'int4': choose one of {', '.join(VECTOR_TYPES)}."),
     ],
 )
 def test_config_is_validated_in_python_too(fields: dict[str, Any], message: str) -> None:

@@ -58,8 +58,8 @@ def test_order_is_that_of_relative_paths(tmp_path: Path) -> None:
 def test_other_kinds_are_named(tmp_path: Path) -> None:
     """Files of kinds that are not read are handed back, so that the run can say so."""
     write_jsonl(tmp_path / "a.jsonl")
-    (tmp_path / "b.csv").write_text("x")
-    assert discover([str(tmp_path)], tmp_path / "out")[1] == {str(tmp_path / "b.csv"): ".csv"}
+    (tmp_path / "b.xlsx").write_text("x")
+    assert discover([str(tmp_path)], tmp_path / "out")[1] == {str(tmp_path / "b.xlsx"): ".xlsx"}
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_other_kinds_are_named(tmp_path: Path) -> None:
 )
 def test_glob(tmp_path: Path, pattern: str, expected: list[str]) -> None:
     """A pattern's files are named relative to its part before the first wildcard."""
-    for name in ("a.jsonl", "b.jsonl", "sub/c.jsonl", "c.csv"):
+    for name in ("a.jsonl", "b.jsonl", "sub/c.jsonl", "c.xlsx"):
         write_jsonl(tmp_path / name)
     assert files_in(f"{tmp_path}/{pattern}") == expected
 
@@ -103,7 +103,7 @@ def test_name_with_wildcard_characters(tmp_path: Path) -> None:
     [
         ("gone", "does not exist: check the path"),
         ("*.parquet", "matches nothing: check the pattern"),
-        ("table.csv", "is of a kind that is not read. Read are .parquet, .pq, .*--format"),
+        ("table.xlsx", "is of a kind that is not read. Read are .parquet, .pq, .*--format"),
         ("empty", "holds no source file. Read are .parquet"),
         ("others", r"holds no source file \(1 files of other kinds, e.g. .*readme.txt\)"),
     ],
@@ -113,7 +113,7 @@ def test_nothing_to_read(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "others").mkdir()
     (tmp_path / "others" / "readme.txt").touch()
-    (tmp_path / "table.csv").touch()
+    (tmp_path / "table.xlsx").touch()
     with pytest.raises(DataError, match=message) as error:
         files_in(tmp_path / name)
     assert repr(str(tmp_path / name)) in str(error.value)

@@ -108,10 +108,10 @@ def test_settings_beside_data_are_left_out(tmp_path: Path, name: str) -> None:
 
 def test_what_is_left_out_is_told_by_kind(tmp_path: Path) -> None:
     """Kinds with their number, an example of each, and what reads them."""
-    for name in ("a.jsonl", "b.csv", "c.csv", "part-00000", "d.json"):
+    for name in ("a.jsonl", "b.xlsx", "c.xlsx", "part-00000", "d.json"):
         (tmp_path / name).write_bytes(b'{"text": "x"}\n' if name == "a.jsonl" else b"{\n")
     told = told_left_out(discover([str(tmp_path)], tmp_path / "out", None, ("text",))[1])
-    assert told.startswith(f"left out 4 files: 2 .csv, e.g. {tmp_path}/b.csv; 1 ")
+    assert told.startswith(f"left out 4 files: 2 .xlsx, e.g. {tmp_path}/b.xlsx; 1 ")
     assert f"1 without ending, e.g. {tmp_path}/part-00000" in told
     assert f"1 with an object over many lines inside, e.g. {tmp_path}/d.json" in told
     assert "--format parquet or jsonl" in told
