@@ -20,7 +20,7 @@ from embed_corpus.model.adapter import ADAPTER_KEYS
 from embed_corpus.model.facts import read_facts
 from embed_corpus.verbs.model import describe_model
 from kit.batches import cosines, encode
-from kit.encoders import on_cpu, ready_on_cpu
+from kit.encoders import loaded_on_cpu, on_cpu, ready_on_cpu
 from kit.tiny import edit
 
 TEXTS = ["flow", "heat transfer in hypersonic flow", "a boundary layer past a flat plate"]
@@ -113,8 +113,8 @@ def test_weights_in_several_files(tiny_model: Path, folder: Path) -> None:
 def test_half_precision_is_cast_once(folder: Path) -> None:
     """Weights are merged in fp32 and rounded to fp16 afterwards."""
     facts = read_facts(folder)
-    half, whole = (on_cpu(facts, precision) for precision in ("fp16", "fp32"))
-    for (name, a), (_, b) in zip(half.model.named_parameters(), whole.model.named_parameters(), strict=True):
+    half, whole = (loaded_on_cpu(facts, precision).module for precision in ("fp16", "fp32"))
+    for (name, a), (_, b) in zip(half.named_parameters(), whole.named_parameters(), strict=True):
         assert torch.equal(a, b.half()), name
 
 

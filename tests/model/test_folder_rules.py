@@ -147,4 +147,4 @@ def test_causal_encoders(folder: Path, tiny_decoder: Path) -> None:
     shutil.rmtree(folder)
     shutil.copytree(tiny_decoder, folder)
     edit(folder, "config.json", is_causal=True)
-    assert on_cpu(read_facts(folder)).causal
+    assert on_cpu(read_facts(folder)).arithmetic.causal
