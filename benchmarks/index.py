@@ -151,7 +151,7 @@ def ours(root: Path, case: Path, memory: str, options: argparse.Namespace) -> di
     marks = Marks(STAGES, layout.indexing)
     logging.getLogger("embed_corpus").addHandler(marks)
     request = Request(options.type, parse_bytes(memory), options.target_recall, options.gpu)
-    made = build_index(layout, snapshot, request, similarity="cosine", normalized=True)
+    made = build_index(layout, snapshot, request, similarity="cosine", normalized=True).to_json()
     return _facts("ours", memory, made["type"], options.gpu) | {
         "seconds": made["build"]["seconds"],
         "stages": marks.seconds(),

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "verbs": "execution job index sink source chunk engine model vectors store feed report data errors",
     "execution": "job index sink source chunk engine model vectors store feed report data errors",
     "job": "index sink source chunk engine model vectors store data errors",
-    "index": "sink vectors store report errors",
+    "index": "sink vectors store report data errors",
     "sink": "vectors store data errors",
     "source": "unpacked store data firstbytes errors",
     "chunk": "model store data errors",

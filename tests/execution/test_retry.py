@@ -26,6 +26,7 @@ from embed_corpus.vectors.ranges import Ranges
 from kit.encoders import on_cpu
 from kit.tiny import CORPUS, Command
 
+pytestmark = pytest.mark.heavy
 N_ROWS = 120
 
 

@@ -37,7 +37,7 @@ SMALL = 256 << 20  # what lists of 5 MB pass
 def build(layout: Layout, snapshot: Snapshot, kind: str = TYPE, **asked: object) -> dict:
     made = build_index(layout, snapshot, Request(kind, **asked), similarity="cosine", normalized=True)
     assert made is not None
-    return made
+    return made.to_json()
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_another_index_that_comes_while_it_is_opened(tmp_path: Path, monkeypatch
         check_files(*args, **more)
 
     monkeypatch.setattr("embed_corpus.index.search.check_files", late)
-    assert open_index(layout).manifest["type"] == "IVF8,SQ8"
+    assert open_index(layout).manifest.type == "IVF8,SQ8"
 
 
 @pytest.mark.heavy

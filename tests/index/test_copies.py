@@ -50,7 +50,7 @@ def build(layout: Layout, snapshot: object, kind: str, **asked: object) -> dict:
     request = Request(kind, **({"target_recall": 0.5} | asked))
     made = build_index(layout, snapshot, request, similarity="cosine", normalized=True)
     assert made is not None
-    return made
+    return made.to_json()
 
 
 def ready(layout: Layout, snapshot: object) -> np.ndarray:

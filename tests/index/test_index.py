@@ -39,7 +39,7 @@ def rebuild(layout: Layout) -> int:
     assert snapshot is not None
     made = build_index(layout, snapshot, Request("flat"), similarity="cosine", normalized=True)
     assert made is not None
-    return made["rows"]
+    return made.rows
 
 
 def test_search_finds_what_brute_force_finds(indexed: Layout) -> None:
@@ -73,7 +73,7 @@ def test_a_damaged_index_is_refused_and_made_anew(indexed: Layout, name: str) ->
     with pytest.raises((OutputError, UsageError)):
         search(open_index(indexed), np.ones((1, 32), np.float32), 1)
     n = rebuild(indexed)
-    assert read_manifest(indexed)["rows"] == n
+    assert read_manifest(indexed).rows == n
     assert search(open_index(indexed), np.ones((1, 32), np.float32), 1)
 
 

@@ -21,7 +21,7 @@ from embed_corpus.index.choose import Request
 from embed_corpus.index.evaluate import evaluate
 from embed_corpus.index.ids import taken
 from embed_corpus.index.judgements import read_qrels, scores_of
-from embed_corpus.index.manifest import digest_of
+from embed_corpus.index.manifest import digest_of, read_manifest
 from embed_corpus.index.rows import Vectors, open_vectors
 from embed_corpus.index.search import Found, best_documents, open_index, search
 from embed_corpus.index.where import rows_where
@@ -100,8 +100,7 @@ def test_by_document(out: Layout) -> None:
 )
 def test_conditions(out: Layout, condition: str, n: int) -> None:
     """Each operator does what it says."""
-    manifest = json.loads((out.index / "index.json").read_text())
-    assert rows_where(out, manifest, [condition]).sum() == n
+    assert rows_where(out, read_manifest(out), [condition]).sum() == n
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def build(layout: Layout, snapshot: Snapshot, **asked: object) -> dict:
         layout, snapshot, Request(**({"target_recall": 0.9} | asked)), similarity="cosine", normalized=True
     )
     assert made is not None
-    return made
+    return made.to_json()
 
 
 @pytest.mark.heavy

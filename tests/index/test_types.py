@@ -16,6 +16,7 @@ from embed_corpus.index import effort, quality
 from embed_corpus.index.build import build_index
 from embed_corpus.index.choose import Request, choose
 from embed_corpus.index.evaluate import evaluate
+from embed_corpus.index.schema import IndexRecord
 from embed_corpus.index.search import open_index, search
 from embed_corpus.store.layout import Layout
 from kit.vector_parts import clustered, write_out
@@ -34,7 +35,9 @@ def _short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quality, "queries_per_second", partial(quality.queries_per_second, seconds=0.01))
 
 
-def build(layout: Layout, kind: str, vectors: np.ndarray, stored: str = "float32", n_parts: int = 2) -> dict | None:
+def build(
+    layout: Layout, kind: str, vectors: np.ndarray, stored: str = "float32", n_parts: int = 2
+) -> IndexRecord | None:
     _, snapshot = write_out(layout.root, vectors, n_parts, stored)
     return build_index(layout, snapshot, Request(kind, target_recall=0.5), similarity="cosine", normalized=True)
 
@@ -99,7 +102,7 @@ def test_product_quantisers_of_few_vectors(tmp_path: Path, kind: str) -> None:
     """A few hundred vectors are trained on in seconds: codes are put in no order that no search here makes use of."""
     layout, begin = Layout(tmp_path / "out"), time.process_time()
     made = build(layout, kind, clustered(300, DIM))
-    assert made["type"] == {"ivfpq": "IVF4,PQ8x8"}.get(kind, kind)
+    assert made.type == {"ivfpq": "IVF4,PQ8x8"}.get(kind, kind)
     assert time.process_time() - begin < 10  # in that order: 2 s for each of 8
     assert not effort.inner(faiss.read_index(str(layout.index / "index.faiss"))).do_polysemous_training
 

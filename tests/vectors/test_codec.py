@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sentence_transformers.util.quantization import quantize_embeddings
 
 from embed_corpus.errors import OutputError
 from embed_corpus.sink.parts import PartWriter
@@ -35,6 +34,8 @@ def unit(n: int, dim: int, seed: int = 0) -> np.ndarray:
 
 def test_codes_are_those_of_sentence_transformers() -> None:
     """int8 and ubinary are its codes to the byte, of vectors in and beyond the ranges."""
+    from sentence_transformers.util.quantization import quantize_embeddings  # takes seconds
+
     sample, vectors = unit(50, 32), np.concatenate([unit(500, 32, 1), 3 * unit(5, 32, 2), np.zeros((1, 32))])
     ranges = Ranges.over(sample)
     ours = Codec("int8", 32, ranges).encode(vectors.astype(np.float32))

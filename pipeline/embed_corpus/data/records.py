@@ -21,7 +21,7 @@ Record = TypeVar("Record")
 
 
 def as_json(record: Any) -> dict[str, Any]:
-    """Return a record's JSON object; records and tuples in it as objects and lists."""
+    """Return a record's JSON object; records and tuples in it are objects and lists there."""
     found = {}
     for field in fields(record):
         value = getattr(record, field.name)
@@ -33,6 +33,8 @@ def as_json(record: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if is_dataclass(value):
         return as_json(value)
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 

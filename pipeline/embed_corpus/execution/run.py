@@ -167,7 +167,7 @@ def _index(job: Job, snapshot: Snapshot, stream: TextIO | None) -> int | None:
     facts, request = job.facts, job.config.index_request
     similarity, unit = facts.similarity, facts.normalize
     made = build_index(job.layout, snapshot, request, similarity=similarity, normalized=unit, stream=stream)
-    return int(made["rows"]) if made else None
+    return made.rows if made else None
 
 
 def _predict_and_note(job: Job, tally: _Tally) -> float | None:

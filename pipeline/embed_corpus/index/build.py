@@ -11,8 +11,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.index.check import (
     check_gpu,
@@ -31,9 +29,10 @@ from embed_corpus.index.files import IVF_DATA, finish, read_index, settle, tidy,
 from embed_corpus.index.held_out import measured, questions, tell_below_target
 from embed_corpus.index.ids import write_ids
 from embed_corpus.index.lists import RUN_ROWS, OldLists, Run, Source, code_run, into_file, into_memory
-from embed_corpus.index.manifest import check_parts, parts_of, vectors_in
+from embed_corpus.index.manifest import check_parts
 from embed_corpus.index.rows import open_vectors, space_of
 from embed_corpus.index.sample import Draw, draw
+from embed_corpus.index.schema import IndexRecord, in_order
 from embed_corpus.index.turns import continues, settled_for_less, turns
 from embed_corpus.report.steps import steps
 from embed_corpus.sink.snapshot import latest_snapshot
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TextIO
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from embed_corpus.index.choose import Request
@@ -64,8 +64,8 @@ def build_index(
     similarity: str,
     normalized: bool,
     stream: TextIO | None = None,
-) -> dict[str, Any] | None:
-    """Build the index of a snapshot, unless it is there, and return its index.json; None without vectors.
+) -> IndexRecord | None:
+    """Build the index of a snapshot, unless it is there, and return its record; None without vectors.
 
     Beside `index.faiss` (and `index.ivfdata`, where the lists pass the memory) lie `ids.arrow` and
     `index.json`, written last. What is done when it is killed is not done again. An index of some
@@ -88,7 +88,7 @@ def build_index(
 
 def _built(
     layout: Layout, snapshot: Snapshot, request: Request, *, similarity: str, normalized: bool, stream: TextIO | None
-) -> dict[str, Any]:
+) -> IndexRecord:
     """Build what is not there, alone."""
     check_gpu(request)
     started = time.perf_counter()
@@ -96,10 +96,10 @@ def _built(
     there = usable(layout, snapshot, request, space)
     if there and settled_for_less(there):
         there = None
-    if there and len(there["parts"]) == len(snapshot.parts):
+    if there and len(there.parts) == len(snapshot.parts):
         tidy(layout)
         return there
-    old = parts_of(there) if there else {}
+    old = there.checksums if there else {}
     named = {part.name: part for part in snapshot.parts}
     parts = [
         *(named[n] for n in old if n in named),
@@ -147,16 +147,16 @@ class _Build:
             "factory": self.choice.factory,
             "n_train": self.choice.n_train,
             "parts": [[part.name, part.sha256] for part in self.vectors.parts],
-            "old": self.there["files"] if self.there else {},
+            "old": self.there.to_json()["files"] if self.there else {},
             **({} if self.numbers is None else {"vectors": self.vectors.n_rows}),
         }
         self.work = self.layout.indexing / hashlib.sha256(json.dumps(about).encode()).hexdigest()[:20]
-        self.begin = vectors_in(self.there) if self.there else 0
-        self.n_train = int(self.there["n_train"]) if self.there else self.choice.n_train
-        self.factory = str(self.there["type"]) if self.there else self.choice.factory
+        self.begin = self.there.n_vectors if self.there else 0
+        self.n_train = self.there.n_train if self.there else self.choice.n_train
+        self.factory = self.there.type if self.there else self.choice.factory
 
-    def run(self, space: str, started: float) -> dict[str, Any] | None:
-        """Do it all; returns index.json, None where the recall is missed and something else shall be tried."""
+    def run(self, space: str, started: float) -> IndexRecord | None:
+        """Do it all; returns its record, None where the recall is missed and something else shall be tried."""
         self.turn.tell(self.vectors, self.rows.n_rows)
         for other in self.layout.indexing.iterdir():
             if other != self.work:
@@ -181,7 +181,7 @@ class _Build:
                     write_copies(self.numbers, copies)
                     made[ROWS] = copies
                 manifest = self._manifest(space, quality, time.perf_counter() - started)
-                settle(made, manifest, self.work)
+                manifest = settle(made, manifest, self.work)
         finish(self.layout)
         return manifest
 
@@ -189,7 +189,7 @@ class _Build:
         """The sample of the parts that the index was trained on."""
         if not self.there:
             return draw(self.vectors, self.n_train)
-        return draw(self.vectors.of_parts(int(self.there["trained_parts"])), self.n_train)
+        return draw(self.vectors.of_parts(self.there.trained_parts), self.n_train)
 
     def _old(self) -> Any:
         return read_index(self.layout.index / "index.faiss", binary=self.vectors.binary)
@@ -269,30 +269,30 @@ class _Build:
             tell_below_target(recall, self.request.target_recall, self.factory)
         return quality
 
-    def _manifest(self, space: str, quality: dict[str, Any], seconds: float) -> dict[str, Any]:
-        starts = np.cumsum([0, *(part.counts.chunks for part in self.vectors.parts)]).tolist()
-        parts = zip(self.vectors.parts, starts, strict=False)
-        return {
-            "type": self.factory,
-            "family": self.choice.family,
-            "asked": self.request.type,
-            "target_recall": self.request.target_recall,
-            "metric": self.vectors.metric,
-            "vector_type": self.vectors.codec.kind,
-            "dim": self.vectors.codec.dim,
-            "rows": self.rows.n_rows,
-            **({} if self.numbers is None else {"vectors": self.vectors.n_rows}),
+    def _manifest(self, space: str, quality: dict[str, Any], seconds: float) -> IndexRecord:
+        return IndexRecord(
+            type=self.factory,
+            family=self.choice.family,
+            asked=self.request.type,
+            target_recall=self.request.target_recall,
+            metric=self.vectors.metric,
+            vector_type=self.vectors.codec.kind,
+            dim=self.vectors.codec.dim,
+            rows=self.rows.n_rows,
+            vectors=None if self.numbers is None else self.vectors.n_rows,
             **quality,
-            "bytes_in_memory": self.choice.n_bytes,
-            "build": {
+            bytes_in_memory=self.choice.n_bytes,
+            build={
                 "seconds": round(seconds, 1),
                 "peak_bytes_of_process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10,
             },
-            "n_train": self.n_train,
-            "trained_for": self.there["trained_for"] if self.there else self.vectors.n_rows,
-            "trained_parts": self.there["trained_parts"] if self.there else len(self.vectors.parts),
-            "snapshot": self.snapshot.number,
-            "space": space,
-            "parts": [{"name": p.name, "sha256": p.sha256, "first_row": first} for p, first in parts],
-            **self.turn.told(below=quality["recall"]["10"] < self.request.target_recall),
-        }
+            n_train=self.n_train,
+            trained_for=self.there.trained_for if self.there else self.vectors.n_rows,
+            trained_parts=self.there.trained_parts if self.there else len(self.vectors.parts),
+            snapshot=self.snapshot.number,
+            space=space,
+            parts=in_order(self.vectors.parts),
+            missed=self.turn.told(below=quality["recall"]["10"] < self.request.target_recall),
+            files={},
+            sha256="",
+        )

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.index.effort import inner
 from embed_corpus.index.files import told
-from embed_corpus.index.manifest import check_files, parts_of, read_manifest
+from embed_corpus.index.manifest import check_files, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from embed_corpus.index.choose import Choice, Request
+    from embed_corpus.index.schema import IndexRecord
     from embed_corpus.sink.snapshot import Snapshot
     from embed_corpus.store.layout import Layout
 
@@ -104,7 +105,7 @@ def check_room(folder: Path, choice: Choice, vectors: int, begin: int, rows: int
         )
 
 
-def usable(layout: Layout, snapshot: Snapshot, request: Request, space: str) -> dict[str, Any] | None:
+def usable(layout: Layout, snapshot: Snapshot, request: Request, space: str) -> IndexRecord | None:
     """Return the manifest of an undamaged index of all or some of the parts, asked for alike; else None.
 
     Its files are read whole, 1.2 GB/s on one core: what has the size and the header of an index may still
@@ -115,9 +116,9 @@ def usable(layout: Layout, snapshot: Snapshot, request: Request, space: str) -> 
         if manifest is None:
             return None
         parts = {part.name: part.sha256 for part in snapshot.parts}
-        same = (manifest["asked"], manifest["target_recall"]) == (request.type, request.target_recall)
-        known = parts_of(manifest).items() <= parts.items()
-        if not (same and known and manifest["space"] == space):
+        same = (manifest.asked, manifest.target_recall) == (request.type, request.target_recall)
+        known = manifest.checksums.items() <= parts.items()
+        if not (same and known and manifest.space == space):
             return None
         check_files(layout, manifest, whole=True)
     except OutputError as error:

@@ -83,7 +83,7 @@ def evaluate(
         rankings = [taken(opened.ids.select(["doc_id"]), r[r >= 0])["doc_id"].to_pylist() for r in rows]
         table = [scores_of(ranking, qrels[ids[i]]) for i, ranking in zip(judged, rankings, strict=True)]
         means.append(dict(zip(METRICS, np.mean(table, axis=0).tolist(), strict=True)))
-    return Evaluation(opened.manifest["type"], len(judged), len(ids) - len(judged), len(relevant) - n_known, *means)
+    return Evaluation(opened.manifest.type, len(judged), len(ids) - len(judged), len(relevant) - n_known, *means)
 
 
 def _known(ids: pa.Table, documents: set[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 import hashlib
 import json
 import os
@@ -15,12 +16,14 @@ from embed_corpus.errors import OutputError
 from embed_corpus.index.copies import ROWS
 from embed_corpus.index.effort import inner
 from embed_corpus.index.manifest import digest_of
+from embed_corpus.index.schema import IndexedFile
 from embed_corpus.store.commit import replace, replace_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from embed_corpus.index.schema import IndexRecord
     from embed_corpus.store.layout import Layout
 
 __all__ = ["IVF_DATA", "finish", "read_index", "settle", "tidy", "told", "write_index"]
@@ -67,17 +70,19 @@ def write_index(index: Any, file: Path) -> None:
         raise OutputError(f"{file}: the index cannot be written: {told(error)}") from error
 
 
-def settle(made: dict[str, Path], manifest: dict[str, Any], work: Path) -> None:
+def settle(made: dict[str, Path], manifest: IndexRecord, work: Path) -> IndexRecord:
     """Note size and sha256 of finished files in the manifest, and settle in `work` that they are the index."""
-    manifest["files"] = {}
+    files = {}
     for name, file in made.items():
         with file.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        manifest["files"][name] = {"bytes": file.stat().st_size, "sha256": digest}
+        files[name] = IndexedFile(file.stat().st_size, digest)
     for name, file in made.items():
         replace(file, work / name)
-    manifest["sha256"] = digest_of(manifest)
-    replace_json(work / _SETTLED, manifest, work, durable=True)
+    manifest = dataclasses.replace(manifest, files=files)
+    manifest = dataclasses.replace(manifest, sha256=digest_of(manifest.to_json()))
+    replace_json(work / _SETTLED, manifest.to_json(), work, durable=True)
+    return manifest
 
 
 def finish(layout: Layout) -> None:

@@ -8,6 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.errors import OutputError, UsageError
+from embed_corpus.index.schema import IndexRecord
 from embed_corpus.sink.readback import cached_stats
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ __all__ = [
     "check_files",
     "check_parts",
     "digest_of",
-    "parts_of",
     "read_manifest",
-    "vectors_in",
     "warn_below_target",
 ]
 
@@ -41,7 +40,7 @@ _QUICK_BYTES = 1 << 30
 _AGAIN = "`embed-corpus index {root}` makes it anew."
 
 
-def read_manifest(layout: Layout) -> dict[str, Any] | None:
+def read_manifest(layout: Layout) -> IndexRecord | None:
     """Return index.json, None where there is no (complete) index.
 
     Raises:
@@ -60,7 +59,7 @@ def read_manifest(layout: Layout) -> dict[str, Any] | None:
         raise OutputError(f"{file} is damaged (no {min(missing)}): {again}")
     if manifest["sha256"] != digest_of(manifest):
         raise OutputError(f"{file} is damaged, it has not the sha256 that it tells of itself: {again}")
-    return manifest
+    return IndexRecord.from_json(manifest)
 
 
 def digest_of(manifest: dict[str, Any]) -> str:
@@ -69,19 +68,9 @@ def digest_of(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def parts_of(manifest: dict[str, Any]) -> dict[str, str]:
-    """Return the sha256 of each part of an index, by name, in the order of its rows."""
-    return {part["name"]: part["sha256"] for part in manifest["parts"]}
-
-
-def vectors_in(manifest: dict[str, Any]) -> int:
-    """Return how many vectors an index holds: fewer than rows, where equal vectors are."""
-    return int(manifest.get("vectors", manifest["rows"]))
-
-
-def warn_below_target(layout: Layout, manifest: dict[str, Any]) -> None:
+def warn_below_target(layout: Layout, manifest: IndexRecord) -> None:
     """Say so if an index finds less than was asked of it when it was built."""
-    recall, target = manifest.get("recall", {}).get("10"), manifest.get("target_recall")
+    recall, target = manifest.recall.get("10"), manifest.target_recall
     if recall is not None and target is not None and recall < target:
         log.warning(
             "the index in %s finds %.3f of the 10 nearest, below the %s that was asked of it: `embed-corpus index %s "
@@ -93,22 +82,22 @@ def warn_below_target(layout: Layout, manifest: dict[str, Any]) -> None:
         )
 
 
-def check_current(layout: Layout, manifest: dict[str, Any], snapshot: Snapshot | None, space: str) -> None:
+def check_current(layout: Layout, manifest: IndexRecord, snapshot: Snapshot | None, space: str) -> None:
     """Check that an index is of the current parts, and its vectors of their space.
 
     Raises:
         UsageError: it is not, and how to renew it.
     """
     again = _AGAIN.format(root=layout.root)
-    if snapshot is None or parts_of(manifest) != {part.name: part.sha256 for part in snapshot.parts}:
+    if snapshot is None or manifest.checksums != {part.name: part.sha256 for part in snapshot.parts}:
         raise UsageError(
-            f"the index in {layout.root} is of snapshot {manifest['snapshot']}, the parts have changed since: {again}"
+            f"the index in {layout.root} is of snapshot {manifest.snapshot}, the parts have changed since: {again}"
         )
-    if manifest["space"] != space:
+    if manifest.space != space:
         raise UsageError(f"the index in {layout.root} is of vectors of another model than the parts: {again}")
 
 
-def check_files(layout: Layout, manifest: dict[str, Any], *, whole: bool = False) -> None:
+def check_files(layout: Layout, manifest: IndexRecord, *, whole: bool = False) -> None:
     """Check that the files of an index are there, of the size and the sha256 they were written with.
 
     Of files over 1 GiB the sha256 takes seconds: it is asked for with `whole` alone.
@@ -116,12 +105,12 @@ def check_files(layout: Layout, manifest: dict[str, Any], *, whole: bool = False
     Raises:
         OutputError: one is not.
     """
-    for name, facts in manifest["files"].items():
+    for name, facts in manifest.files.items():
         file = layout.index / name
-        sound = file.exists() and file.stat().st_size == facts["bytes"]
-        if sound and (whole or facts["bytes"] <= _QUICK_BYTES):
+        sound = file.exists() and file.stat().st_size == facts.bytes
+        if sound and (whole or facts.bytes <= _QUICK_BYTES):
             with file.open("rb") as stream:
-                sound = hashlib.file_digest(stream, "sha256").hexdigest() == facts["sha256"]
+                sound = hashlib.file_digest(stream, "sha256").hexdigest() == facts.sha256
         if not sound:
             raise OutputError(f"{file} is missing or damaged: {_AGAIN.format(root=layout.root)}")
 

@@ -24,7 +24,6 @@ from embed_corpus.index.manifest import (
     check_files,
     check_parts,
     read_manifest,
-    vectors_in,
     warn_below_target,
 )
 from embed_corpus.index.quality import exact_search
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from embed_corpus.index.schema import IndexRecord
     from embed_corpus.sink.snapshot import PartEntry
     from embed_corpus.store.layout import Layout
 
@@ -70,7 +70,7 @@ class OpenIndex:
     """
 
     layout: Layout
-    manifest: dict[str, Any]
+    manifest: IndexRecord
     index: Any
     parts: tuple[PartEntry, ...]
     among: NDArray[np.bool_] | None = None
@@ -90,7 +90,7 @@ class OpenIndex:
         """
         check_parts(self.layout, self.parts)
         codec = codec_of(schema_of(self.layout, self.parts[0].name))
-        scaled = self.manifest["metric"] == SCALED
+        scaled = self.manifest.metric == SCALED
         if self.copies is None:
             return Vectors(self.layout, self.parts, codec, scaled)
         return Distinct(self.layout, self.parts, codec, scaled, self.copies.first)
@@ -111,14 +111,14 @@ class OpenIndex:
                 f"{self.layout.index} holds {self.index.ntotal} vectors of dimension {self.index.d}; "
                 f"the query has {queries.shape[1]}."
             )
-        if self.manifest["metric"] == HAMMING:
+        if self.manifest.metric == HAMMING:
             return signs_of(queries)
         queries = np.ascontiguousarray(queries, np.float32)
-        return scale_rows(queries) if self.manifest["metric"] == SCALED else queries
+        return scale_rows(queries) if self.manifest.metric == SCALED else queries
 
     def scores(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         """Turn what FAISS gives into similarities: of bits, the cosine of the signs."""
-        return 1 - 2 * raw / self.index.d if self.manifest["metric"] == HAMMING else raw
+        return 1 - 2 * raw / self.index.d if self.manifest.metric == HAMMING else raw
 
     def only(self, conditions: Sequence[str]) -> OpenIndex:
         """Return it for a search among the chunks that meet conditions as in `rows_where`.
@@ -132,7 +132,7 @@ class OpenIndex:
     @property
     def n_rows(self) -> int:
         """Rows to search."""
-        return int(self.manifest["rows"] if self.among is None else self.among.sum())
+        return int(self.manifest.rows if self.among is None else self.among.sum())
 
     def search(self, queries: NDArray[np.float32], k: int) -> Found:
         """Return the `k` best rows for each query [n, dim]; of equal scores the first.
@@ -154,7 +154,7 @@ class OpenIndex:
         except RuntimeError as error:
             if some is None:
                 raise UsageError(f"FAISS cannot search {self.layout.index} ({told(error)}): see --type.") from error
-            log.info("FAISS cannot search %s among some rows: these are searched exactly", self.manifest["type"])
+            log.info("FAISS cannot search %s among some rows: these are searched exactly", self.manifest.type)
             raw, vectors = self._exactly(ready, n, some)
         graph = (effort := effort_of(self.index)) is not None and effort.name == "efSearch"
         if (graph or some is not None) and (short := vectors[:, -1] < 0).any():
@@ -179,7 +179,7 @@ class OpenIndex:
 
         scores, places = exact_search(blocks(), ready, k)
         rows = np.where(places < 0, -1, np.flatnonzero(among)[places])
-        return -scores if self.manifest["metric"] == HAMMING else scores, rows
+        return -scores if self.manifest.metric == HAMMING else scores, rows
 
 
 def open_index(layout: Layout, where: Sequence[str] = ()) -> OpenIndex:
@@ -204,28 +204,28 @@ def open_index(layout: Layout, where: Sequence[str] = ()) -> OpenIndex:
     return opened
 
 
-def _is_there(layout: Layout, manifest: dict[str, Any]) -> bool:
+def _is_there(layout: Layout, manifest: IndexRecord) -> bool:
     """Whether no build has put another index in its place meanwhile."""
     now = read_manifest(layout)
-    return now is not None and now["sha256"] == manifest["sha256"]
+    return now is not None and now.sha256 == manifest.sha256
 
 
-def _opened(layout: Layout, manifest: dict[str, Any], where: Sequence[str]) -> OpenIndex:
+def _opened(layout: Layout, manifest: IndexRecord, where: Sequence[str]) -> OpenIndex:
     snapshot = latest_snapshot(layout)
     first = snapshot.parts[0].name if snapshot and snapshot.parts else None
-    space = space_of(layout, first) if first and (layout.data / first).exists() else manifest["space"]
+    space = space_of(layout, first) if first and (layout.data / first).exists() else manifest.space
     check_current(layout, manifest, snapshot, space)
     check_files(layout, manifest)
-    index = read_index(layout.index / "index.faiss", binary=manifest["metric"] == HAMMING)
-    if (index.ntotal, index.d) != (vectors_in(manifest), manifest["dim"]):
+    index = read_index(layout.index / "index.faiss", binary=manifest.metric == HAMMING)
+    if (index.ntotal, index.d) != (manifest.n_vectors, manifest.dim):
         raise OutputError(
             f"{layout.index} holds {index.ntotal} vectors of dimension {index.d}, not what index.json says: "
             f"`embed-corpus index {layout.root}` makes it anew."
         )
     assert snapshot is not None
     named = {part.name: part for part in snapshot.parts}
-    parts = tuple(named[part["name"]] for part in manifest["parts"])
-    copies = map_copies(layout.index / ROWS) if ROWS in manifest["files"] else None
+    parts = tuple(named[part.name] for part in manifest.parts)
+    copies = map_copies(layout.index / ROWS) if ROWS in manifest.files else None
     opened = OpenIndex(layout, manifest, index, parts, copies=copies)
     if where:
         opened = opened.only(where)

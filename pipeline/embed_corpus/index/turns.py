@@ -6,12 +6,11 @@ import hashlib
 import json
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from embed_corpus.index.build_time import predicted_seconds
 from embed_corpus.index.choose import choices, choose
 from embed_corpus.index.distinct import merging_bytes
-from embed_corpus.index.manifest import vectors_in
 from embed_corpus.store.commit import replace_json
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from embed_corpus.index.choose import Choice, Request
     from embed_corpus.index.rows import Vectors
+    from embed_corpus.index.schema import IndexRecord
     from embed_corpus.store.layout import Layout
 
 __all__ = ["Turn", "continues", "settled_for_less", "turns"]
@@ -44,7 +44,7 @@ class Turn:
     """
 
     choice: Choice
-    there: dict[str, Any] | None
+    there: IndexRecord | None
     keep: bool
     missed: dict[str, float]
     notes: Path
@@ -52,16 +52,16 @@ class Turn:
     @property
     def name(self) -> str:
         """What it is noted by."""
-        return f"{self.there['type']} extended" if self.there else self.choice.factory
+        return f"{self.there.type} extended" if self.there else self.choice.factory
 
     def tell(self, vectors: Vectors, n_rows: int) -> None:
         """Tell what is built now of `vectors`, which `n_rows` chunks have, and what it will take."""
-        n, begin = vectors.n_rows, vectors_in(self.there) if self.there else 0
+        n, begin = vectors.n_rows, self.there.n_vectors if self.there else 0
         choice, gib = self.choice, 1 << 30
         log.info(
             "%s %s of %s: %s. About %.1f GiB of memory%s, %.0f s",
             "extending the index" if self.there else "building an index",
-            self.there["type"] if self.there else choice.factory,
+            self.there.type if self.there else choice.factory,
             f"{n:,} vectors" if n == n_rows else f"{n:,} different vectors, which {n_rows:,} chunks have",
             f"{begin:,} are in it" if self.there else choice.why,
             max(choice.peak, merging_bytes(n_rows)) / gib,
@@ -69,10 +69,10 @@ class Turn:
             predicted_seconds(n, vectors.codec.dim, choice, begin),
         )
 
-    def told(self, *, below: bool) -> dict[str, Any]:
-        """Return what index.json tells of types that were tried; nothing, where the first reached the recall."""
+    def told(self, *, below: bool) -> dict[str, float] | None:
+        """Return what index.json tells of types that were tried; None where the first reached the recall."""
         others = {name: r for name, r in self.missed.items() if name != self.choice.factory and " " not in name}
-        return {"missed": others} if others or below else {}
+        return others if others or below else None
 
     def note(self, recall: float, tmp: Path) -> None:
         """Note that the recall was missed."""
@@ -80,19 +80,18 @@ class Turn:
         replace_json(self.notes, _noted(self.notes) | {self.name: recall}, tmp)
 
 
-def continues(there: dict[str, Any], numbers: NDArray[np.int32] | None) -> bool:
+def continues(there: IndexRecord, numbers: NDArray[np.int32] | None) -> bool:
     """Whether an index numbers the vectors of its rows as `numbers` does, or each row by itself for None."""
-    n_rows = int(there["rows"])
-    return vectors_in(there) == (n_rows if numbers is None else int(numbers[:n_rows].max()) + 1)
+    return there.n_vectors == (there.rows if numbers is None else int(numbers[: there.rows].max()) + 1)
 
 
-def settled_for_less(there: dict[str, Any]) -> bool:
+def settled_for_less(there: IndexRecord) -> bool:
     """Whether auto kept an index below its target without trying another type, as it once did."""
-    recall = there.get("recall", {}).get("10", 1.0)
-    return bool(there["asked"] == "auto" and recall < there["target_recall"] and "missed" not in there)
+    below = there.target_recall is not None and there.recall.get("10", 1.0) < there.target_recall
+    return there.asked == "auto" and below and there.missed is None
 
 
-def turns(layout: Layout, vectors: Vectors, request: Request, there: dict[str, Any] | None) -> Iterator[Turn]:
+def turns(layout: Layout, vectors: Vectors, request: Request, there: IndexRecord | None) -> Iterator[Turn]:
     """Yield what to build, until something is kept: of auto all types that fit, then the best of them once more.
 
     An index that is `there` is extended if it is of the type that is due, and was not trained for half as many.
@@ -100,14 +99,14 @@ def turns(layout: Layout, vectors: Vectors, request: Request, there: dict[str, A
     Raises:
         UsageError: as `choose`.
     """
-    grown = there is not None and there["trained_for"] * _GROWN < vectors.n_rows
+    grown = there is not None and there.trained_for * _GROWN < vectors.n_rows
     notes = layout.indexing / f"missed-{_digest(vectors, request)}.json"
-    before: dict[str, float] = there.get("missed", {}) if there and not grown else {}
+    before = (there.missed if there and not grown else None) or {}
     ladder = choices(vectors.n_rows, vectors.codec.dim, request, binary=vectors.binary)
     due = [choice for choice in ladder if choice.factory not in before] or ladder[-1:]
-    tries: list[tuple[Choice, dict[str, Any] | None]] = []
+    tries: list[tuple[Choice, IndexRecord | None]] = []
     for choice in due:
-        extends = there is not None and there["family"] == choice.family and not (grown and choice.n_lists)
+        extends = there is not None and there.family == choice.family and not (grown and choice.n_lists)
         if there and extends:
             tries.append((_extended(choice, vectors, request, there), there))
             there = None
@@ -122,11 +121,11 @@ def turns(layout: Layout, vectors: Vectors, request: Request, there: dict[str, A
     yield max(last, key=lambda turn: missed[turn.name])
 
 
-def _extended(choice: Choice, vectors: Vectors, request: Request, there: dict[str, Any]) -> Choice:
+def _extended(choice: Choice, vectors: Vectors, request: Request, there: IndexRecord) -> Choice:
     """Reckon with the lists that are held while they are merged."""
     if not choice.in_runs:
         return choice
-    held, own = int(there["files"]["index.faiss"]["bytes"]), replace(request, type=choice.factory)
+    held, own = there.files["index.faiss"].bytes, replace(request, type=choice.factory)
     return replace(choose(vectors.n_rows, vectors.codec.dim, own, binary=vectors.binary, held=held), why=choice.why)
 
 

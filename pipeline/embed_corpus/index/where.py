@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from embed_corpus.index.schema import IndexRecord
     from embed_corpus.store.layout import Layout
 
 __all__ = ["rows_where"]
@@ -45,7 +46,7 @@ _COMPARE = {
 }
 
 
-def rows_where(layout: Layout, manifest: dict[str, Any], conditions: Sequence[str]) -> NDArray[np.bool_]:
+def rows_where(layout: Layout, manifest: IndexRecord, conditions: Sequence[str]) -> NDArray[np.bool_]:
     """Tell which rows of the index meet all conditions, bool[rows]: `lang = de`, `year > 1990`, `lang in de, fr`.
 
     A value is read as what its column holds; quotes around it, and brackets around a list, may stand or not.
@@ -58,8 +59,8 @@ def rows_where(layout: Layout, manifest: dict[str, Any], conditions: Sequence[st
     parsed = [_parse(text) for text in conditions]
     columns = sorted({column for column, _, _ in parsed})
     masks = []
-    for part in manifest["parts"]:
-        file = layout.data / part["name"]
+    for part in manifest.parts:
+        file = layout.data / part.name
         try:
             names = pq.read_schema(file).names
             if missing := [column for column in columns if column not in names]:
@@ -68,7 +69,7 @@ def rows_where(layout: Layout, manifest: dict[str, Any], conditions: Sequence[st
                 )
             table = pq.read_table(file, columns=columns, page_checksum_verification=True)
         except (OSError, pa.ArrowException) as error:
-            raise damaged(layout, part["name"], error) from error
+            raise damaged(layout, part.name, error) from error
         mask = np.ones(len(table), np.bool_)
         for column, op, value in parsed:
             mask &= _met(table[column], column, op, value)

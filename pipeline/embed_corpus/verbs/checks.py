@@ -18,7 +18,7 @@ from embed_corpus.data.records import digest
 from embed_corpus.engine.base import EncoderSpec
 from embed_corpus.engine.encoders import load_encoder
 from embed_corpus.errors import DataError, EmbedCorpusError, OutputError
-from embed_corpus.index.manifest import check_current, check_files, read_manifest, vectors_in
+from embed_corpus.index.manifest import check_current, check_files, read_manifest
 from embed_corpus.index.rows import space_of
 from embed_corpus.job.devices import resolve_devices
 from embed_corpus.job.fits import check_fit
@@ -167,10 +167,14 @@ def _documents(opened: Opened, snapshot: Snapshot) -> str:
 
 
 def _index(opened: Opened, snapshot: Snapshot) -> str:
-    manifest = read_manifest(opened.layout) or {}
+    manifest = read_manifest(opened.layout)
+    if manifest is None:
+        raise OutputError(
+            f"{opened.layout.index / 'index.json'} is gone: `embed-corpus index {opened.layout.root}` makes it anew."
+        )
     check_current(opened.layout, manifest, snapshot, space_of(opened.layout, snapshot.parts[0].name))
     check_files(opened.layout, manifest, whole=True)
-    n_rows, n_vectors = manifest["rows"], vectors_in(manifest)
+    n_rows, n_vectors = manifest.rows, manifest.n_vectors
     return f"{n_vectors:,} vectors{f' of {n_rows:,} chunks' if n_vectors < n_rows else ''}, sha256 holds"
 
 

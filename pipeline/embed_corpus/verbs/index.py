@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from embed_corpus.errors import UsageError
 from embed_corpus.index.build import build_index as build
@@ -15,6 +15,8 @@ from embed_corpus.sink.snapshot import latest_snapshot
 
 if TYPE_CHECKING:
     import os
+
+    from embed_corpus.index.schema import IndexRecord
 
 __all__ = ["IndexReport", "build_index"]
 
@@ -99,14 +101,14 @@ def build_index(
     return None if made is None else _report(opened.layout.index, made)
 
 
-def _report(folder: Path, made: dict[str, Any]) -> IndexReport:
+def _report(folder: Path, made: IndexRecord) -> IndexReport:
     return IndexReport(
         folder=folder,
-        type=made["type"],
-        rows=made["rows"],
-        vectors=made.get("vectors"),
-        effort=made["effort"],
-        recall={int(k): share for k, share in made["recall"].items()},
-        queries_per_second=made["queries_per_second"]["batch_on_one_thread"],
-        bytes_in_memory=made["bytes_in_memory"],
+        type=made.type,
+        rows=made.rows,
+        vectors=made.vectors,
+        effort=made.effort,
+        recall={int(k): share for k, share in made.recall.items()},
+        queries_per_second=made.queries_per_second["batch_on_one_thread"],
+        bytes_in_memory=made.bytes_in_memory,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.data import Counts
-from embed_corpus.index.manifest import parts_of, read_manifest
+from embed_corpus.index.manifest import read_manifest
 from embed_corpus.job.output import open_output
 from embed_corpus.report.summary import bad_file_lines, count_lines, unknown_line
 from embed_corpus.sink.rejects import read_rejects
@@ -108,7 +108,7 @@ def _index_of(opened: Opened, parts: dict[str, str] | None) -> IndexState | None
     index = read_manifest(opened.layout)
     if not index:
         return None
-    return IndexState(index["type"], index["rows"], index["snapshot"], parts is not None and parts_of(index) == parts)
+    return IndexState(index.type, index.rows, index.snapshot, parts is not None and index.checksums == parts)
 
 
 def rejects(out: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
