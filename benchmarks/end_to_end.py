@@ -161,9 +161,9 @@ def isolated(kind: str, model: Path, options: argparse.Namespace, root: Path) ->
     class Repeat(Loader):
         def blocks(self, shards: Any) -> Any:
             some = list(itertools.islice(super().blocks(job.todo[:1]), 8))
-            some = [block for block in some if block.rows is not None]
+            some = [block for block in some if isinstance(block, Block)]
             rate = calibration.rate if calibration else 5e3
-            size = sum(int(block.chunks.n_tokens.sum()) for block in some if block.chunks is not None)
+            size = sum(int(block.chunks.n_tokens.sum()) for block in some)
             for _ in range(max(1, int(options.seconds * rate / size))):
                 yield from (Block(job.todo[0], block.rows, block.chunks) for block in some)
 
@@ -171,7 +171,7 @@ def isolated(kind: str, model: Path, options: argparse.Namespace, root: Path) ->
         def __init__(self, *_: Any) -> None: ...
 
         def append(self, block: Block, vectors: Any) -> Counts:
-            return Counts(tokens=int(block.chunks.n_tokens.sum()) if block.chunks else 0)
+            return Counts(tokens=int(block.chunks.n_tokens.sum()))
 
         def commit(self) -> dict[str, Any]:
             return {}

@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from embed_corpus.data import Block, Counts, Reject
+from embed_corpus.data import Counts, Reject, ShardEnd
 from embed_corpus.errors import OutputError
 from embed_corpus.sink import parts
 from embed_corpus.sink.parts import PartWriter
@@ -109,7 +109,7 @@ def test_same_shard_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_part_without_chunks(layout: Layout, rejects: tuple[Reject, ...]) -> None:
     """A shard of no documents is a part of no row groups, which datasets load as any other."""
     shard = shard_of(len(rejects))
-    write(layout, *([block_of(shard, 0, 0, rejects=rejects)] if rejects else [Block(shard)]))
+    write(layout, *([block_of(shard, 0, 0, rejects=rejects)] if rejects else [ShardEnd(shard)]))
     metadata = pq.read_metadata(the_part(layout))
     assert (metadata.num_rows, metadata.num_row_groups) == (0, 0)
     assert ds.dataset(layout.data).to_table().schema.names == FORM.schema.names

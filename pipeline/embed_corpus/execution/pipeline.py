@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from embed_corpus.data import Batch
+from embed_corpus.data import Batch, Chunked, Encoded, ShardEnd, ShardFailed
 from embed_corpus.execution.reuse import Reuse, completed, left_over, texts_left_over
 from embed_corpus.feed.threads import ahead, behind
 from embed_corpus.sink.parts import PartWriter
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from embed_corpus.data import Block, Counts, Shard
+    from embed_corpus.data import Counts, Shard
     from embed_corpus.engine.base import Encoder, Pending
     from embed_corpus.execution.loader import Loader
     from embed_corpus.feed.packing import Packer
@@ -90,6 +90,8 @@ class Stages:
 
 T = TypeVar("T")
 Event = Embedded | Committed | Failed
+Loaded = Chunked | ShardEnd | ShardFailed
+"""What the loader gives."""
 CHANGED = "{} changed while another run embedded it as it was: run the same line again."
 _WAITING_VECTORS = 64 << 20
 """Bytes of vectors that may wait for the writer."""
@@ -111,7 +113,7 @@ def embed_shards(shards: Iterable[Shard], stages: Stages, emit: Callable[[Event]
                 for item in encoded:
                     sink.take(item)
                 return
-            with behind(sink.take, _WAITING_VECTORS, lambda item: item[1].nbytes) as put:
+            with behind(sink.take, _WAITING_VECTORS, _nbytes) as put:
                 for item in encoded:
                     begin = time.perf_counter()
                     put(item)
@@ -127,27 +129,30 @@ class _Sink:
         self._stages, self._emit = stages, emit
         self._writer: PartWriter | None = None
 
-    def take(self, item: tuple[Block, NDArray[np.float32]]) -> None:
-        block, vectors = item
+    def take(self, item: Encoded | ShardEnd | ShardFailed) -> None:
         stages, begin = self._stages, time.perf_counter()
-        writer = self._writer or PartWriter(block.shard, stages.form, stages.layout, stages.numerics)
-        self._writer = writer
-        if block.rows is not None:
-            event: Event = Embedded(writer.append(block, vectors))
-            if stages.form.vector_type != "float32" and block.known is None:
-                stages.sample.add(block.shard.id, vectors)
-            stages.add("write", begin)
-        elif block.error:
-            self.close()
-            event = Failed(block.shard, block.error)
-        else:
-            stats = writer.commit(block.content)
-            self._writer = None
-            event = Committed(block.shard, stats)
-            if stats.get("content", block.content) != block.content:
-                event = Failed(block.shard, CHANGED.format(block.shard.path))
-            stages.add("commit", begin)
+        match item:
+            case Encoded(block, vectors):
+                event: Event = Embedded(self._writer_for(block.shard).append(block, vectors))
+                if stages.form.vector_type != "float32" and block.known is None:
+                    stages.sample.add(block.shard.id, vectors)
+                stages.add("write", begin)
+            case ShardEnd(shard, content):
+                stats = self._writer_for(shard).commit(content)
+                self._writer = None
+                event = Committed(shard, stats)
+                if stats.get("content", content) != content:
+                    event = Failed(shard, CHANGED.format(shard.path))
+                stages.add("commit", begin)
+            case ShardFailed(shard, reason):
+                self.close()
+                event = Failed(shard, reason)
         self._emit(event)
+
+    def _writer_for(self, shard: Shard) -> PartWriter:
+        if self._writer is None:
+            self._writer = PartWriter(shard, self._stages.form, self._stages.layout, self._stages.numerics)
+        return self._writer
 
     def close(self) -> None:
         """Drop what is unfinished."""
@@ -156,13 +161,17 @@ class _Sink:
             self._writer = None
 
 
+def _nbytes(item: Encoded | ShardEnd | ShardFailed) -> int:
+    return item.vectors.nbytes if isinstance(item, Encoded) else 0
+
+
 _PACKED = 2
 """Batches that wait to be sent to the encoder."""
 
 
 def embed_blocks(
-    blocks: Generator[Block, None, None], stages: Stages
-) -> Generator[tuple[Block, NDArray[np.float32]], None, None]:
+    blocks: Generator[Loaded, None, None], stages: Stages
+) -> Generator[Encoded | ShardEnd | ShardFailed, None, None]:
     """Pack the blocks' chunks, encode the batches, and give each block its vectors back, in order.
 
     Batches pay no heed to where a block or a shard ends; only the blocks of a few batches wait. The
@@ -172,7 +181,7 @@ def embed_blocks(
     encoder = stages.encoder
     packer = encoder.packer()
     flying: deque[Pending] = deque()
-    waiting: deque[tuple[Block, int]] = deque()  # each with the vectors that it waits for
+    waiting: deque[tuple[Loaded, int]] = deque()  # each with the vectors that it waits for
     ready: list[NDArray[np.float32]] = []  # joined when a block is complete: a huge document has many batches
     n_ready = 0
 
@@ -198,39 +207,48 @@ def embed_blocks(
         stages.add("encode", begin)
         take_in(encoder.ahead)
 
-    def done() -> Iterator[tuple[Block, NDArray[np.float32]]]:
+    def done() -> Iterator[Encoded | ShardEnd | ShardFailed]:
         nonlocal ready, n_ready
         while waiting and (n := waiting[0][1]) <= n_ready:
             vectors = np.concatenate(ready) if ready else np.empty((0, stages.form.dim), np.float32)
             ready, n_ready = [vectors[n:]], n_ready - n
-            block, _ = waiting.popleft()
-            yield block, completed(block, vectors[:n])
+            item, _ = waiting.popleft()
+            yield Encoded(item, completed(item, vectors[:n])) if isinstance(item, Chunked) else item
 
     items = _packed(blocks, packer, stages)
     ahead_of_us = bool(stages.loader.workers)
     if ahead_of_us:
-        items = ahead(items, _PACKED, lambda item: isinstance(item, Batch) or item.known is not None)
+        items = ahead(items, _PACKED, _is_held)
     with closing(items):
         for item in _timed(items, "wait", stages) if ahead_of_us else items:
             if isinstance(item, Batch):
                 encode(item)
             else:
-                waiting.append((item, len(left_over(item)[1])))
+                waiting.append((item, len(left_over(item)[1]) if isinstance(item, Chunked) else 0))
             yield from done()
     take_in(0)
     yield from done()
 
 
 def _packed(
-    blocks: Generator[Block, None, None], packer: Packer, stages: Stages
-) -> Generator[Block | Batch, None, None]:
+    blocks: Generator[Loaded, None, None], packer: Packer, stages: Stages
+) -> Generator[Loaded | Batch, None, None]:
     """Yield each block, then the batches that it filled."""
     with closing(blocks):
-        for block in map(stages.reuse.known, blocks):
+        for item in blocks:
+            if not isinstance(item, Chunked):
+                yield item
+                continue
+            block = stages.reuse.known(item)
             yield block
             texts = texts_left_over(block) if packer.with_texts else None
             yield from _timed(packer.add_ids(*left_over(block), texts), "pack", stages)
     yield from _timed(packer.flush(), "pack", stages)
+
+
+def _is_held(item: Loaded | Batch) -> bool:
+    """Tell what counts among the items that wait: batches, and blocks that hold vectors."""
+    return isinstance(item, Batch) or (isinstance(item, Chunked) and item.known is not None)
 
 
 def _timed(items: Iterator[T], stage: str, stages: Stages) -> Iterator[T]:
