@@ -151,6 +151,7 @@ def isolated(kind: str, model: Path, options: argparse.Namespace, root: Path) ->
     from embed_corpus.execution.loader import Loader
     from embed_corpus.job.config import JobConfig
     from embed_corpus.job.prepare import prepare
+    from embed_corpus.report.events import Embedded
 
     corpus = copies(options.corpus, root / "isolated-in", options.copies)
     job = prepare(JobConfig((str(corpus),), root / f"isolated-{kind}", str(model), devices=options.devices))
@@ -185,7 +186,7 @@ def isolated(kind: str, model: Path, options: argparse.Namespace, root: Path) ->
 
     def count(event: Any) -> None:
         nonlocal tokens
-        tokens += event.counts.tokens if isinstance(event, pipeline.Embedded) else 0
+        tokens += event.counts.tokens if isinstance(event, Embedded) else 0
 
     begin = time.perf_counter()
     pipeline.embed_shards(job.todo, stages, count)

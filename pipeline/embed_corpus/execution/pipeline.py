@@ -6,13 +6,14 @@ import time
 from collections import deque
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from embed_corpus.data import Batch, Chunked, Encoded, ShardEnd, ShardFailed
 from embed_corpus.execution.reuse import Reuse, completed, left_over, texts_left_over
 from embed_corpus.feed.threads import ahead, behind
+from embed_corpus.report.events import Committed, Embedded, Failed, ShardEvent
 from embed_corpus.sink.parts import PartWriter
 from embed_corpus.vectors.loss import VectorSample
 
@@ -21,37 +22,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from embed_corpus.data import Counts, Shard
+    from embed_corpus.data import Shard
     from embed_corpus.engine.base import Encoder, Pending
     from embed_corpus.execution.loader import Loader
     from embed_corpus.feed.packing import Packer
     from embed_corpus.sink.parts import PartFormat
     from embed_corpus.store.layout import Layout
 
-__all__ = ["CHANGED", "Committed", "Embedded", "Event", "Failed", "Stages", "embed_blocks", "embed_shards"]
-
-
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """Progress: rows whose vectors are with the writer."""
-
-    counts: Counts
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """A part became visible; `stats` is what is noted beside it."""
-
-    shard: Shard
-    stats: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A shard whose source turned out unreadable; nothing of it is visible."""
-
-    shard: Shard
-    reason: str
+__all__ = ["CHANGED", "Stages", "embed_blocks", "embed_shards"]
 
 
 @dataclass
@@ -89,7 +67,6 @@ class Stages:
 
 
 T = TypeVar("T")
-Event = Embedded | Committed | Failed
 Loaded = Chunked | ShardEnd | ShardFailed
 """What the loader gives."""
 CHANGED = "{} changed while another run embedded it as it was: run the same line again."
@@ -97,7 +74,7 @@ _WAITING_VECTORS = 64 << 20
 """Bytes of vectors that may wait for the writer."""
 
 
-def embed_shards(shards: Iterable[Shard], stages: Stages, emit: Callable[[Event], None]) -> None:
+def embed_shards(shards: Iterable[Shard], stages: Stages, emit: Callable[[ShardEvent], None]) -> None:
     """Embed shards one after the other and commit each as soon as its last vector is there.
 
     Where the loader has processes of its own, writing has a thread of its own; `emit` is called there.
@@ -125,7 +102,7 @@ def embed_shards(shards: Iterable[Shard], stages: Stages, emit: Callable[[Event]
 class _Sink:
     """Writes blocks and their vectors into parts."""
 
-    def __init__(self, stages: Stages, emit: Callable[[Event], None]) -> None:
+    def __init__(self, stages: Stages, emit: Callable[[ShardEvent], None]) -> None:
         self._stages, self._emit = stages, emit
         self._writer: PartWriter | None = None
 
@@ -133,7 +110,7 @@ class _Sink:
         stages, begin = self._stages, time.perf_counter()
         match item:
             case Encoded(block, vectors):
-                event: Event = Embedded(self._writer_for(block.shard).append(block, vectors))
+                event: ShardEvent = Embedded(self._writer_for(block.shard).append(block, vectors))
                 if stages.form.vector_type != "float32" and block.known is None:
                     stages.sample.add(block.shard.id, vectors)
                 stages.add("write", begin)
