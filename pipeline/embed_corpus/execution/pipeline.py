@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from embed_corpus.engine.base import Encoder, Pending
     from embed_corpus.execution.loader import Loader
     from embed_corpus.feed.packing import Packer
+    from embed_corpus.sink.base import Sink
     from embed_corpus.sink.parts import PartFormat
     from embed_corpus.store.layout import Layout
 
@@ -51,6 +52,7 @@ class Stages:
     layout: Layout
     numerics: str
     reuse: Reuse = field(default_factory=lambda: Reuse({}, ""))
+    sink: Callable[[Shard, PartFormat, Layout, str], Sink] = PartWriter
     seconds: dict[str, float] = field(default_factory=dict)
     on_device: dict[str, float] = field(default_factory=dict)
     flops: float = 0.0
@@ -83,40 +85,40 @@ def embed_shards(shards: Iterable[Shard], stages: Stages, emit: Callable[[ShardE
         OutputError: a part cannot be written; StoreError: or not be published.
     """
     stages.begin = time.perf_counter()
-    sink = _Sink(stages, emit)
+    collector = _Collector(stages, emit)
     try:
         with closing(embed_blocks(stages.loader.blocks(shards), stages)) as encoded:
             if not stages.loader.workers:
                 for item in encoded:
-                    sink.take(item)
+                    collector.take(item)
                 return
-            with behind(sink.take, _WAITING_VECTORS, _nbytes) as put:
+            with behind(collector.take, _WAITING_VECTORS, _nbytes) as put:
                 for item in encoded:
                     begin = time.perf_counter()
                     put(item)
                     stages.add("held", begin)
     finally:
-        sink.close()
+        collector.close()
 
 
-class _Sink:
-    """Writes blocks and their vectors into parts."""
+class _Collector:
+    """Gives blocks and their vectors to one sink a shard, and tells what became of them."""
 
     def __init__(self, stages: Stages, emit: Callable[[ShardEvent], None]) -> None:
         self._stages, self._emit = stages, emit
-        self._writer: PartWriter | None = None
+        self._open: Sink | None = None
 
     def take(self, item: Encoded | ShardEnd | ShardFailed) -> None:
         stages, begin = self._stages, time.perf_counter()
         match item:
             case Encoded(block, vectors):
-                event: ShardEvent = Embedded(self._writer_for(block.shard).append(block, vectors))
+                event: ShardEvent = Embedded(self._open_for(block.shard).append(block, vectors))
                 if stages.form.vector_type != "float32" and block.known is None:
                     stages.sample.add(block.shard.id, vectors)
                 stages.add("write", begin)
             case ShardEnd(shard, content):
-                stats = self._writer_for(shard).commit(content)
-                self._writer = None
+                stats = self._open_for(shard).commit(content)
+                self._open = None
                 event = Committed(shard, stats)
                 if stats.get("content", content) != content:
                     event = Failed(shard, CHANGED.format(shard.path))
@@ -126,16 +128,17 @@ class _Sink:
                 event = Failed(shard, reason)
         self._emit(event)
 
-    def _writer_for(self, shard: Shard) -> PartWriter:
-        if self._writer is None:
-            self._writer = PartWriter(shard, self._stages.form, self._stages.layout, self._stages.numerics)
-        return self._writer
+    def _open_for(self, shard: Shard) -> Sink:
+        if self._open is None:
+            stages = self._stages
+            self._open = stages.sink(shard, stages.form, stages.layout, stages.numerics)
+        return self._open
 
     def close(self) -> None:
         """Drop what is unfinished."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        if self._open is not None:
+            self._open.close()
+            self._open = None
 
 
 def _nbytes(item: Encoded | ShardEnd | ShardFailed) -> int:

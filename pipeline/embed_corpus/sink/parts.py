@@ -33,8 +33,6 @@ __all__ = ["RESERVED", "SCHEMA_VERSION", "PartFormat", "PartWriter", "open_write
 
 SCHEMA_VERSION = 1
 """Part of the job hash: parts laid out differently never mix."""
-_GROUP_BYTES = 16 << 20
-"""Bytes of vectors in one row group."""
 _PLAIN = {
     "doc_id": pa.string(),
     "chunk_index": pa.int32(),
@@ -60,6 +58,7 @@ class PartFormat:
         normalized: vectors have unit length, which is checked before the commit.
         reject_bytes: bytes of a rejected text that are put on record with it.
         documents: a vector for each document is published beside every part.
+        group_bytes: bytes of vectors in one row group; it decides on a part's bytes, so it is the same for all users.
         ranges: of int8; None until they are settled, which they are before the first vector.
     """
 
@@ -71,6 +70,7 @@ class PartFormat:
     normalized: bool
     reject_bytes: int = 0
     documents: bool = False
+    group_bytes: int = 16 << 20
     ranges: Ranges | None = None
 
     @cached_property
@@ -153,7 +153,7 @@ class PartWriter:
         except BaseException:
             self.close()  # nobody else will
             raise
-        self._group_rows = max(1, _GROUP_BYTES // form.codec.n_bytes)
+        self._group_rows = max(1, form.group_bytes // form.codec.n_bytes)
         self._waiting: list[pa.Table] = []
         self._huge: _Huge | None = None
         self._rejects: list[Reject] = []
