@@ -144,13 +144,16 @@ def isolated(kind: str, model: Path, options: argparse.Namespace, root: Path) ->
     """Return tokens/s of one worker in this process without its source's or without its sink's work."""
     import itertools
 
-    from embed_corpus.data import Block, Counts
+    from embed_corpus.data import Block
     from embed_corpus.engine.loaded import LoadedModel
     from embed_corpus.engine.ready import get_ready
-    from embed_corpus.execution import pipeline
     from embed_corpus.execution.loader import Loader
+    from embed_corpus.execution.pipeline import Stages, embed_shards
     from embed_corpus.job.config import JobConfig
     from embed_corpus.job.prepare import prepare
+    from embed_corpus.report.events import Embedded
+    from embed_corpus.sink.null import NullSink
+    from embed_corpus.sink.parts import PartWriter
 
     corpus = copies(options.corpus, root / "isolated-in", options.copies)
     job = prepare(JobConfig((str(corpus),), root / f"isolated-{kind}", str(model), devices=options.devices))
@@ -161,34 +164,22 @@ def isolated(kind: str, model: Path, options: argparse.Namespace, root: Path) ->
     class Repeat(Loader):
         def blocks(self, shards: Any) -> Any:
             some = list(itertools.islice(super().blocks(job.todo[:1]), 8))
-            some = [block for block in some if block.rows is not None]
+            some = [block for block in some if isinstance(block, Block)]
             rate = calibration.rate if calibration else 5e3
-            size = sum(int(block.chunks.n_tokens.sum()) for block in some if block.chunks is not None)
+            size = sum(int(block.chunks.n_tokens.sum()) for block in some)
             for _ in range(max(1, int(options.seconds * rate / size))):
                 yield from (Block(job.todo[0], block.rows, block.chunks) for block in some)
 
-    class Null:
-        def __init__(self, *_: Any) -> None: ...
-
-        def append(self, block: Block, vectors: Any) -> Counts:
-            return Counts(tokens=int(block.chunks.n_tokens.sum()) if block.chunks else 0)
-
-        def commit(self) -> dict[str, Any]:
-            return {}
-
-        def close(self) -> None: ...
-
-    if kind == "sink":
-        pipeline.PartWriter = Null  # type: ignore[misc,assignment]
     loader = (Repeat if kind == "source" else Loader)(job.recipe, job.config.columns, {}, options.loaders)
-    stages = pipeline.Stages(loader, encoder, job.form, job.layout, "n")
+    sink = NullSink if kind == "sink" else PartWriter
+    stages = Stages(loader, encoder, job.form, job.layout, "n", sink=sink)
 
     def count(event: Any) -> None:
         nonlocal tokens
-        tokens += event.counts.tokens if isinstance(event, pipeline.Embedded) else 0
+        tokens += event.counts.tokens if isinstance(event, Embedded) else 0
 
     begin = time.perf_counter()
-    pipeline.embed_shards(job.todo, stages, count)
+    embed_shards(job.todo, stages, count)
     taken = time.perf_counter() - begin
     loader.close()
     return tokens / taken

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
-from embed_corpus.engine.encoder import LocalEncoder
+from embed_corpus.engine.fake import FakeEncoder
 from embed_corpus.execution.loader import Loader
 from embed_corpus.execution.pipeline import Stages, embed_shards
 from embed_corpus.execution.reuse import Reuse
@@ -31,7 +31,6 @@ from embed_corpus.model.facts import read_facts
 from embed_corpus.sink.quarantine import set_aside
 from embed_corpus.source import inspected as known
 from embed_corpus.source.formats import base, parquet
-from kit.encoders import on_cpu
 
 WORDS = ["heat", "wing", "flow", "lift", "drag", "mach", "shock", "layer", "plate", "cone", "nose", "body", "tail"]
 CODECS = ("snappy", "none", "none", "none", "zstd", "gzip", "lz4", "brotli")
@@ -107,9 +106,10 @@ def edited(rows: dict[str, list[Any]], dice: random.Random) -> dict[str, list[An
 class Night:
     """One OUT over one folder: prepares a job as the command does, and embeds what there is to do."""
 
-    def __init__(self, folder: Path, out: Path, model: Path, encoder: LocalEncoder) -> None:
-        self.folder, self.out, self.model, self.encoder = folder, out, model, encoder
-        self.taken_over = 0
+    def __init__(self, folder: Path, out: Path, model: Path) -> None:
+        self.folder, self.out, self.model = folder, out, model
+        self.encoder = FakeEncoder(read_facts(model).dim)
+        self.taken_over = self.n_embedded = 0
 
     def prepared(self, **options: Any) -> Job:
         """Settle the job."""
@@ -121,9 +121,10 @@ class Night:
         loader = Loader(job.recipe, job.config.columns, job.form.keep_types, workers=0)
         stages = Stages(loader, self.encoder, job.form, job.layout, "n", Reuse(job.earlier, "n"))
         failed: list[str] = []
+        before = self.encoder.n_chunks
         embed_shards(job.todo, stages, lambda event: failed.extend([event.reason] if hasattr(event, "reason") else []))
         assert not failed, failed
-        self.taken_over = stages.reuse.tokens
+        self.taken_over, self.n_embedded = stages.reuse.tokens, self.encoder.n_chunks - before
         for name in job.stale:
             set_aside(job.layout, name, job.layout.superseded)
 
@@ -144,26 +145,25 @@ def forge(out: Path, file: Path) -> None:
 
 def fuzz(n: int, folder: Path, model: Path, seed: int = 0) -> Counter[str]:
     """Make n edits, two in each OUT; counts those not noticed, and much that tells what was tried."""
-    encoder = on_cpu(read_facts(model))
     counts: Counter[str] = Counter()
     was, base.SHARD_ROWS = (known._SETTLED_NS, base.SHARD_ROWS), 25
     try:
         for number in range(n // 2):
             mode = MODES[number % len(MODES)]
             known._SETTLED_NS = 1 << 62 if mode == "fresh" else -(1 << 62)
-            counts += one(random.Random(f"{seed}-{number}"), folder / str(number), model, encoder, mode)
+            counts += one(random.Random(f"{seed}-{number}"), folder / str(number), model, mode)
     finally:
         known._SETTLED_NS, base.SHARD_ROWS = was
     return counts
 
 
-def one(dice: random.Random, folder: Path, model: Path, encoder: LocalEncoder, mode: str) -> Counter[str]:
+def one(dice: random.Random, folder: Path, model: Path, mode: str) -> Counter[str]:
     """Embed a file, edit it in place, run again, and that twice; says what came of it."""
     kind, rows = draw_kind(dice), draw_rows(dice)
     file = folder / "in" / kind.name
     file.parent.mkdir(parents=True)
     kind.write(file, rows)
-    night = Night(folder / "in", folder / "out", model, encoder)
+    night = Night(folder / "in", folder / "out", model)
     night.embed(night.prepared())
     counts = Counter({f"{file.suffix} {mode}": 2})
     first = rows
@@ -187,7 +187,7 @@ def one(dice: random.Random, folder: Path, model: Path, encoder: LocalEncoder, m
         counts["not noticed"] += not job.todo
         night.embed(job)
         counts["tokens taken over"] += night.taken_over
-        clean = Night(night.folder, folder / f"clean-{i}", model, encoder)
+        clean = Night(night.folder, folder / f"clean-{i}", model)
         clean.embed(clean.prepared())
         counts["not as a clean run"] += not night.table().equals(clean.table())
         os.utime(file)

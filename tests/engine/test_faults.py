@@ -22,10 +22,11 @@ from embed_corpus.engine.encoder import LocalEncoder
 from embed_corpus.engine.padded import run_padded
 from embed_corpus.errors import ModelError
 from embed_corpus.execution.loader import Loader
-from embed_corpus.execution.pipeline import Embedded, Event, Stages, embed_shards
+from embed_corpus.execution.pipeline import Stages, embed_shards
 from embed_corpus.job.config import JobConfig
 from embed_corpus.job.prepare import prepare
 from embed_corpus.model.facts import read_facts
+from embed_corpus.report.events import Embedded, ShardEvent
 from embed_corpus.sink.rejects import read_rejects
 from embed_corpus.store.layout import Layout
 from kit.batches import Ids, encode, ids_of, random_ids
@@ -149,7 +150,7 @@ def embedded(out: Path, model: Path, encoder: LocalEncoder) -> tuple[pa.Table, C
     """Embed the first Cranfield shard in this process; what is in OUT then, in order, and the counts."""
     job = prepare(JobConfig((str(SOURCE),), out, str(model), devices="cpu", id_column="id"))
     loader = Loader(job.recipe, job.config.columns, {}, workers=0)
-    events: list[Event] = []
+    events: list[ShardEvent] = []
     embed_shards(job.todo, Stages(loader, encoder, job.form, job.layout, "n"), events.append)
     counts = sum((event.counts for event in events if isinstance(event, Embedded)), start=Counts())
     return ds.dataset(out / "data").to_table(), counts

@@ -15,7 +15,7 @@ import pytest
 
 from embed_corpus.chunk.recipe import ChunkRecipe
 from embed_corpus.chunk.windows import HUGE
-from embed_corpus.data import SHOWN_BYTES, Block, Rows, Shard
+from embed_corpus.data import SHOWN_BYTES, Block, Chunked, Piece, Rows, Shard, ShardEnd, ShardFailed
 from embed_corpus.errors import DataError
 from embed_corpus.execution import loader as loader_module
 from embed_corpus.execution.loader import Loader
@@ -39,10 +39,13 @@ def made(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     loader.close()
 
 
-def told(block: Block) -> tuple[str, list[int], list[int], str]:
-    """What a block holds: its shard, its rows, its chunks' ids, its error."""
-    rows = block.rows.rows.tolist() if block.rows else []
-    return block.shard.id, rows, block.chunks.input_ids.tolist() if block.chunks else [], block.error
+def told(item: Chunked | ShardEnd | ShardFailed) -> tuple[object, ...]:
+    """What comes of a shard, in plain values: rows and ids of their chunks, or how it ended."""
+    match item:
+        case Block(shard, rows, chunks) | Piece(shard, rows, chunks):
+            return shard.id, rows.rows.tolist(), chunks.input_ids.tolist()
+        case _:
+            return (item,)
 
 
 def kill_loaders() -> None:
@@ -66,14 +69,15 @@ def test_same_blocks_as_without(made: Made, tiny_model: Path, monkeypatch: pytes
 def test_a_dead_process_is_replaced(made: Made) -> None:
     """Blocks that were with a process that died are chunked again."""
     loader, shards = made
-    blocks = []
-    for i, block in enumerate(loader.blocks(shards[:1])):
+    items = []
+    for i, item in enumerate(loader.blocks(shards[:1])):
         if i == 2:
             kill_loaders()
-        blocks.append(block)
-    rows = [row for block in blocks if block.rows for row in block.rows.rows.tolist()]
+        items.append(item)
+    *blocks, end = items
+    rows = [row for block in blocks for row in block.rows.rows.tolist()]
     assert len(rows) == len(set(rows)) >= 340
-    assert all(block.chunks is not None for block in blocks if block.rows)
+    assert end == ShardEnd(shards[0], end.content)
 
 
 def test_a_shard_over_which_processes_die_fails(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,14 +92,14 @@ def test_a_shard_over_which_processes_die_fails(made: Made, monkeypatch: pytest.
         return future
 
     monkeypatch.setattr(loader, "_submit", doomed)
-    blocks = list(loader.blocks(shards[:2]))
-    (failed,) = [block for block in blocks if block.error]
-    assert failed.error.startswith(f"{shards[0].source}: loader processes die over rows 0 to ")
-    assert [block.shard for block in blocks if block.rows is None] == list(shards[:2])
+    failed, end = (item for item in loader.blocks(shards[:2]) if not isinstance(item, Chunked))
+    assert failed == ShardFailed(shards[0], failed.reason)
+    assert failed.reason.startswith(f"{shards[0].source}: loader processes die over rows 0 to ")
+    assert end == ShardEnd(shards[1], end.content)
 
 
 def test_an_unreadable_shard_ends_with_its_error(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was read of it comes, then the error in the block that ends it; the next shard follows."""
+    """What was read of it comes, then that it failed, and no end; the next shard follows."""
     loader, shards = made
     read = loader_module.read_shard
 
@@ -106,10 +110,11 @@ def test_an_unreadable_shard_ends_with_its_error(made: Made, monkeypatch: pytest
             yield rows
 
     monkeypatch.setattr(loader_module, "read_shard", failing)
-    blocks = list(loader.blocks(shards[:2]))
-    ends = [(block.shard, block.error) for block in blocks if block.rows is None]
-    assert ends == [(shards[0], "gone"), (shards[1], "")]
-    assert sum(block.shard is shards[0] for block in blocks) == 3
+    items = list(loader.blocks(shards[:2]))
+    assert [type(item) for item in items[:3]] == [Block, Block, ShardFailed]
+    assert items[2] == ShardFailed(shards[0], "gone")
+    assert {type(item) for item in items[3:-1]} == {Block}
+    assert items[-1] == ShardEnd(shards[1], items[-1].content)
 
 
 def test_leaving_early_leaves_nothing_behind(made: Made) -> None:
@@ -146,9 +151,12 @@ def test_a_huge_document_crosses_once(tiny_model: Path, tmp_path: Path, monkeypa
 
     monkeypatch.setattr(loader._pool, "submit", noted)
     try:
-        rows = [block.rows.rows.tolist() for block in loader.blocks(shards) if block.rows and not block.more]
+        items = list(loader.blocks(shards))
     finally:
         loader.close()
+    rows = [
+        item.rows.rows.tolist() for item in items if isinstance(item, Block) or getattr(item, "more", None) is False
+    ]
     assert [row for numbers in rows for row in numbers] == list(range(20))
     assert [size > HUGE for size in sizes] == [numbers == [7] for numbers in rows]
 
@@ -157,5 +165,6 @@ def test_what_a_reject_tells_of_a_huge_document(tiny_model: Path, tmp_path: Path
     """Its first block holds as much of its text as a reject tells, however little of it is in its chunks."""
     config, shards = huge_between(tmp_path, tiny_model)
     loader = Loader(ChunkRecipe(tiny_model, 20, truncate=True), config.columns, {}, workers=0)
-    (text,) = (b.rows.table["text"][0].as_py() for b in loader.blocks(shards) if b.rows and b.rows.rows[0] == 7)
-    assert len(text) == SHOWN_BYTES
+    (piece,) = (item for item in loader.blocks(shards) if isinstance(item, Piece))
+    assert (piece.rows.rows.tolist(), piece.more) == ([7], False)
+    assert len(piece.rows.table["text"][0].as_py()) == SHOWN_BYTES

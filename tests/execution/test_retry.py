@@ -12,18 +12,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from embed_corpus.data import Batch
-from embed_corpus.engine.base import Pending
+from embed_corpus.engine.fake import FakeEncoder
 from embed_corpus.execution.loader import Loader
 from embed_corpus.execution.pipeline import Stages, embed_shards
 from embed_corpus.execution.reuse import Reuse
 from embed_corpus.job.config import JobConfig
 from embed_corpus.job.prepare import Job, prepare
 from embed_corpus.model.facts import read_facts
-from embed_corpus.sink import parts
 from embed_corpus.source import read
 from embed_corpus.vectors.ranges import Ranges
-from kit.encoders import on_cpu
 from kit.tiny import CORPUS, Command
 
 pytestmark = pytest.mark.heavy
@@ -45,20 +42,12 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Bench:
-    """One job in this process: runs it, and counts the texts that the encoder gets."""
+    """One job in this process, without a model's forward pass; row groups are small, so that a part has many."""
 
-    def __init__(self, source: Path, model: Path, monkeypatch: pytest.MonkeyPatch, vector_type: str) -> None:
+    def __init__(self, source: Path, model: Path, vector_type: str) -> None:
         self.fixed = (str(source),), str(model)
-        self.encoder = on_cpu(read_facts(model))
+        self.encoder = FakeEncoder(read_facts(model).dim)
         self.vector_type = vector_type
-        self.n_embedded = 0
-        submit = self.encoder.submit
-
-        def counted(batch: Batch) -> Pending:
-            self.n_embedded += batch.n_chunks
-            return submit(batch)
-
-        monkeypatch.setattr(self.encoder, "submit", counted)
 
     def prepared(self, out: Path, *, retry: bool = False) -> Job:
         """Settle the job as the command does."""
@@ -67,20 +56,19 @@ class Bench:
 
     def run(self, job: Job, numerics: str = "n") -> int:
         """Embed what is to do; returns how many chunks were embedded."""
-        before = self.n_embedded
+        before, form = self.encoder.n_chunks, replace(job.form, group_bytes=4 << 10)
         loader = Loader(job.recipe, job.config.columns, {}, workers=0)
-        ranges = Ranges(*np.float32([[-0.5] * job.form.dim, [0.5] * job.form.dim]))
-        form = replace(job.form, ranges=ranges) if self.vector_type == "int8" else job.form
+        if self.vector_type == "int8":
+            form = replace(form, ranges=Ranges(*np.float32([[-0.5] * form.dim, [0.5] * form.dim])))
         stages = Stages(loader, self.encoder, form, job.layout, numerics, Reuse(job.earlier, numerics))
         embed_shards(job.todo, stages, lambda _: None)
-        return self.n_embedded - before
+        return self.encoder.n_chunks - before
 
 
 @pytest.fixture(params=["float32", "float16", "int8", "ubinary"])
-def bench(source: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Bench:
-    """The job; row groups are small, so that a part has many."""
-    monkeypatch.setattr(parts, "_GROUP_BYTES", 4 << 10)
-    return Bench(source, tiny_model, monkeypatch, request.param)
+def bench(source: Path, tiny_model: Path, request: pytest.FixtureRequest) -> Bench:
+    """The job."""
+    return Bench(source, tiny_model, request.param)
 
 
 def files(out: Path) -> dict[str, bytes]:

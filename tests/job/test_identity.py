@@ -14,15 +14,12 @@ import pytest
 
 from edits import Kind, Night
 from embed_corpus import __version__
-from embed_corpus.engine.encoder import LocalEncoder
 from embed_corpus.job import identity
 from embed_corpus.job.identity import of_other_content
-from embed_corpus.model.facts import read_facts
 from embed_corpus.sink.quarantine import set_aside
 from embed_corpus.sink.readback import shard_id_of
 from embed_corpus.source import inspected as known
 from embed_corpus.source.formats import base, parquet
-from kit.encoders import on_cpu
 from kit.tiny import Command
 
 FLAT = Kind("x.parquet", {"compression": "none", "row_group_size": 10, "write_statistics": False}, pa.string())
@@ -40,18 +37,12 @@ def rows(n: int = 40, **changes: str) -> dict[str, list[Any]]:
 EDIT = {"p003": "the flow of AIR number 003 over a heated wing"}
 
 
-@pytest.fixture(scope="module")
-def encoder(tiny_model: Path) -> LocalEncoder:
-    """The tiny model, loaded once."""
-    return on_cpu(read_facts(tiny_model))
-
-
 @pytest.fixture
-def night(tiny_model: Path, encoder: LocalEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Night:
+def night(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Night:
     """An OUT over 40 rows in shards of 20, embedded and noted however new the file is."""
     monkeypatch.setattr(base, "SHARD_ROWS", 20)
     monkeypatch.setattr(known, "_SETTLED_NS", -(1 << 62))
-    night = Night(tmp_path / "in", tmp_path / "out", tiny_model, encoder)
+    night = Night(tmp_path / "in", tmp_path / "out", tiny_model)
     night.folder.mkdir()
     FLAT.write(night.folder / FLAT.name, rows())
     night.embed(night.prepared())

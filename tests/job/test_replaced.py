@@ -12,13 +12,8 @@ import pyarrow as pa
 import pytest
 
 from edits import Kind, Night
-from embed_corpus.data import Batch
-from embed_corpus.engine.base import Pending
-from embed_corpus.engine.encoder import LocalEncoder
 from embed_corpus.execution import reuse
-from embed_corpus.model.facts import read_facts
 from embed_corpus.source.formats import base
-from kit.encoders import on_cpu
 
 LINES = Kind("x.jsonl", {}, pa.string())
 
@@ -30,34 +25,19 @@ def rows(numbers: range | list[int]) -> dict[str, list[Any]]:
 
 
 @pytest.fixture
-def n_embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Of every batch the number of its chunks."""
-    found: list[int] = []
-    submit = LocalEncoder.submit
-
-    def counted(self: LocalEncoder, batch: Batch) -> Pending:
-        found.append(batch.n_chunks)
-        return submit(self, batch)
-
-    monkeypatch.setattr(LocalEncoder, "submit", counted)
-    return found
-
-
-@pytest.fixture
-def night(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_embedded: list[int]) -> Night:
+def night(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Night:
     """An OUT over 50 lines in shards of 20, embedded."""
     monkeypatch.setattr(base, "SHARD_ROWS", 20)
-    night = Night(tmp_path / "in", tmp_path / "out", tiny_model, on_cpu(read_facts(tiny_model)))
+    night = Night(tmp_path / "in", tmp_path / "out", tiny_model)
     night.folder.mkdir()
     LINES.write(night.folder / "x.jsonl", rows(range(50)))
     night.embed(night.prepared())
-    n_embedded.clear()
     return night
 
 
 def as_clean(night: Night, out: Path, **options: Any) -> None:
     """Compare the parts with those of a run without anything to take over, byte by byte."""
-    clean = Night(night.folder, out, night.model, night.encoder)
+    clean = Night(night.folder, out, night.model)
     clean.embed(clean.prepared(**options))
     ours, theirs = ({f.name: f.read_bytes() for f in (o / "data").iterdir()} for o in (night.out, out))
     assert ours == theirs
@@ -92,30 +72,27 @@ CHANGES = {
 @pytest.mark.heavy
 @pytest.mark.parametrize("ids", ["id", None], ids=["own ids", "made-up ids"])
 @pytest.mark.parametrize("change", CHANGES)
-def test_only_what_is_new_is_embedded(
-    night: Night, n_embedded: list[int], tmp_path: Path, change: str, ids: str | None
-) -> None:
+def test_only_what_is_new_is_embedded(night: Night, tmp_path: Path, change: str, ids: str | None) -> None:
     """Rows may move between shards and files, and get other ids by it; the parts are a clean run's, byte for byte."""
     if ids is None:
         night.out = tmp_path / "made-up"
         night.embed(night.prepared(id_column=None))
-        n_embedded.clear()
     make, n_new = CHANGES[change]
     make(night)
     night.embed(night.prepared(id_column=ids))
-    assert sum(n_embedded) == n_new
+    assert night.n_embedded == n_new
     as_clean(night, tmp_path / "clean", id_column=ids)
 
 
-def test_an_interrupted_night_takes_over_too(night: Night, n_embedded: list[int]) -> None:
+def test_an_interrupted_night_takes_over_too(night: Night) -> None:
     """A run that was killed before its first part has left its plan; the next still finds the parts to take from."""
     lines_of([*range(53)])(night)
     night.prepared()
     night.embed(night.prepared())
-    assert sum(n_embedded) == 3
+    assert night.n_embedded == 3
 
 
-def test_a_damaged_part_gives_nothing(night: Night, n_embedded: list[int], tmp_path: Path) -> None:
+def test_a_damaged_part_gives_nothing(night: Night, tmp_path: Path) -> None:
     """What it held is embedded again, to the same bytes."""
     for file in (night.out / "data").iterdir():
         content = bytearray(file.read_bytes())
@@ -123,7 +100,7 @@ def test_a_damaged_part_gives_nothing(night: Night, n_embedded: list[int], tmp_p
         file.write_bytes(content)
     lines_of([*range(53)])(night)
     night.embed(night.prepared())
-    assert sum(n_embedded) == 53
+    assert night.n_embedded == 53
 
 
 def test_late_chunking_takes_nothing_over(night: Night, tmp_path: Path) -> None:
@@ -144,7 +121,7 @@ def test_half_words_are_taken_over_with_their_document_alone(
     if not checked:
         monkeypatch.setattr(reuse._Old, "_whole", lambda _, block, *__: np.ones(len(block.chunks), np.bool_))
     dice = random.Random(3)
-    night = Night(tmp_path / "in", tmp_path / "out", tiny_model, on_cpu(read_facts(tiny_model)))
+    night = Night(tmp_path / "in", tmp_path / "out", tiny_model)
     night.folder.mkdir()
     texts = ["".join(dice.choices("bcdfgh", k=90)) for _ in range(20)]
     ids = {"id": [str(i) for i in range(20)], "year": [0] * 20}
@@ -156,7 +133,7 @@ def test_half_words_are_taken_over_with_their_document_alone(
         texts[doc] = f"{texts[doc][: at - 1]} {texts[doc][at:]}"
     LINES.write(night.folder / "x.jsonl", ids | {"text": texts})
     night.embed(night.prepared(chunk_tokens=12))
-    clean = Night(night.folder, tmp_path / "clean", tiny_model, night.encoder)
+    clean = Night(night.folder, tmp_path / "clean", tiny_model)
     clean.embed(clean.prepared(chunk_tokens=12))
     assert night.taken_over > 0
     assert night.table().equals(clean.table()) == checked

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from embed_corpus.data import Block, Chunks, Reason, Reject, Rows, Shard
+from embed_corpus.data import Block, Chunked, Chunks, Piece, Reason, Reject, Rows, Shard, ShardEnd
 from embed_corpus.sink.parts import PartFormat, PartWriter
 from embed_corpus.store.layout import Layout
 
@@ -56,7 +56,6 @@ def block_of(shard: Shard, first: int, stop: int, *, rejects: tuple[Reject, ...]
 def huge_block(shard: Shard, number: int, n: int) -> Block:
     """One document of n chunks, and a reject of its block."""
     block = block_of(shard, number, number + 1, rejects=(BAD,))
-    assert block.rows is not None
     text = "".join(f"chunk {i:03d} " for i in range(n))
     column = block.rows.table.schema.get_field_index("text")
     table = block.rows.table.set_column(column, "text", pa.array([text]))
@@ -67,10 +66,8 @@ def huge_block(shard: Shard, number: int, n: int) -> Block:
     return replace(block, rows=replace(block.rows, table=table), chunks=chunks)
 
 
-def in_pieces(block: Block, vectors: np.ndarray, size: int) -> list[tuple[Block, np.ndarray]]:
+def in_pieces(block: Block, vectors: np.ndarray, size: int) -> list[tuple[Piece, np.ndarray]]:
     """Cut a block of one document into pieces of so many chunks, as the loader does."""
-    assert block.rows is not None
-    assert block.chunks is not None
     c, n, made = block.chunks, len(block.chunks), []
     text = block.rows.table["text"][0].as_py()
     column = block.rows.table.schema.get_field_index("text")
@@ -80,28 +77,27 @@ def in_pieces(block: Block, vectors: np.ndarray, size: int) -> list[tuple[Block,
         table = block.rows.table.set_column(column, "text", pa.array([text[base:end]]))
         arrays = (c.doc[rows], c.index[rows], c.start[rows], c.end[rows], c.n_tokens[rows], c.content_hash[rows])
         chunks = Chunks(*arrays, c.input_ids[3 * first : 3 * (first + size)], cut_words=len(arrays[0]))
-        piece = replace(block, rows=replace(block.rows, table=table), chunks=chunks, base=base, more=first + size < n)
+        piece = Piece(block.shard, replace(block.rows, table=table), chunks, base, more=first + size < n)
         made.append((piece, vectors[rows]))
     return made
 
 
-def vectors_for(block: Block, *, seed: int = 0) -> np.ndarray:
+def vectors_for(block: Chunked, *, seed: int = 0) -> np.ndarray:
     """Unit vectors that depend on the content hash and the seed alone."""
-    assert block.chunks is not None
     rng = [np.random.default_rng([seed, *h]).standard_normal(DIM) for h in block.chunks.content_hash]
     rows = np.array(rng, np.float32).reshape(-1, DIM)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def write(
-    layout: Layout, *blocks: Block, form: PartFormat = FORM, seed: int = 0, numerics: str = "n"
+    layout: Layout, *blocks: Chunked | ShardEnd, form: PartFormat = FORM, seed: int = 0, numerics: str = "n"
 ) -> dict[str, Any]:
     """Write one shard from its blocks and commit it."""
     writer = PartWriter(blocks[0].shard, form, layout, numerics)
     with ExitStack() as stack:
         stack.callback(writer.close)
         for block in blocks:
-            if block.rows is not None:
+            if isinstance(block, Chunked):
                 writer.append(block, vectors_for(block, seed=seed))
         return writer.commit()
 

@@ -30,7 +30,6 @@ WITH = replace(FORM, documents=True)
 def uneven() -> Block:
     """Six documents whose chunks have different numbers of tokens."""
     block = six_rows()
-    assert block.chunks is not None
     n_tokens = np.arange(2, 14, dtype=np.int32)
     chunks = replace(block.chunks, n_tokens=n_tokens, input_ids=np.zeros(n_tokens.sum(), np.int32))
     return replace(block, chunks=chunks)
@@ -38,7 +37,6 @@ def uneven() -> Block:
 
 def means(block: Block, codec: Codec) -> np.ndarray:
     """Each document's mean by plain loops, over the vectors as a part has them."""
-    assert block.chunks is not None
     stored = codec.decode(codec.encode(vectors_for(block)))
     rows = []
     for doc in sorted(set(block.chunks.doc.tolist())):

@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from embed_corpus.data import Block, Counts, Reject
+from embed_corpus.data import Counts, Reject, ShardEnd
 from embed_corpus.errors import OutputError
 from embed_corpus.sink import parts
 from embed_corpus.sink.parts import PartWriter
@@ -93,13 +93,12 @@ def test_text_is_kept_on_request_only(layout: Layout) -> None:
     ]
 
 
-def test_same_shard_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_same_shard_same_bytes(tmp_path: Path) -> None:
     """However the rows came in blocks, wherever OUT lies, whatever the numerics' name: the same bytes."""
-    monkeypatch.setattr(parts, "_GROUP_BYTES", DIM * 4 * 5)
-    shard = shard_of(6)
+    shard, form = shard_of(6), replace(FORM, group_bytes=DIM * 4 * 5)
     whole, pieces = Layout(tmp_path / "1"), Layout(tmp_path / "elsewhere" / "2")
-    write(whole, block_of(shard, 0, 6), numerics="one")
-    write(pieces, *(block_of(shard, i, i + 2) for i in (0, 2, 4)), numerics="two")
+    write(whole, block_of(shard, 0, 6), form=form, numerics="one")
+    write(pieces, *(block_of(shard, i, i + 2) for i in (0, 2, 4)), form=form, numerics="two")
     assert the_part(pieces).read_bytes() == the_part(whole).read_bytes()
     groups = [pq.read_metadata(the_part(out)) for out in (whole, pieces)]
     assert [[g.row_group(i).num_rows for i in range(g.num_row_groups)] for g in groups] == [[5, 5, 2]] * 2
@@ -109,7 +108,7 @@ def test_same_shard_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_part_without_chunks(layout: Layout, rejects: tuple[Reject, ...]) -> None:
     """A shard of no documents is a part of no row groups, which datasets load as any other."""
     shard = shard_of(len(rejects))
-    write(layout, *([block_of(shard, 0, 0, rejects=rejects)] if rejects else [Block(shard)]))
+    write(layout, *([block_of(shard, 0, 0, rejects=rejects)] if rejects else [ShardEnd(shard)]))
     metadata = pq.read_metadata(the_part(layout))
     assert (metadata.num_rows, metadata.num_row_groups) == (0, 0)
     assert ds.dataset(layout.data).to_table().schema.names == FORM.schema.names
@@ -132,13 +131,12 @@ def test_vector_that_is_not_finite(layout: Layout, value: float) -> None:
 
 
 @pytest.mark.parametrize("lost", [None, 0, 7, 23])
-def test_huge_document_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: int | None) -> None:
+def test_huge_document_in_pieces(tmp_path: Path, lost: int | None) -> None:
     """A document that comes in pieces gives the part, counts and rejects of the document in one.
 
     Also when a vector is `lost` whose predecessors were written in groups of five by then.
     """
-    monkeypatch.setattr(parts, "_GROUP_BYTES", DIM * 4 * 5)
-    shard = shard_of(9)
+    shard, form = shard_of(9), replace(FORM, reject_bytes=20, group_bytes=DIM * 4 * 5)
     huge = huge_block(shard, 2, 24)
     vectors = vectors_for(huge)
     if lost is not None:
@@ -147,7 +145,7 @@ def test_huge_document_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     outs = []
     for name, pieces in (("whole", [(huge, vectors)]), ("pieces", in_pieces(huge, vectors, 5))):
         layout = Layout(tmp_path / name)
-        writer = PartWriter(shard, replace(FORM, reject_bytes=20), layout, "n")
+        writer = PartWriter(shard, form, layout, "n")
         taken = [(before, vectors_for(before)), *pieces, (after, vectors_for(after))]
         added = [writer.append(*one) for one in taken]
         assert len(left_in(layout.tmp)) == 1

@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 
 from embed_corpus.chunk.utf8 import LongText
 from embed_corpus.chunk.windows import HUGE, is_huge
-from embed_corpus.data import SHOWN_BYTES, Block, Chunks, Rows
+from embed_corpus.data import SHOWN_BYTES, Block, Chunks, Piece, Rows, ShardEnd, ShardFailed
 from embed_corpus.errors import DataError, LaneError
 from embed_corpus.execution.signals import blocked, ignore
 from embed_corpus.feed.threads import ahead
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from embed_corpus.chunk.recipe import ChunkRecipe
     from embed_corpus.chunk.windows import Chunker
-    from embed_corpus.data import Shard
+    from embed_corpus.data import Chunked, Shard
     from embed_corpus.source.columns import Columns
 
 __all__ = ["Loader", "end_with_parent", "one_thread"]
@@ -65,35 +65,40 @@ class Loader:
         self._lock = Lock()
         self._pool = self._new_pool() if workers else None
 
-    def blocks(self, shards: Iterable[Shard]) -> Generator[Block, None, None]:
-        """Yield the shards' blocks in order, chunked; a block without rows ends each shard.
+    def blocks(self, shards: Iterable[Shard]) -> Generator[Chunked | ShardEnd | ShardFailed, None, None]:
+        """Yield the shards' rows in order, chunked, and after those of each shard how it ended.
 
         Raises:
             LaneError: a fast tokenizer turned out to differ from Hugging Face's.
         """
-        if not self.workers:
-            for block in self._read(shards):
-                yield from self._here(block)
+        if self._chunker is not None:
+            for item in self._read(shards):
+                if isinstance(item, _Unchunked):
+                    yield from self._here(self._chunker, item)
+                else:
+                    yield item
             return
         limit = self.workers * _EACH * LARGE.n_bytes
-        sent = ahead(((block, self._send(block)) for block in self._read(shards)), limit, _weight)
         failed = None
-        with closing(sent):
-            for block, future in sent:
-                if block.shard is failed:
+        with closing(ahead((self._sent(item) for item in self._read(shards)), limit, _weight)) as sent:
+            for found in sent:
+                if found.shard is failed:
+                    continue
+                if not isinstance(found, _Sent):
+                    yield found
                     continue
                 try:
-                    yield from self._received(block, future)
+                    yield from self._received(found)
                 except DataError as error:
-                    failed = block.shard
-                    yield Block(failed, error=str(error))
+                    failed = found.shard
+                    yield ShardFailed(failed, str(error))
 
     def close(self) -> None:
         """Let the loader processes end, and wait for that: left to itself, a queue may be shut before they are told."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def _read(self, shards: Iterable[Shard]) -> Iterator[Block]:
+    def _read(self, shards: Iterable[Shard]) -> Iterator[_Unchunked | ShardEnd | ShardFailed]:
         for shard in shards:
             found = read_shard(shard, self._columns, self._keep_types, LARGE if self.workers else SMALL)
             begin = time.perf_counter()
@@ -101,18 +106,15 @@ class Loader:
                 content = content_of(shard, self._columns)  # before the rows
                 for rows in found:
                     self.seconds["read"] += time.perf_counter() - begin
-                    yield from (Block(shard, part) for part in _huge_alone(rows))
+                    yield from (_Unchunked(shard, part) for part in _huge_alone(rows))
                     begin = time.perf_counter()
             except DataError as error:
-                yield Block(shard, error=str(error))
+                yield ShardFailed(shard, str(error))
                 continue
-            yield Block(shard, content=content)
+            yield ShardEnd(shard, content)
 
-    def _here(self, block: Block) -> Iterator[Block]:
-        if block.rows is None or self._chunker is None:
-            yield block
-            return
-        yield from _blocks(block, self._parts(self._chunker, block.rows.table["text"]))
+    def _here(self, chunker: Chunker, item: _Unchunked) -> Iterator[Chunked]:
+        yield from _chunked(item, self._parts(chunker, item.rows.table["text"]))
 
     def _parts(self, chunker: Chunker, texts: pa.StringArray) -> Iterator[Chunks]:
         begin = time.perf_counter()
@@ -123,8 +125,8 @@ class Loader:
             yield chunks
             begin = time.perf_counter()
 
-    def _send(self, block: Block) -> Future[_Done] | None:
-        return None if block.rows is None else self._submit(block.rows)
+    def _sent(self, item: _Unchunked | ShardEnd | ShardFailed) -> _Sent | ShardEnd | ShardFailed:
+        return _Sent(item, self._submit(item.rows)) if isinstance(item, _Unchunked) else item
 
     def _submit(self, rows: Rows) -> Future[_Done]:
         texts = rows.table["text"]
@@ -138,32 +140,50 @@ class Loader:
                 self._pool = self._new_pool()
                 return self._pool.submit(_chunk, texts)
 
-    def _received(self, block: Block, future: Future[_Done] | None) -> Iterator[Block]:
-        if future is None or block.rows is None:
-            yield block
-            return
+    def _received(self, sent: _Sent) -> Iterator[Chunked]:
+        rows = sent.item.rows
         try:
-            done = future.result()
+            done = sent.future.result()
         except BrokenProcessPool:
             log.warning("a loader process died (the kernel short of memory?); its rows are chunked again")
             try:
-                done = self._submit(block.rows).result()
+                done = self._submit(rows).result()
             except BrokenProcessPool as error:
-                first, last = block.rows.rows[[0, -1]].tolist() if len(block.rows.rows) else (0, 0)
+                first, last = rows.rows[[0, -1]].tolist() if len(rows.rows) else (0, 0)
                 raise DataError(
-                    f"{block.shard.source}: loader processes die over rows {first} to {last}. If the kernel was short "
+                    f"{sent.shard.source}: loader processes die over rows {first} to {last}. If the kernel was short "
                     "of memory, run the same line again with fewer --loader-workers."
                 ) from error
         self.seconds["chunk"] += done.seconds
         if done.differs:
             raise LaneError(done.differs)
-        yield from _blocks(block, iter(done.parts))
+        yield from _chunked(sent.item, iter(done.parts))
 
     def _new_pool(self) -> ProcessPoolExecutor:
         pool = ProcessPoolExecutor(self.workers, _Context(), _begin, (self._recipe,))
         with blocked():
             pool.submit(_nothing)  # the first item starts the processes
         return pool
+
+
+@dataclass(frozen=True, slots=True)
+class _Unchunked:
+    """Rows that were read."""
+
+    shard: Shard
+    rows: Rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """Rows that a loader process chunks."""
+
+    item: _Unchunked
+    future: Future[_Done]
+
+    @property
+    def shard(self) -> Shard:
+        return self.item.shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,29 +208,29 @@ def _huge_alone(rows: Rows) -> Iterator[Rows]:
         rejects = ()
 
 
-def _blocks(block: Block, parts: Iterator[Chunks]) -> Iterator[Block]:
-    """Yield a block with its chunks; that of a huge document several times, with some of them each."""
-    assert block.rows is not None
-    texts = block.rows.table["text"]
+def _chunked(item: _Unchunked, parts: Iterator[Chunks]) -> Iterator[Chunked]:
+    """Yield rows with their chunks: as a block, or a huge document in pieces."""
+    shard, rows = item.shard, item.rows
+    texts = rows.table["text"]
     if not is_huge(texts):
-        yield from (replace(block, chunks=chunks) for chunks in parts)
+        yield from (Block(shard, rows, chunks) for chunks in parts)
         return
     pa.default_memory_pool().release_unused()  # reading it took several times its size
-    text, column = LongText(texts), block.rows.table.schema.get_field_index("text")
+    text, column = LongText(texts), rows.table.schema.get_field_index("text")
     waiting = None
     for chunks in parts:
         if waiting is not None:
-            yield replace(waiting, more=True)
+            yield waiting
         base, end = (int(chunks.start[0]), int(chunks.end[-1])) if len(chunks) else (0, 0)
         shown = pa.array([text[base : max(end, SHOWN_BYTES)]])  # the first, at least what a reject tells of it
-        table = block.rows.table.set_column(column, "text", shown)
-        waiting = replace(block, rows=replace(block.rows, table=table), chunks=chunks, base=base)
+        table = rows.table.set_column(column, "text", shown)
+        waiting = Piece(shard, replace(rows, table=table), chunks, base, more=True)
     if waiting is not None:
-        yield waiting
+        yield replace(waiting, more=False)
 
 
-def _weight(item: tuple[Block, object]) -> int:
-    return 0 if item[0].rows is None else int(item[0].rows.table.nbytes)
+def _weight(found: _Sent | ShardEnd | ShardFailed) -> int:
+    return int(found.item.rows.table.nbytes) if isinstance(found, _Sent) else 0
 
 
 class _Process(SpawnProcess):

@@ -1,23 +1,20 @@
-"""What parent and workers tell each other: plain values that cross the process boundary."""
+"""What parent and workers tell each other beside a run's events: plain values that cross the process boundary."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from embed_corpus.execution.pipeline import Committed, Embedded, Failed
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from embed_corpus.chunk.recipe import ChunkRecipe
-    from embed_corpus.data import Counts, Shard
+    from embed_corpus.data import Shard
     from embed_corpus.engine.base import EncoderSpec
     from embed_corpus.job.earlier import Earlier, Replaced
-    from embed_corpus.report.stats import WorkerStats
     from embed_corpus.sink.parts import PartFormat
     from embed_corpus.source.columns import Columns
     from embed_corpus.store.layout import Layout
 
-__all__ = ["Alive", "Broken", "Elsewhere", "Ended", "Event", "Lost", "Next", "Ready", "Unwell", "WorkerSpec"]
+__all__ = ["Alive", "Broken", "Next", "Unwell", "WorkerSpec"]
 
 
 @dataclass(frozen=True)
@@ -48,31 +45,6 @@ class WorkerSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """A worker can begin; `numerics` is what can change its vectors' bits, `notes` what its user should know."""
-
-    numerics: dict[str, Any]
-    token_budget: int
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A worker has no shard left; of a sample of its vectors, `sampled` in all, the share of neighbours kept."""
-
-    stats: WorkerStats
-    neighbours_kept: float
-    sampled: int
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """A worker died: rows that were embedded and must be again, as negative counts."""
-
-    counts: Counts
-
-
-@dataclass(frozen=True, slots=True)
 class Alive:
     """A worker has begun, or got on since it last said so; it says so by this where nothing else comes of it."""
 
@@ -95,13 +67,3 @@ class Unwell:
     """A worker's device failed in a way that the process does not get over; it ends, and another may try."""
 
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """A shard that another run has done meanwhile."""
-
-    shard: Shard
-
-
-Event = Ready | Embedded | Committed | Failed | Lost | Ended | Elsewhere

@@ -11,14 +11,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from embed_corpus.data import Counts
-from embed_corpus.execution.messages import Ended, Event, Ready, WorkerSpec
-from embed_corpus.execution.pipeline import Committed, Embedded, Failed
 from embed_corpus.execution.signals import blocked
+from embed_corpus.report.events import Committed, Embedded, Ended, Event, Failed, Ready
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from embed_corpus.data import Shard
+    from embed_corpus.execution.messages import WorkerSpec
 
 __all__ = ["Running", "end"]
 

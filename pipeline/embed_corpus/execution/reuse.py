@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from embed_corpus.data import Piece
 from embed_corpus.job.earlier import Earlier, Replaced
 from embed_corpus.sink.readback import vectors_of
 from embed_corpus.vectors.codec import codec_of
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from embed_corpus.data import Block
+    from embed_corpus.data import Chunked
 
 __all__ = ["Reuse", "completed", "left_over", "texts_left_over"]
 
@@ -50,9 +51,9 @@ class Reuse:
         self._parts, self._numerics = parts, numerics
         self._open: OrderedDict[Earlier | Replaced, _Old | None] = OrderedDict()
 
-    def known(self, block: Block) -> Block:
+    def known(self, block: Chunked) -> Chunked:
         """Return the block with its vectors as far as they are known."""
-        if block.chunks is None or block.rows is None or not len(block.chunks):
+        if not len(block.chunks):
             return block
         vectors: NDArray[np.float32] | None = None
         for part in self._parts.get(block.shard.id, ()):
@@ -110,17 +111,16 @@ class _Old:
         self._edges = np.cumsum([0, *groups])
         self._group: tuple[int, NDArray[np.float32]] | None = None
 
-    def vectors_for(self, block: Block) -> NDArray[np.float32]:
+    def vectors_for(self, block: Chunked) -> NDArray[np.float32]:
         """Return float32[n, dim], NaN in the rows of chunks that the part does not hold just so."""
         chunks = block.chunks
-        assert chunks is not None
         vectors = np.full((len(chunks), self._codec.dim), np.nan, np.float32)
         if not len(self._sorted):
             return vectors
         keys = _keys(chunks.content_hash, [chunks.index, chunks.start, chunks.end, chunks.n_tokens])
         places = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
         same, at = self._sorted[places] == keys, self._order[places]
-        if block.base:  # a later piece of a huge document: how the one before ended is not seen here
+        if isinstance(block, Piece) and block.base:  # a later one: how the one before ended is not seen here
             same[0] = False
         if self._cut_words or chunks.cut_words:
             same &= self._whole(block, same, at)
@@ -129,11 +129,11 @@ class _Old:
             vectors[here] = self._read(number)[at[here] - self._edges[number]]
         return vectors
 
-    def _whole(self, block: Block, same: NDArray[np.bool_], at: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def _whole(self, block: Chunked, same: NDArray[np.bool_], at: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Tell whose whole document stands in the part: the tokens of half a word depend on the text around it."""
         chunks = block.chunks
-        assert chunks is not None
-        if block.more or block.base or chunks.truncated:  # not all of the document is seen here
+        partial = isinstance(block, Piece) and (block.more or block.base)
+        if partial or chunks.truncated:  # not all of the document is seen here
             return np.zeros(len(chunks), np.bool_)
         follows = np.concatenate([[False], chunks.doc[1:] == chunks.doc[:-1]])
         ends = np.concatenate([~follows[1:], [True]])
@@ -166,29 +166,24 @@ def _as_bytes(column: pa.ChunkedArray) -> NDArray[np.uint8]:
     return flat[16 * joined.offset :][: 16 * len(joined)].reshape(-1, 16)
 
 
-def left_over(block: Block) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32] | None]:
+def left_over(block: Chunked) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32] | None]:
     """Return what of a block is to be embedded, as `Packer.add_ids` takes it; with passes, that is all of it."""
     chunks = block.chunks
-    if chunks is None:
-        return np.empty(0, np.int32), np.empty(0, np.int32), None
     if block.known is None:
         return chunks.input_ids, chunks.n_tokens, chunks.passes
     left = np.isnan(block.known[:, 0])
     return chunks.input_ids[np.repeat(left, chunks.n_tokens)], chunks.n_tokens[left], None
 
 
-def texts_left_over(block: Block) -> list[str]:
+def texts_left_over(block: Chunked) -> list[str]:
     """Return the texts of the chunks that are to be embedded, for encoders that do not take token ids."""
-    rows, chunks = block.rows, block.chunks
-    if rows is None or chunks is None:
-        return []
-    texts = chunks.texts(rows.table["text"].to_pylist(), block.base)
+    texts = block.texts()
     if block.known is None:
         return texts
     return [texts[i] for i in np.flatnonzero(np.isnan(block.known[:, 0])).tolist()]
 
 
-def completed(block: Block, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+def completed(block: Chunked, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return all vectors of a block, float32[n, dim]: those known before, and those of what was left over."""
     if block.known is None:
         return vectors

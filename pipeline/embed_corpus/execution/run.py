@@ -7,7 +7,7 @@ import os
 import time
 from contextlib import closing, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from embed_corpus.data import Counts
 from embed_corpus.data.records import digest
@@ -15,18 +15,20 @@ from embed_corpus.engine.base import EncoderSpec
 from embed_corpus.errors import EmbedCorpusError, Interrupted, LaneError
 from embed_corpus.execution.acceptance import problem_with, stop_if_hopeless
 from embed_corpus.execution.claims import Queue
-from embed_corpus.execution.messages import Elsewhere, Ended, Lost, Ready, WorkerSpec
-from embed_corpus.execution.pipeline import CHANGED, Committed, Embedded, Failed
+from embed_corpus.execution.messages import WorkerSpec
+from embed_corpus.execution.pipeline import CHANGED
 from embed_corpus.execution.ranges import calibration_shards, restore_ranges, warn_of_few
 from embed_corpus.execution.signals import heeded
+from embed_corpus.execution.tally import Tally
 from embed_corpus.execution.workers import run_workers
 from embed_corpus.index.build import build_index
 from embed_corpus.job.devices import cores_of
 from embed_corpus.job.identity import of_other_content
 from embed_corpus.job.prepare import Job, prepare
 from embed_corpus.job.speeds import note_rate, predicted_seconds
-from embed_corpus.report.progress import Progress
-from embed_corpus.report.summary import Loss, RunReport, unknown_line
+from embed_corpus.report.events import Elsewhere, Failed, Ready, Started
+from embed_corpus.report.observers import default_observers, telling
+from embed_corpus.report.summary import Loss, RunReport
 from embed_corpus.sink.documents import publish_documents
 from embed_corpus.sink.quarantine import distrust, set_aside
 from embed_corpus.sink.readback import part_stats
@@ -36,8 +38,10 @@ from embed_corpus.store.layout import Layout
 from embed_corpus.vectors.table import vector_type
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from embed_corpus.job.config import JobConfig
-    from embed_corpus.report.stats import WorkerStats
+    from embed_corpus.report.observers import Observer
 
 __all__ = ["run"]
 
@@ -47,53 +51,11 @@ _SAMPLED = 20
 """Shards whose beginnings serve as a sample, if the first ones are short."""
 
 
-class _Tally:
-    """What the workers' events add up to."""
-
-    def __init__(self) -> None:
-        self.counts = Counts()
-        self.seen = Counts()  # of parts that are not finished, too
-        self.workers: list[WorkerStats] = []
-        self.numerics: dict[str, Any] = {}
-        self.notes: set[str] = set()
-        self.parts = self.elsewhere = 0
-        self.failed: list[str] = []
-        self.kept = self.sampled = 0.0
-        self.begin = self.end = time.perf_counter()
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds from the first worker's readiness to the last event."""
-        return max(self.end - self.begin, 1e-9)
-
-    def take(self, event: object) -> None:
-        match event:
-            case Ready(numerics, budget, notes):
-                for note in notes:
-                    if note not in self.notes:
-                        log.warning("%s", note)
-                self.notes.update(notes)
-                self.begin = self.begin if self.numerics else time.perf_counter()
-                self.numerics = numerics | {"token_budget": budget}
-            case Committed(_, stats):
-                self.counts += Counts(**stats["counts"])
-                self.parts += 1
-            case Failed(_, reason):
-                self.failed.append(reason)
-                log.error("%s", reason)
-            case Elsewhere():
-                self.elsewhere += 1
-            case Ended(stats, kept, n):
-                self.workers.append(stats)
-                self.kept += kept * n
-                self.sampled += n
-        self.end = time.perf_counter()
-
-
-def run(config: JobConfig, progress: TextIO | None = None) -> RunReport:
+def run(config: JobConfig, progress: TextIO | None = None, observers: Sequence[Observer] = ()) -> RunReport:
     """Embed a corpus: do what `embed-corpus run` does, and return what was done.
 
-    `progress` is where a bar is drawn if it is a terminal; without one, log lines come.
+    `progress` is where a bar is drawn if it is a terminal; without one, log lines come. `observers` are
+    told of the run's events, too.
     What was finished before (by whatever run of the same job) is not done again.
 
     Raises:
@@ -104,14 +66,16 @@ def run(config: JobConfig, progress: TextIO | None = None) -> RunReport:
         Interrupted: SIGTERM, SIGINT or SIGUSR1 came in mid-run (heeded only in the main thread).
     """
     with alone_on(Layout(config.output.absolute()).meta) if config.single_writer else nullcontext():
-        return _run(config, progress)
+        return _run(config, progress, observers)
 
 
-def _run(config: JobConfig, progress: TextIO | None) -> RunReport:
+def _run(config: JobConfig, progress: TextIO | None, observers: Sequence[Observer]) -> RunReport:
     job = prepare(config)
     warn_of_few(job.layout, config.vector_type, job.plan.rows)
+    tally = Tally()
+    observers = (tally, *default_observers(progress), *observers)
     try:
-        tally = _embed(job, progress)
+        _embed(job, tally, observers)
     except LaneError as error:
         n_aside = _set_aside_fresh(job)
         raise LaneError(
@@ -134,32 +98,43 @@ def _run(config: JobConfig, progress: TextIO | None) -> RunReport:
             indexed = _index(job, snapshot, progress)
         except EmbedCorpusError as error:
             problem = error  # the result stands all the same
-    predicted = _predict_and_note(job, tally)
-    report = RunReport(
-        output=config.output,
+    report = _report(job, tally, parts, snapshot, indexed, problem)
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    replace_json(job.layout.runs / f"{stamp}-{os.getpid()}.json", report.to_json(), job.layout.tmp)
+    for observer in observers:
+        observer.done(report)
+    if problem:
+        raise problem
+    return report
+
+
+def _report(
+    job: Job,
+    tally: Tally,
+    parts: list[PartEntry],
+    snapshot: Snapshot | None,
+    indexed: int | None,
+    problem: EmbedCorpusError | None,
+) -> RunReport:
+    """Put together what the run did, and note its speed for the next one."""
+    vector_type = job.config.vector_type
+    return RunReport(
+        output=job.config.output,
         total=sum((part.counts for part in parts), start=Counts()),
         fresh=tally.counts,
         parts=len(parts),
         fresh_parts=tally.parts,
-        planned=len(names),
+        planned=len(job.plan.shards),
         elapsed=tally.elapsed,
-        predicted=predicted,
+        predicted=_predict_and_note(job, tally),
         workers=tuple(tally.workers),
         numerics=tally.numerics,
         snapshot=snapshot.number if snapshot else None,
         index=indexed,
         bad_files=job.bad,
-        loss=Loss(config.vector_type, tally.kept / tally.sampled, int(tally.sampled)) if tally.sampled else None,
+        loss=Loss(vector_type, tally.kept / tally.sampled, int(tally.sampled)) if tally.sampled else None,
         problems=(str(problem),) if problem else (),
     )
-    if tally.counts.unknown:
-        log.warning("%s", unknown_line(report.total))
-    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    replace_json(job.layout.runs / f"{stamp}-{os.getpid()}.json", report.to_json(), job.layout.tmp)
-    if problem:
-        log.info("%s", "\n".join(report.lines()))
-        raise problem
-    return report
 
 
 def _index(job: Job, snapshot: Snapshot, stream: TextIO | None) -> int | None:
@@ -170,7 +145,7 @@ def _index(job: Job, snapshot: Snapshot, stream: TextIO | None) -> int | None:
     return made.rows if made else None
 
 
-def _predict_and_note(job: Job, tally: _Tally) -> float | None:
+def _predict_and_note(job: Job, tally: Tally) -> float | None:
     """Return the seconds that this run would have been given by the speed known before it, and note its own."""
     if not tally.counts.tokens or job.earlier:  # vectors that are taken over take no time
         return None
@@ -184,48 +159,38 @@ def _predict_and_note(job: Job, tally: _Tally) -> float | None:
     return predicted
 
 
-def _embed(job: Job, stream: TextIO | None) -> _Tally:
-    """Run the workers over the shards that have no part yet."""
-    tally = _Tally()
+def _embed(job: Job, tally: Tally, observers: Sequence[Observer]) -> None:
+    """Run the workers over the shards that have no part yet, and tell the observers, `tally` among them."""
     if not job.todo:
-        return tally
+        return
     if len(job.todo) < len(job.plan.shards):
         done = len(job.plan.shards) - len(job.todo)
         log.info("going on: %d of %d parts are there already", done, len(job.plan.shards))
     devices = job.devices[: len(job.todo)]
     log.info("loading the model on %s", ", ".join(devices))
     specs = [_spec(job, device, cores) for device, cores in zip(devices, cores_of(devices), strict=True)]
-    todo_rows = sum(shard.n_rows for shard in job.todo)
     # Several devices end together if the largest shards do not come last.
     todo = sorted(job.todo, key=lambda shard: -shard.n_rows) if len(devices) > 1 else job.todo
     with (
         heeded() as stop,
         Queue(todo, job.layout) as queue,
         closing(run_workers(specs, queue, stop, job.config.grace)) as events,
-        Progress(todo_rows, stream) as bar,
+        telling(observers, Started(len(todo), sum(shard.n_rows for shard in todo))) as tell,
     ):
         for event in events:
             if isinstance(event, Ready) and not tally.numerics:
                 _warn_of_others(job, event)
-            tally.take(event)
-            if isinstance(event, Ready):
-                bar.restart()
-            elif isinstance(event, Embedded | Lost):
-                bar.add(event.counts)
-                tally.seen += event.counts
-                stop_if_hopeless(job, tally.seen)
-            elif isinstance(event, Elsewhere):
-                bar.add(Counts(rows=event.shard.n_rows))
-                if of_other_content(job.layout, event.shard, job.config.columns):
-                    tally.take(Failed(event.shard, CHANGED.format(event.shard.path)))
+            tell(event)
+            if isinstance(event, Elsewhere) and of_other_content(job.layout, event.shard, job.config.columns):
+                tell(Failed(event.shard, CHANGED.format(event.shard.path)))
+            stop_if_hopeless(job, tally.seen)
     if stop.count:
         raise _stopped(job, tally)
     if tally.elsewhere:
         log.info("%d parts were made by another run meanwhile", tally.elsewhere)
-    return tally
 
 
-def _stopped(job: Job, tally: _Tally) -> Interrupted:
+def _stopped(job: Job, tally: Tally) -> Interrupted:
     """Clear away what killed workers left, and say how far the run came."""
     sweep(job.layout.tmp)
     planned = {shard.part_name for shard in job.plan.shards}

@@ -21,7 +21,7 @@ from embed_corpus.engine.base import BUSY
 from embed_corpus.engine.encoders import load_encoder, lost_device
 from embed_corpus.errors import EmbedCorpusError, OutputError
 from embed_corpus.execution.loader import one_thread
-from embed_corpus.execution.messages import Alive, Broken, Ended, Next, Ready, Unwell
+from embed_corpus.execution.messages import Alive, Broken, Next, Unwell
 from embed_corpus.execution.pipeline import Stages, embed_shards
 from embed_corpus.execution.ranges import settle_ranges
 from embed_corpus.execution.reuse import Reuse
@@ -29,6 +29,7 @@ from embed_corpus.execution.signals import ignore
 from embed_corpus.execution.warmup import Beginning, feed, first_chunks, loader_for
 from embed_corpus.job.fits import check_fit
 from embed_corpus.job.late_chunking import check_late_chunking
+from embed_corpus.report.events import Ended, Ready
 from embed_corpus.report.stats import WorkerStats
 from embed_corpus.store.cache import keep_kernels
 

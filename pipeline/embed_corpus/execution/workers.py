@@ -10,9 +10,9 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.errors import EmbedCorpusError, error_named
-from embed_corpus.execution.messages import Alive, Broken, Elsewhere, Event, Lost, Next, Ready, Unwell, WorkerSpec
-from embed_corpus.execution.pipeline import Committed, Failed
+from embed_corpus.execution.messages import Alive, Broken, Next, Unwell
 from embed_corpus.execution.process import Running, end
+from embed_corpus.report.events import Committed, Elsewhere, Event, Failed, Lost, Ready
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from embed_corpus.data import Shard
     from embed_corpus.execution.claims import Queue
+    from embed_corpus.execution.messages import WorkerSpec
     from embed_corpus.execution.signals import Stop
 
 __all__ = ["run_workers"]

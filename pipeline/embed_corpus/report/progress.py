@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from embed_corpus.data import Counts
+from embed_corpus.report.events import Elsewhere, Embedded, Event, Lost, Ready, Started, Stopped
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from embed_corpus.report.summary import RunReport
 
 __all__ = ["Progress"]
 
@@ -24,46 +25,58 @@ class Progress:
     With a terminal `stream` a tqdm bar is drawn on it; else a log line comes every 10 s.
     """
 
-    def __init__(self, total: int, stream: TextIO | None) -> None:
-        self._total = total
+    def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream if stream is not None and stream.isatty() else None
+        self._bar: Any = None
+        self._total = 0
         self._begin = self._last = time.perf_counter()
         self.counts = Counts()
 
-    def __enter__(self) -> Self:
+    def on(self, event: Event) -> None:
+        """Count rows that are embedded, or embedded elsewhere; time counts from when a worker is ready."""
+        match event:
+            case Started(rows=rows):
+                self._start(rows)
+            case Ready():
+                self._restart()
+            case Embedded(counts) | Lost(counts):
+                self._add(counts)
+            case Elsewhere(shard):
+                self._add(Counts(rows=shard.n_rows))
+            case Stopped():
+                if self._bar is not None:
+                    self._bar.close()
+
+    def done(self, report: RunReport) -> None:
+        """Show nothing more: the closing lines are the caller's."""
+
+    def _start(self, total: int) -> None:
+        self._total = total
         self._begin = self._last = time.perf_counter()
         if self._stream:
             from tqdm import tqdm
 
             self._bar = tqdm(
-                total=self._total,
+                total=total,
                 file=self._stream,
                 unit="doc",
                 dynamic_ncols=True,
                 smoothing=0.05,
                 bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
             )
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._stream:
-            self._bar.close()
-
-    def restart(self) -> None:
+    def _restart(self) -> None:
         """Begin to count the time: a worker is ready, what went before was loading."""
         if not self.counts.rows:
             self._begin = self._last = time.perf_counter()
-            if self._stream:
+            if self._bar is not None:
                 self._bar.reset(self._total)
 
-    def add(self, counts: Counts) -> None:
-        """Count rows that are embedded."""
+    def _add(self, counts: Counts) -> None:
         self.counts += counts
         now = time.perf_counter()
         rate = self.counts.tokens / max(now - self._begin, 1e-9)
-        if self._stream:
+        if self._bar is not None:
             self._bar.set_postfix_str(f"{rate:,.0f} tokens/s", refresh=False)
             self._bar.update(counts.rows)
         elif now - self._last >= _LINE_SECONDS:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embed_corpus.data import Counts, Reject
+from embed_corpus.data import Counts, Piece, Reject
 from embed_corpus.errors import OutputError
 from embed_corpus.sink.documents import publish_documents
 from embed_corpus.sink.readback import check_part, check_vectors, part_stats, stats_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from embed_corpus.data import Block, Shard
+    from embed_corpus.data import Chunked, Shard
     from embed_corpus.store.layout import Layout
     from embed_corpus.vectors.ranges import Ranges
 
@@ -33,8 +33,6 @@ __all__ = ["RESERVED", "SCHEMA_VERSION", "PartFormat", "PartWriter", "open_write
 
 SCHEMA_VERSION = 1
 """Part of the job hash: parts laid out differently never mix."""
-_GROUP_BYTES = 16 << 20
-"""Bytes of vectors in one row group."""
 _PLAIN = {
     "doc_id": pa.string(),
     "chunk_index": pa.int32(),
@@ -60,6 +58,7 @@ class PartFormat:
         normalized: vectors have unit length, which is checked before the commit.
         reject_bytes: bytes of a rejected text that are put on record with it.
         documents: a vector for each document is published beside every part.
+        group_bytes: bytes of vectors in one row group; it decides on a part's bytes, so it is the same for all users.
         ranges: of a type that needs them; None until they are settled, which they are before the first vector.
     """
 
@@ -71,6 +70,7 @@ class PartFormat:
     normalized: bool
     reject_bytes: int = 0
     documents: bool = False
+    group_bytes: int = 16 << 20
     ranges: Ranges | None = None
 
     @cached_property
@@ -89,11 +89,9 @@ class PartFormat:
         metadata = {f"embed_corpus.{name}": json.dumps(value) for name, value in self.facts.items()}
         return pa.schema(list(columns.items()), metadata=metadata | self.codec.metadata())
 
-    def table(self, block: Block, vectors: NDArray[Any]) -> pa.Table:
+    def table(self, block: Chunked, vectors: NDArray[Any]) -> pa.Table:
         """Lay a block's chunks and their stored vectors out as rows of a part, without copying a vector."""
         rows, chunks = block.rows, block.chunks
-        assert rows is not None
-        assert chunks is not None
         columns: dict[str, Any] = {
             "doc_id": rows.table["doc_id"].take(pa.array(chunks.doc)),
             "chunk_index": chunks.index,
@@ -106,7 +104,7 @@ class PartFormat:
             "embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), self.codec.width),
         }
         if self.keep_text:
-            columns["text"] = chunks.texts(rows.table["text"].to_pylist(), block.base)
+            columns["text"] = block.texts()
         for name in self.keep_types:
             columns[name] = rows.table[name].take(pa.array(chunks.doc))
         return pa.table([pa.array(columns[f.name], f.type) for f in self.schema], schema=self.schema)
@@ -155,7 +153,7 @@ class PartWriter:
         except BaseException:
             self.close()  # nobody else will
             raise
-        self._group_rows = max(1, _GROUP_BYTES // form.codec.n_bytes)
+        self._group_rows = max(1, form.group_bytes // form.codec.n_bytes)
         self._waiting: list[pa.Table] = []
         self._huge: _Huge | None = None
         self._rejects: list[Reject] = []
@@ -169,10 +167,8 @@ class PartWriter:
         self._writer = open_writer(self._made, schema.with_metadata((schema.metadata or {}) | facts))
         self._n_written = 0
 
-    def append(self, block: Block, vectors: NDArray[np.float32]) -> Counts:
+    def append(self, block: Chunked, vectors: NDArray[np.float32]) -> Counts:
         """Take a block's vectors, in order, and return what they add to the counts."""
-        assert block.rows is not None
-        assert block.chunks is not None
         chunks = block.chunks
         codec = self._form.codec
         if codec.type.quantised:  # what is stored no longer tells
@@ -191,9 +187,9 @@ class PartWriter:
         unknown = chunks.doc[keep & chunks.unknown] if chunks.unknown is not None else chunks.doc[:0]
         example = block.rows.table["doc_id"][int(unknown[0])].as_py() if len(unknown) else ""
         added = Counts(0, 0, len(table), tokens, chunks.truncated, chunks.cut_words, {}, len(unknown), example)
-        if block.more or self._huge:
+        if isinstance(block, Piece):
             table, added, rejects = self._piece(block, table, added, rejects)
-        if not block.more:
+        if self._huge is None:  # else the document goes on
             rejects = [*block.rows.rejects, *rejects]
             reasons = [r.reason for r in rejects]
             added += Counts(
@@ -208,14 +204,14 @@ class PartWriter:
         return added
 
     def _piece(
-        self, block: Block, table: pa.Table, added: Counts, rejects: list[Reject]
+        self, piece: Piece, table: pa.Table, added: Counts, rejects: list[Reject]
     ) -> tuple[pa.Table, Counts, list[Reject]]:
         """Fit some chunks of a huge document in; once one of them has no vector, those before it are taken out again.
 
         Returns:
             The rows to write, what they add to the counts, and why the document is rejected, if it is.
         """
-        huge = self._huge or _Huge(beginning_of(block, 0))
+        huge = self._huge or _Huge(beginning_of(piece, 0))
         if huge.lost:
             table, added = table[:0], replace(added, chunks=0, tokens=0)
         elif rejects:
@@ -223,7 +219,7 @@ class PartWriter:
             self._take_back(huge.counts.chunks)
             added += Counts(chunks=-huge.counts.chunks, tokens=-huge.counts.tokens)
         huge.counts += added
-        self._huge = huge if block.more else None
+        self._huge = huge if piece.more else None
         return table, added, huge.lost
 
     def _take_back(self, n: int) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from embed_corpus.data import Block
+    from embed_corpus.data import Chunked
     from embed_corpus.store.layout import Layout
 
 __all__ = ["beginning_of", "publish_rejects", "read_rejects", "rejects_file", "without_vector"]
@@ -68,10 +68,8 @@ def read_rejects(layout: Layout, shard_id: str) -> list[dict[str, Any]]:
         raise OutputError(f"{file} is damaged: {error}") from error
 
 
-def without_vector(block: Block, finite: NDArray[np.bool_]) -> tuple[NDArray[np.int32], list[Reject]]:
+def without_vector(block: Chunked, finite: NDArray[np.bool_]) -> tuple[NDArray[np.int32], list[Reject]]:
     """Find the documents that gave no token, or a vector that is not `finite`, bool[chunks]."""
-    assert block.rows is not None
-    assert block.chunks is not None
     broken = np.unique(block.chunks.doc[~finite])
     silent = np.setdiff1d(np.arange(len(block.rows.rows), dtype=np.int32), block.chunks.doc)
     table = block.rows.table
@@ -90,8 +88,7 @@ def without_vector(block: Block, finite: NDArray[np.bool_]) -> tuple[NDArray[np.
     return broken, rejects
 
 
-def beginning_of(block: Block, doc: int) -> bytes:
+def beginning_of(block: Chunked, doc: int) -> bytes:
     """Return the first bytes of a document's text."""
-    assert block.rows is not None
     text: str = block.rows.table["text"][doc].as_py()
     return text[:SHOWN_BYTES].encode()[:SHOWN_BYTES]
