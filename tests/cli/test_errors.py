@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from embed_corpus.errors import UsageError
-from embed_corpus.job.config import JobConfig, parse_share
+from embed_corpus.job.config import JobConfig
+from embed_corpus.job.options.input import parse_share
 from kit.ended import Call
 
 

@@ -102,7 +102,7 @@ def run(config: JobConfig, progress: TextIO | None = None) -> RunReport:
         OutputError, StoreError: OUT cannot be written.
         Interrupted: SIGTERM, SIGINT or SIGUSR1 came in mid-run (heeded only in the main thread).
     """
-    with alone_on(Layout(config.output.absolute()).meta) if config.single_writer else nullcontext():
+    with alone_on(Layout(config.out.absolute()).meta) if config.single_writer else nullcontext():
         return _run(config, progress)
 
 
@@ -135,7 +135,7 @@ def _run(config: JobConfig, progress: TextIO | None) -> RunReport:
             problem = error  # the result stands all the same
     predicted = _predict_and_note(job, tally)
     report = RunReport(
-        output=config.output,
+        output=config.out,
         total=sum((part.counts for part in parts), start=Counts()),
         fresh=tally.counts,
         parts=len(parts),
