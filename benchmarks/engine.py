@@ -45,7 +45,7 @@ from embed_corpus.engine.load import DTYPES
 from embed_corpus.engine.loaded import LoadedModel
 from embed_corpus.model.facts import ModelFacts, read_facts
 from embed_corpus.model.folder import model_folder
-from embed_corpus.verbs.bench import Ids, embed, measure, pack, seconds
+from embed_corpus.verbs.measure import Ids, embed, measure, pack, seconds
 
 BGE_BASE = {
     "model_type": "bert", "vocab_size": 30522, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,

@@ -33,7 +33,7 @@ from embed_corpus.engine.loaded import LoadedModel
 from embed_corpus.engine.padded import run_padded, stock_attention
 from embed_corpus.engine.ready import fp8_loss, get_ready
 from embed_corpus.engine.selftest import self_test
-from embed_corpus.verbs.bench import Ids, embed, measure, pack, seconds
+from embed_corpus.verbs.measure import Ids, embed, measure, pack, seconds
 from embed_corpus.verbs.reproduce import digest_of, in_order
 from engine import cut_once, full, load, peer
 

@@ -17,7 +17,7 @@ from kit.imports import Import, imports, module_name, room
 
 ROOT = Path(embed_corpus.__file__).parent
 MAY_IMPORT = {
-    "cli": "verbs execution job source model vectors report errors",
+    "cli": "verbs execution job model report errors",
     "verbs": "execution job index sink source chunk engine model vectors store feed report data errors",
     "execution": "job index sink source chunk engine model vectors store feed report data errors",
     "job": "index sink source chunk engine model vectors store data errors",
@@ -119,7 +119,7 @@ def test_no_room_is_too_large() -> None:
 def test_only_the_engine_knows_torch() -> None:
     """Model files, pipeline, workers and all others do without torch; `bench`, which measures, may ask it."""
     known = {i.by for i in IMPORTS if i.module.partition(".")[0] in ("torch", "triton") and room(i.by) != "engine"}
-    assert known == {"embed_corpus.verbs.bench"}
+    assert known == {"embed_corpus.verbs.measure"}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from embed_corpus.report.plan import PlanReport
     from embed_corpus.report.summary import RunReport
     from embed_corpus.verbs.advise import Advice, advise
+    from embed_corpus.verbs.bench import BenchReport, bench
     from embed_corpus.verbs.evaluate import Evaluation, evaluate
     from embed_corpus.verbs.index import IndexReport, build_index
     from embed_corpus.verbs.model import ModelDescription, describe_model
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Advice",
+    "BenchReport",
     "BudgetError",
     "Check",
     "DataError",
@@ -72,6 +74,7 @@ __all__ = [
     "Verification",
     "__version__",
     "advise",
+    "bench",
     "build_index",
     "describe_model",
     "evaluate",
@@ -104,6 +107,7 @@ _HOMES = {
     "report.plan": ("PlanReport",),
     "report.summary": ("RunReport",),
     "verbs.advise": ("Advice", "advise"),
+    "verbs.bench": ("BenchReport", "bench"),
     "verbs.evaluate": ("Evaluation", "evaluate"),
     "verbs.index": ("IndexReport", "build_index"),
     "verbs.model": ("ModelDescription", "describe_model"),
@@ -116,12 +120,14 @@ _HOMES = {
 """Which module holds each public name; it is imported when the name is asked for: `import embed_corpus` is light."""
 
 
-def __getattr__(name: str) -> Any:
-    for module, names in _HOMES.items():
-        if name in names:
-            found = globals()[name] = getattr(import_module(f"embed_corpus.{module}"), name)
-            return found
-    raise AttributeError(f"module 'embed_corpus' has no attribute {name!r}")
+if not TYPE_CHECKING:  # else a type checker would take any name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        for module, names in _HOMES.items():
+            if name in names:
+                found = globals()[name] = getattr(import_module(f"embed_corpus.{module}"), name)
+                return found
+        raise AttributeError(f"module 'embed_corpus' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

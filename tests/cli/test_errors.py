@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from embed_corpus.errors import UsageError
-from embed_corpus.job.config import JobConfig, parse_share
+from embed_corpus.job.config import JobConfig
+from embed_corpus.job.options.input import parse_share
 from embed_corpus.vectors.table import VECTOR_TYPES
 from kit.ended import Call
 

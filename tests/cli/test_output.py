@@ -17,6 +17,7 @@ from embed_corpus.errors import EmbedCorpusError, UsageError
 from embed_corpus.execution import run as job_run
 from embed_corpus.job import prepare as job_prepare
 from embed_corpus.job.config import JobConfig
+from embed_corpus.job.options.option import options_of
 from embed_corpus.job.prepare import prepare
 from embed_corpus.store.commit import publish_json
 from embed_corpus.store.layout import Layout
@@ -82,7 +83,7 @@ def _with_a_part(config: JobConfig) -> Path:
 def test_overwrite(begun: JobConfig) -> None:
     """--overwrite deletes another job's result, and leaves one of the same job as it is."""
     part = _with_a_part(begun)
-    fields = {name: getattr(begun, name) for name in begun.__slots__} | {"overwrite": True}
+    fields = {name: getattr(begun, name) for name in options_of(JobConfig)} | {"overwrite": True}
     assert prepare(JobConfig(**fields)).todo == ()
     assert part.exists()
     other = prepare(JobConfig(**fields | {"keep_text": True}))
@@ -99,7 +100,7 @@ def test_no_room(call: Call, corpus: Path, tiny_model: Path, tmp_path: Path, mon
         ended = call("run", corpus, tmp_path / "out", "--model", tiny_model)
     assert ended.code == 74
     assert "make room, or use --vector-type float16" in ended.err
-    fields = {name: getattr(config, name) for name in config.__slots__}
+    fields = {name: getattr(config, name) for name in options_of(JobConfig)}
     assert len(prepare(JobConfig(**fields | {"vector_type": "float16"})).todo) == 1
 
 

@@ -21,7 +21,7 @@ from embed_corpus.job.config import JobConfig
 from embed_corpus.job.prepare import prepare
 from embed_corpus.report.summary import RunReport
 from embed_corpus.vectors.codec import codec_of
-from embed_corpus.verbs.plan import NO_OUTPUT, plan
+from embed_corpus.verbs.plan import plan
 from embed_corpus.verbs.verify import verify
 from kit.started import contents
 from kit.tiny import SIZES, edit, save_model, wordpiece
@@ -76,10 +76,10 @@ def test_parts(done: tuple[Path, RunReport], corpus: Path, model: Path) -> None:
         assert max(row["n_tokens"] for row in rows) <= CHUNK
         whole = "".join(row["text"] for row in rows)
         assert {row["content_hash"] for row in rows} == {blake2b(whole.encode(), digest_size=16).digest()}
-    told = plan(config(corpus, NO_OUTPUT, model), 1000)
+    told = plan(config(corpus, None, model), 1000)
     assert told.tokens.value == report.total.tokens == sum(row["n_tokens"] for row in table)
     assert told.chunks.value == len(table)
-    plain = plan(config(corpus, NO_OUTPUT, model, late_chunking=False), 1000)
+    plain = plan(config(corpus, None, model, late_chunking=False), 1000)
     assert told.tokens.value < plain.tokens.value
     assert f"--chunk-tokens {LIMIT}" in told.bench
 

@@ -11,7 +11,7 @@ import pytest
 
 from embed_corpus.job.config import JobConfig
 from embed_corpus.report.plan import PlanReport
-from embed_corpus.verbs.plan import NO_OUTPUT, plan
+from embed_corpus.verbs.plan import plan
 from kit.source_files import write_jsonl, write_parquet
 
 ESTIMATED = ("text_bytes", "characters", "chunks", "tokens", "batches")
@@ -35,7 +35,7 @@ def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def estimated(uneven: Path, tiny_model: Path) -> Callable[..., PlanReport]:
     """Estimate what a run over these would do."""
-    config = JobConfig((str(uneven),), NO_OUTPUT, str(tiny_model), devices="cpu")
+    config = JobConfig((str(uneven),), None, str(tiny_model), devices="cpu")
     return lambda sample, seed=0: plan(config, sample, seed)
 
 
@@ -64,7 +64,7 @@ def test_a_larger_sample_is_surer(estimated: Callable[..., PlanReport]) -> None:
 def test_what_the_sample_lacks_may_still_be_there(tmp_path: Path, tiny_model: Path) -> None:
     """Documents that are all alike in the sample are no proof for the rest: nothing is called exact."""
     write_jsonl(tmp_path / "a.jsonl", *({"text": "one two"} for _ in range(5000)))
-    report = plan(JobConfig((str(tmp_path),), NO_OUTPUT, str(tiny_model), devices="cpu"), 20)
+    report = plan(JobConfig((str(tmp_path),), None, str(tiny_model), devices="cpu"), 20)
     assert report.documents.value == pytest.approx(5000)
     assert min(report.documents.error, report.chunks.error, report.tokens.error, report.text_bytes.error) > 0
     assert "5,000 ± " in "\n".join(report.lines())

@@ -23,7 +23,7 @@ import embed_corpus
 
 corpus, out, model, queries, qrels = sys.argv[1:]
 job = embed_corpus.JobConfig(input=(corpus,), output=out, model=model, devices="cpu", id_column="id", keep=("n",))
-told = {"plan": embed_corpus.plan(job).rows}
+told = {"plan": embed_corpus.plan(embed_corpus.JobConfig((corpus,), model=model, devices="cpu")).rows}
 told["run"] = embed_corpus.run(job, io.StringIO()).snapshot
 told["index"] = embed_corpus.build_index(out, "flat").type
 told["status"] = embed_corpus.status(out).lines()[0]
@@ -36,6 +36,7 @@ told["result"] = [result.search(f"word {i}", 1)[0].doc_id for i in range(3)]
 told["where"] = [hit.doc_id for hit in result.search("word 1", where=("n >= 58",))]
 told["all"] = [[hit.doc_id for hit in hits] for hits in result.search_all(["word 4", "word 5"], k=1, by="document")]
 told["evaluate"] = embed_corpus.evaluate(out, queries, qrels).exact["MRR@10"]
+told["bench"] = embed_corpus.bench(embed_corpus.JobConfig(model=model, devices="cpu"), 200, 0).precision
 told["model"] = embed_corpus.describe_model(model, devices="cpu").family
 try:
     embed_corpus.advise(out)
@@ -84,7 +85,7 @@ def test_questions_from_a_script(told: dict[str, Any]) -> None:
     assert sorted(told["where"]) == ["d58", "d59"]
     assert told["all"] == [["d4"], ["d5"]]
     assert told["evaluate"] == 1.0
-    assert told["model"] == "bert"
+    assert (told["model"], told["bench"]) == ("bert", "fp32")
 
 
 @pytest.mark.process

@@ -11,6 +11,9 @@ from typing import Any
 import click
 
 from embed_corpus.errors import UsageError
+from embed_corpus.job.config import JobConfig
+from embed_corpus.job.options.forms import wanted_form
+from embed_corpus.job.options.option import options_of
 
 __all__ = ["input_and_output", "load_job_file"]
 
@@ -47,11 +50,9 @@ def _checked(file: Path, key: str, value: Any) -> Any:
     Raises:
         UsageError: it is of another kind.
     """
-    from embed_corpus.job.config import JobConfig
-    from embed_corpus.job.option_types import kinds_of, wanted_form
-
     name = key.replace("-", "_")
-    kind = kinds_of(JobConfig).get(name, bool)  # --quiet is the command's own
+    declared = options_of(JobConfig).get(name)
+    kind = declared.kind if declared else bool  # --quiet is the command's own
     if key == "input" and isinstance(value, str):
         value = [value]
     if wrong := wanted_form(name, kind, value, toml=True):

@@ -7,43 +7,13 @@ from typing import Any
 
 import click
 
-from embed_corpus.cli.run import command as run
+from embed_corpus.cli._options import job_options
+from embed_corpus.job.config import JobConfig
 
 __all__ = ["command"]
 
-_AS_IN_RUN = (
-    "model",
-    "revision",
-    "trust_remote_code",
-    "pooling",
-    "prompt_name",
-    "prompt",
-    "format",
-    "text_column",
-    "id_column",
-    "keep",
-    "keep_type",
-    "partition_types",
-    "strict_schema",
-    "keep_text",
-    "chunk_tokens",
-    "chunk_overlap",
-    "chunk_by",
-    "long",
-    "late_chunking",
-    "devices",
-    "precision",
-    "batch_tokens",
-    "vector_type",
-    "dim",
-    "force_dim",
-    "limit",
-    "max_bad_files",
-)
-"""Options that decide what a run does, declared there."""
 
-
-@click.command("plan", params=[option for option in run.params if option.name in _AS_IN_RUN])
+@click.command("plan", params=job_options("plan"))
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option(
     "--sample",
@@ -63,8 +33,7 @@ def command(inputs: tuple[str, ...], *, sample: int | None, as_json: bool, **opt
     each number tells how far off it may be. Nothing is embedded and no model is loaded. The time
     comes from what runs and `embed-corpus bench` measured on this machine before.
     """
-    from embed_corpus.job.config import JobConfig
-    from embed_corpus.verbs.plan import NO_OUTPUT, plan
+    from embed_corpus.verbs.plan import plan
 
-    report = plan(JobConfig(input=inputs, output=NO_OUTPUT, **options), sample)
+    report = plan(JobConfig(inputs, **options), sample)
     click.echo(json.dumps(report.to_json()) if as_json else "\n".join(report.lines()))

@@ -43,7 +43,7 @@ def problem_with(job: Job, parts: list[PartEntry], failed: list[str]) -> EmbedCo
         return BudgetError(
             f"{total.budgeted:,} of {total.rows:,} rows were rejected ({_reasons(total)}), {allowed:,} are allowed by "
             f"--max-rejects {job.config.max_rejects}. All others are embedded, but no snapshot is published. "
-            f"See `embed-corpus status {job.config.output} --rejects`; correct the rows, or allow more and run again."
+            f"See `embed-corpus status {job.config.out} --rejects`; correct the rows, or allow more and run again."
         )
     return mostly_rejected(job, total) or _repeated(job, parts)
 
@@ -63,7 +63,7 @@ def stop_if_hopeless(job: Job, seen: Counts) -> None:
     raise BudgetError(
         f"stopped early: {seen.budgeted:,} of the first {seen.rows:,} rows were rejected ({_reasons(seen)}), more than "
         f"--max-rejects {job.config.max_rejects} allows of all {job.plan.rows:,}. Is it the right column? See "
-        f"`embed-corpus status {job.config.output} --rejects` for those of finished parts."
+        f"`embed-corpus status {job.config.out} --rejects` for those of finished parts."
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from embed_corpus.data import Counts, Reason
 from embed_corpus.errors import BudgetError
-from embed_corpus.job.config import parse_share
+from embed_corpus.job.options.input import parse_share
 from embed_corpus.report.clean import clean
 from embed_corpus.sink.snapshot import latest_snapshot
 
@@ -40,7 +40,7 @@ def nothing_left(job: Job, total: Counts) -> BudgetError | None:
         return BudgetError(f"the input holds no row any more, so nothing is published.{kept} Is it the right INPUT?")
     return BudgetError(
         f"not one of {total.rows:,} rows became a document ({_reasons(total)}), so nothing is published.{kept} "
-        f"{_likely(job, total)} See `embed-corpus status {job.config.output} --rejects`."
+        f"{_likely(job, total)} See `embed-corpus status {job.config.out} --rejects`."
     )
 
 
@@ -51,7 +51,7 @@ def mostly_rejected(job: Job, total: Counts) -> BudgetError | None:
         return None
     return BudgetError(
         f"{total.budgeted:,} of {total.rows:,} rows were rejected ({_reasons(total)}): more than half, so nothing is "
-        f"published. See `embed-corpus status {job.config.output} --rejects`; correct the rows, or allow as many with "
+        f"published. See `embed-corpus status {job.config.out} --rejects`; correct the rows, or allow as many with "
         "--max-rejects."
     )
 
@@ -86,7 +86,7 @@ def _name(job: Job, files: Sequence[str], counts: dict[str, Counts], what: str) 
     told = [f"{clean(file)} ({counts[file].rows:,} rows: {_reasons(counts[file])})" for file in files[:_NAMED]]
     more = f" and {len(files) - _NAMED:,} files more" if len(files) > _NAMED else ""
     if told:
-        log.warning("%s %s%s: see `embed-corpus status %s --rejects`", what, ", ".join(told), more, job.config.output)
+        log.warning("%s %s%s: see `embed-corpus status %s --rejects`", what, ", ".join(told), more, job.config.out)
 
 
 def _standing(counts: Counts) -> Counts:

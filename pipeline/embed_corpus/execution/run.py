@@ -65,7 +65,7 @@ def run(config: JobConfig, progress: TextIO | None = None, observers: Sequence[O
         OutputError, StoreError: OUT cannot be written.
         Interrupted: SIGTERM, SIGINT or SIGUSR1 came in mid-run (heeded only in the main thread).
     """
-    with alone_on(Layout(config.output.absolute()).meta) if config.single_writer else nullcontext():
+    with alone_on(Layout(config.out.absolute()).meta) if config.single_writer else nullcontext():
         return _run(config, progress, observers)
 
 
@@ -119,7 +119,7 @@ def _report(
     """Put together what the run did, and note its speed for the next one."""
     vector_type = job.config.vector_type
     return RunReport(
-        output=job.config.output,
+        output=job.config.out,
         total=sum((part.counts for part in parts), start=Counts()),
         fresh=tally.counts,
         parts=len(parts),

@@ -89,7 +89,7 @@ def prepare(config: JobConfig) -> Job:
         check_indexable(facts.similarity, config.index_request, facts.dim, binary=binary)
     recipe = recipe_of(config, facts)
     precision = resolve_precision(config.precision, devices[0], facts.family)
-    layout = Layout(config.output.absolute(), config.single_writer)
+    layout = Layout(config.out.absolute(), config.single_writer)
     log.info(
         "model %s (%s, %d dimensions, %s pooling)%s; chunks of %d tokens, overlap %d%s; %s on %s",
         config.model or "all-MiniLM-L6-v2, bundled, as no --model was named",

@@ -31,12 +31,12 @@ class Found:
 
 
 def discover(
-    inputs: Iterable[str], output: Path, form: str | None = None, text: Sequence[str] = ()
+    inputs: Iterable[str], output: Path | None, form: str | None = None, text: Sequence[str] = ()
 ) -> tuple[list[Found], dict[str, str]]:
     """List the source files behind INPUT, sorted by relative path, and the files left out, each with its kind.
 
     Folders are searched recursively; names starting with `_` or `.` and everything under
-    `output` are skipped silently; files of other kinds are left out, unless `form` says
+    `output` (None: there is none) are skipped silently; files of other kinds are left out, unless `form` says
     what those are whose endings say nothing. A `.json` in a folder is read if it holds JSON
     lines, which a single object with a column of `text` may be.
 
@@ -46,9 +46,9 @@ def discover(
     """
     _resolved.cache_clear()
     try:
-        return _discover(list(inputs), output.resolve(), form, text)
+        return _discover(list(inputs), (output or Path(os.devnull)).resolve(), form, text)
     except (_NothingError, ResultError) as error:
-        raise DataError(f"{error}{_swapped(output)}") from error
+        raise DataError(f"{error}{_swapped(output) if output else ''}") from error
     except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself, up to Python 3.12
         raise DataError(f"{error}. Mend it, or take it out of INPUT.") from error
 

@@ -47,7 +47,7 @@ def advise(
     if snapshot is None or not snapshot.counts.chunks:
         raise UsageError(f"{out} has no snapshot with vectors yet: let the run come to its end first.")
     facts = opened.facts(model)
-    check_indexable(facts.similarity, Request(), facts.dim)
+    check_indexable(facts.similarity, Request(target_recall=target_recall), facts.dim)
     vectors = open_vectors(opened.layout, snapshot.parts, facts.similarity, normalized=facts.normalize)
     found = []
     for advice in tried(vectors, sample, target_recall):

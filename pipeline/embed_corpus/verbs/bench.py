@@ -1,199 +1,139 @@
-"""Measure the encoder alone on this machine."""
+"""Measure the model alone on this machine, and prove its bits."""
 
 from __future__ import annotations
 
-import os
-import statistics
 import time
-from collections import deque
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from embed_corpus.chunk.recipe import ChunkRecipe
-from embed_corpus.feed.packing import Packer, pack_all
-from embed_corpus.job.config import JobConfig
 from embed_corpus.job.devices import resolve_devices, resolve_precision
 from embed_corpus.job.fits import check_fit
 from embed_corpus.job.recipe import resolve_chunk_tokens
+from embed_corpus.job.speeds import note_rate
 from embed_corpus.model.facts import read_facts
 from embed_corpus.model.folder import model_folder
-from embed_corpus.source.discover import discover
-from embed_corpus.source.plan import inspect_all, make_plan
-from embed_corpus.source.read import read_shard
 from embed_corpus.store.cache import keep_kernels
+from embed_corpus.verbs.measure import Measured, first_of, made_up, measure, pack
+from embed_corpus.verbs.reproduce import Comparison, digest_of, in_order, same_bits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
-    from embed_corpus.data import Batch
     from embed_corpus.engine.encoder import LocalEncoder
+    from embed_corpus.job.config import JobConfig
+    from embed_corpus.verbs.measure import Ids
 
-__all__ = [
-    "Ids",
-    "Measured",
-    "embed",
-    "first_of",
-    "made_up",
-    "measure",
-    "pack",
-    "prepare_bench",
-    "seconds",
-]
-
-Ids = list["NDArray[np.int32]"]
-"""Token ids of chunks, int32 each."""
+__all__ = ["BenchReport", "Comparison", "Measured", "bench"]
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """What a measurement saw.
+class BenchReport:
+    """How a model runs on this machine.
 
     Attributes:
-        tokens_per_s: real tokens, from ids to vectors on the host; median of the rounds.
-        flops_per_s: their arithmetic: 2 x non-embedding parameters + attention.
-        matrix_rate: FLOP/s of a large matrix product there, in the same run.
-        fill: share of a batch's tokens that are real.
-        memory: peak bytes on the device; 0 on a CPU.
+        device, precision: on what it ran, and in what; `layers`: what computed them.
+        token_budget: tokens of a batch.
+        notes: what the self-test found.
+        first_batch_s: seconds from the call to the end of the first batch.
+        digest: sha256 of all vectors, in the order of the chunks.
+        measured: what the timed passes saw; None if there were none.
+        same_bits: what was compared, and whether the bits were the same; empty if nothing was.
     """
 
-    tokens_per_s: float
-    flops_per_s: float
-    matrix_rate: float
-    fill: float
-    memory: int
+    device: str
+    precision: str
+    layers: str
+    token_budget: int
+    notes: tuple[str, ...]
+    first_batch_s: float
+    digest: str
+    measured: Measured | None = None
+    same_bits: dict[str, bool] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, float | int]:
-        """Return the fields."""
-        return asdict(self)
+    @property
+    def differ(self) -> tuple[str, ...]:
+        """The comparisons that found other bits."""
+        return tuple(name for name, same in self.same_bits.items() if not same)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields, those of the measurement among them."""
+        told = asdict(self)
+        measured, same_bits = told.pop("measured"), told.pop("same_bits")
+        return told | (measured or {}) | ({"same_bits": same_bits} if same_bits else {})
 
-def pack(encoder: LocalEncoder, chunks: Ids, budget: int | None = None) -> list[Batch]:
-    """Pack chunks as a run would, or to another token budget."""
-    packer = encoder.packer() if budget is None else Packer(budget, static=encoder.runner.device.type == "cuda")
-    return pack_all(packer, chunks)
-
-
-def embed(encoder: LocalEncoder, batches: Iterable[Batch]) -> NDArray[np.float32]:
-    """Embed batches with two in flight, as a run does; float32[n, dim]."""
-
-    def vectors() -> Iterator[NDArray[np.float32]]:
-        flying: deque[Any] = deque()
-        for batch in batches:
-            flying.append(encoder.submit(batch))
-            if len(flying) > 2:
-                yield flying.popleft().result()
-        yield from (pending.result() for pending in flying)
-
-    return np.concatenate(list(vectors()))
-
-
-def measure(encoder: LocalEncoder, batches: Sequence[Batch], rounds: int = 3) -> Measured:
-    """Time passes over batches; one pass before them does not count."""
-    import torch
-
-    from embed_corpus.engine.ceiling import matrix_rate
-    from embed_corpus.engine.load import DTYPES
-
-    run = encoder.runner
-    cuda = run.device.type == "cuda"
-    embed(encoder, batches)
-    rate = matrix_rate(run.device, DTYPES[run.precision])
-    if cuda:
-        torch.cuda.reset_peak_memory_stats(run.device)
-    taken = statistics.median(seconds(lambda: embed(encoder, batches)) for _ in range(rounds))
-    lengths = np.concatenate([np.diff(batch.cu_seqlens) for batch in batches])
-    real = int(lengths.sum())
-    return Measured(
-        tokens_per_s=real / taken,
-        flops_per_s=encoder.arithmetic.flops(lengths) / taken,
-        matrix_rate=rate,
-        fill=real / sum(len(batch.input_ids) for batch in batches),
-        memory=torch.cuda.max_memory_allocated(run.device) if cuda else 0,
-    )
+    def lines(self) -> list[str]:
+        """Return what the command prints of the measurement."""
+        lines = [
+            *(f"note: {note}" for note in self.notes),
+            f"{self.precision} on {self.device}, {self.layers}; batches of {self.token_budget:,} tokens",
+            f"first batch {self.first_batch_s} s after the start",
+        ]
+        return lines + ([self.measured.line()] if self.measured else [])
 
 
-def seconds(call: Callable[[], object]) -> float:
-    """Time one call that waits for its own results."""
-    begin = time.perf_counter()
-    call()
-    return time.perf_counter() - begin
-
-
-def prepare_bench(
-    inputs: Sequence[str],
+def bench(
+    config: JobConfig,
+    tokens: int | None = None,
+    rounds: int = 3,
     *,
-    model: str | None,
-    revision: str | None,
-    text_column: tuple[str, ...],
-    chunk_tokens: int | None,
-    devices: str,
-    precision: Any,
-    batch_tokens: int | None,
-    pooling: str | None = None,
-    trust_remote_code: bool = False,
-    compile: bool,  # noqa: A002  # the option's name
-    tokens: int | None,
-) -> tuple[LocalEncoder, Ids, list[str]]:
-    """Load a model on the first of the devices and get chunks for it; also what the user should know.
+    check_reproducible: bool = False,
+    tell: Callable[[BenchReport | Comparison], object] | None = None,
+) -> BenchReport:
+    """Time the model of a job over chunks of its INPUT, or over made-up ones; reading and tokenising are not timed.
+
+    The first of the devices is measured. A job without OUT, and without INPUT, will do: `JobConfig(model="…")`.
+
+    Args:
+        config: of it count model, text columns, chunk size, devices, precision, token budget and `compile`.
+        tokens: of a pass; None: 2,000,000, or 20,000 on a CPU.
+        rounds: timed passes, of which the median counts; 0: none.
+        check_reproducible: compare the bits over orders, budgets and fresh processes.
+        tell: called with the report as soon as the model was measured, then with each comparison.
 
     Raises:
         UsageError, ModelError, DataError: as `run` does.
     """
+    begin = time.perf_counter()
+    encoder, chunks, notes = _ready(config, tokens)
+    batches, how = pack(encoder, chunks), encoder.runner
+    encoder.encode(batches[0])
+    first_batch_s = round(time.perf_counter() - begin, 1)
+    digest = digest_of(in_order(encoder, chunks))
+    measured = measure(encoder, batches, rounds) if rounds else None
+    if measured and config.compile and config.batch_tokens is None:  # as a run does it: `plan` may go by it
+        key = how.facts, how.precision, str(how.device), how.longest
+        note_rate(*key, measured.tokens_per_s, encoder.token_budget)
+    where = str(how.device), how.precision, encoder.forward.name, encoder.token_budget
+    report = BenchReport(*where, notes, first_batch_s, digest, measured)
+    tell = tell or (lambda _: None)
+    tell(report)
+    same = {}
+    for comparison in same_bits(encoder, chunks, config, tokens) if check_reproducible else ():
+        same[comparison.name] = comparison.same
+        tell(comparison)
+    return replace(report, same_bits=same)
+
+
+def _ready(config: JobConfig, tokens: int | None) -> tuple[LocalEncoder, Ids, tuple[str, ...]]:
+    """Load the model on the first of the devices and get chunks for it; also what the user should know."""
     keep_kernels()
     from embed_corpus.engine.loaded import LoadedModel
     from embed_corpus.engine.ready import check_fp8, get_ready
 
-    device = resolve_devices(devices)[0]
-    folder = model_folder(model, revision, code=trust_remote_code)
-    facts = read_facts(folder, pooling, remote_code=trust_remote_code)
-    recipe = ChunkRecipe.of_model(facts, resolve_chunk_tokens(chunk_tokens, facts))
-    longest = recipe.longest
-    loaded = LoadedModel(facts, device, resolve_precision(precision, device, facts.family), longest)
+    device = resolve_devices(config.devices)[0]
+    folder = model_folder(config.model, config.revision, code=config.trust_remote_code)
+    facts = read_facts(folder, config.pooling, remote_code=config.trust_remote_code)
+    recipe = ChunkRecipe.of_model(facts, resolve_chunk_tokens(config.chunk_tokens, facts))
+    precision = resolve_precision(config.precision, device, facts.family)
+    loaded = LoadedModel(facts, device, precision, recipe.longest)
     check_fit(recipe.tokenizer(), facts, loaded.known_ids)
     tokens = tokens or (20_000 if device == "cpu" else 2_000_000)
-    if inputs:
-        config = JobConfig(tuple(inputs), Path(os.devnull), text_column=text_column)
+    if config.input:
         chunks = first_of(config, recipe, tokens)
     else:
-        chunks = made_up(longest, tokens, loaded.module.config.vocab_size)
-    encoder, notes, _ = get_ready(loaded, batch_tokens, compiled=compile)
-    if precision == "fp8":
+        chunks = made_up(recipe.longest, tokens, loaded.module.config.vocab_size)
+    encoder, notes, _ = get_ready(loaded, config.batch_tokens, compiled=config.compile)
+    if config.precision == "fp8":
         notes = (*notes, check_fp8(loaded, encoder, chunks[:512], forced=True))
-    return encoder, chunks, list(notes)
-
-
-def made_up(longest: int, tokens: int, vocabulary: int) -> Ids:
-    """Make chunks of random ids and of lengths from 1 to the longest, `tokens` in all or a little more."""
-    dice = np.random.default_rng(0)
-    chunks: Ids = []
-    while tokens > 0:
-        chunks.append(
-            dice.integers(min(1000, vocabulary // 2), vocabulary, dice.integers(1, longest + 1), dtype=np.int32)
-        )
-        tokens -= len(chunks[-1])
-    return chunks
-
-
-def first_of(config: JobConfig, recipe: ChunkRecipe, tokens: int) -> Ids:
-    """Cut the first documents of a corpus into chunks, `tokens` in all or a little more.
-
-    Raises:
-        DataError, UsageError: the corpus cannot be read.
-    """
-    chunker = recipe.chunker()
-    found, _ = discover(config.input, config.output, config.format, config.text_column)
-    plan = make_plan(inspect_all(found, config.columns), "bench")
-    chunks: Ids = []
-    for shard in plan.shards:
-        for rows in read_shard(shard, config.columns, {}):
-            cut = chunker(rows.table["text"].to_pylist())
-            chunks += cut.ids()
-            tokens -= int(cut.n_tokens.sum())
-            if tokens <= 0:
-                return chunks
-    return chunks
+    return encoder, chunks, notes

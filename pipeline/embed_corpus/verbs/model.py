@@ -18,7 +18,7 @@ from embed_corpus.model.matryoshka import resolve_dim
 from embed_corpus.store.cache import keep_kernels
 
 if TYPE_CHECKING:
-    from embed_corpus.job.config import Precision
+    from embed_corpus.job.options.model import Precision
 
 __all__ = ["ModelDescription", "describe_model"]
 

@@ -8,10 +8,8 @@ and chunks as a line through a document's bytes.
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from embed_corpus.data import Block, Chunks, Rows
+from embed_corpus.errors import UsageError
 from embed_corpus.feed.packing import CPU_BUDGET, Packer
 from embed_corpus.job.devices import device_kind, resolve_devices, resolve_precision
 from embed_corpus.job.fingerprint import weight_files
@@ -44,12 +43,10 @@ if TYPE_CHECKING:
     from embed_corpus.job.config import JobConfig
     from embed_corpus.model.facts import ModelFacts
 
-__all__ = ["DEFAULT_SAMPLE", "NO_OUTPUT", "plan"]
+__all__ = ["DEFAULT_SAMPLE", "plan"]
 
 log = logging.getLogger("embed_corpus")
 
-NO_OUTPUT = Path(os.devnull)
-"""OUT of a job that writes nothing."""
 DEFAULT_SAMPLE = 1000
 _LEAST_SAMPLE = 100
 _SAMPLE_BYTES = 4 << 20
@@ -104,7 +101,7 @@ class _Sample:
 def plan(config: JobConfig, sample: int | None = None, seed: int = 0) -> PlanReport:
     """Say what a run would do: documents, tokens, chunks, bytes, batches and time; the same numbers each time.
 
-    `config.output` is left alone.
+    The job needs no OUT; one that it has is left alone.
     `sample` is how many documents are tokenised, 10 at least; None: 1,000, fewer of long ones.
     A sample that holds every row gives exact numbers.
 
@@ -161,11 +158,14 @@ def _sample_size(survey: _Survey, asked: int | None) -> int:
 
 def _survey(config: JobConfig) -> _Survey:
     """Settle model, devices and input as a run does, and check them."""
+    if not config.input:
+        raise UsageError("no INPUT: name files, folders or globs to read.")
+    out = config.out if config.output else None
     devices = resolve_devices(config.devices)
     facts = model_of(config)
     recipe = recipe_of(config, facts)
     precision = resolve_precision(config.precision, devices[0], facts.family)
-    found, left_out = discover(config.input, config.output, config.format, config.text_column)
+    found, left_out = discover(config.input, out, config.format, config.text_column)
     if left_out:
         log.warning("%s", told_left_out(left_out))
     log.info("looking at %d source files", len(found))

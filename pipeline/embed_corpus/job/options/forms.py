@@ -6,13 +6,10 @@ import datetime as dt
 import json
 import os
 from collections.abc import Sequence
-from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-__all__ = ["kinds_of", "wanted_form"]
+__all__ = ["MAY_BE_NUMBERS", "wanted_form"]
 
 _LARGEST = 1 << 62
 """Whole numbers above would not fit where they are counted."""
@@ -28,28 +25,13 @@ _FORMS = {
     tuple: ("a tuple of texts, ('…', '…')", 'a list of texts, ["…", "…"]'),
 }
 """How a value of each kind is asked for: in Python, in TOML."""
-_MAY_BE_NUMBERS = {"max_rejects", "max_memory", "devices"}
+MAY_BE_NUMBERS = {"max_rejects", "max_memory", "devices"}
 """Texts that mostly are numbers: 0.01, 8000000000, 0."""
-
-
-@cache
-def kinds_of(record: type) -> dict[str, type]:
-    """Return by field what its values are: bool, int, float, str, Path, or tuple (of texts)."""
-    return {name: _kind(hint) for name, hint in get_type_hints(record).items()}
-
-
-def _kind(hint: Any) -> type:
-    if get_origin(hint) in (Union, UnionType):
-        return _kind(next(option for option in get_args(hint) if option is not type(None)))
-    if get_origin(hint) is Literal:
-        return str
-    found: type = get_origin(hint) or hint
-    return found
 
 
 def wanted_form(name: str, kind: type, value: object, *, toml: bool = False) -> str:
     """Say what a value is and what was wanted in its place; empty if it fits."""
-    if name in _MAY_BE_NUMBERS and _fits(float, value):
+    if name in MAY_BE_NUMBERS and _fits(float, value):
         return ""
     if _fits(kind, value):
         return ""
