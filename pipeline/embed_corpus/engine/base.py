@@ -38,7 +38,13 @@ class Pending(Protocol):
         ...
 
     def result(self) -> NDArray[np.float32]:
-        """Wait for the vectors, float32[n_chunks, dim]."""
+        """Wait for the vectors, float32[n_chunks, dim].
+
+        Raises:
+            ModelError: they will not come, whatever is tried.
+            RuntimeError: they did not come; the kind's entry in `ENCODERS` tells whether its device is lost. Never a
+                ConnectionError: a worker takes that for its parent's end.
+        """
         ...
 
 
