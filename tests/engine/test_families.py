@@ -30,6 +30,7 @@ def test_a_model_type_is_of_one_family() -> None:
     assert family_of("llama") == Family("", frozenset())
 
 
+@pytest.mark.process
 def test_the_table_needs_no_torch() -> None:
     """Who chooses a precision reads the table, and does not wait for torch."""
     ask = "import sys, embed_corpus.engine.families, embed_corpus.engine.encoders; sys.exit('torch' in sys.modules)"
