@@ -70,7 +70,7 @@ def test_it_gets_each_chunk_s_text(stages: Stages) -> None:
     blocks = [block_of(shard, 0, 5), *(piece for piece, _ in in_pieces(huge, vectors_for(huge), 3))]
     found = list(embed_blocks((block for block in blocks), stages))
     assert stages.encoder.seen == ["left ", "right"] * 5 + [f"chunk {i:03d} " for i in range(7)]
-    assert [vectors[:, 0].tolist() for _, vectors in found] == [[5.0] * 10, [10.0] * 3, [10.0] * 3, [10.0]]
+    assert [item.vectors[:, 0].tolist() for item in found] == [[5.0] * 10, [10.0] * 3, [10.0] * 3, [10.0]]
     assert stages.on_device == {"server": 0.5 * stages.n_batches}
 
 
@@ -79,6 +79,6 @@ def test_it_gets_no_text_whose_vector_is_known(stages: Stages) -> None:
     block = block_of(shard_of(3), 0, 3)
     known = np.full((6, DIM), np.nan, np.float32)
     known[[1, 2]] = 0.5
-    ((_, vectors),) = embed_blocks((each for each in [replace(block, known=known)]), stages)
+    (item,) = embed_blocks((each for each in [replace(block, known=known)]), stages)
     assert stages.encoder.seen == ["left ", "right", "left ", "right"]
-    assert vectors[:, 0].tolist() == [5.0, 0.5, 0.5, 5.0, 5.0, 5.0]
+    assert item.vectors[:, 0].tolist() == [5.0, 0.5, 0.5, 5.0, 5.0, 5.0]
