@@ -75,7 +75,7 @@ def opened(layout: Layout, *, normalized: bool = True) -> Vectors:
 def write(layout: Layout, real: NDArray[np.float32], n: int) -> None:
     """Write n mixed vectors, or the real ones if n is 0, as parts and their snapshot: the same with any threads."""
     form = PartFormat(real.shape[1], "float32", {}, False, {"space": {"hash": "mixed"}}, True)
-    layout.data.mkdir(parents=True)
+    layout.store.local(layout.data).mkdir(parents=True)
 
     def part(first: int) -> PartEntry:
         n_rows = min(PART_ROWS, (n or len(real)) - first)
@@ -88,11 +88,12 @@ def write(layout: Layout, real: NDArray[np.float32], n: int) -> None:
             "embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), real.shape[1]),
         }
         table = pa.table([pa.array(columns[f.name], f.type) for f in form.schema], schema=form.schema)
-        file = layout.data / f"mixed-{first:08d}.parquet"
+        file = layout.store.local(layout.data / f"mixed-{first:08d}.parquet")
         with open_writer(file, form.schema) as writer:
             writer.write_table(table, row_group_size=10_922)
         counts = Counts(rows=n_rows, documents=n_rows, chunks=n_rows)
-        stats = stats_of(file, counts)
+        with file.open("rb") as made:
+            stats = stats_of(made, counts)
         return PartEntry(file.name, counts, stats["bytes"], stats["sha256"])
 
     with ThreadPoolExecutor(_cores()) as threads:
@@ -146,9 +147,9 @@ def ours(root: Path, case: Path, memory: str, options: argparse.Namespace) -> di
     layout = Layout(case)
     shutil.rmtree(case, ignore_errors=True)
     case.mkdir(parents=True)
-    layout.data.symlink_to(Layout(root).data)
+    layout.store.local(layout.data).symlink_to(root / "data")
     snapshot = publish_snapshot(layout, latest_snapshot(Layout(root)).parts)
-    marks = Marks(STAGES, layout.indexing)
+    marks = Marks(STAGES, layout.store.local(layout.indexing))
     logging.getLogger("embed_corpus").addHandler(marks)
     request = Request(options.type, parse_bytes(memory), options.target_recall, options.gpu)
     made = build_index(layout, snapshot, request, similarity="cosine", normalized=True).to_json()

@@ -19,9 +19,11 @@ from embed_corpus.job import prepare as job_prepare
 from embed_corpus.job.config import JobConfig
 from embed_corpus.job.options.option import options_of
 from embed_corpus.job.prepare import prepare
-from embed_corpus.store.commit import publish_json
+from embed_corpus.store.base import Key
 from embed_corpus.store.layout import Layout
+from embed_corpus.store.notes import publish_json
 from kit.ended import Call, Ended
+from kit.places import at
 
 
 def _is_file(out: Path) -> Path:
@@ -75,9 +77,9 @@ def _with_a_part(config: JobConfig) -> Path:
     """Put a part's name into OUT, as a run would."""
     layout = Layout(config.output)
     (shard,) = prepare(config).plan.shards
-    layout.data.mkdir()
-    (layout.data / shard.part_name).touch()
-    return layout.data / shard.part_name
+    at(layout.data).mkdir()
+    at(layout.data / shard.part_name).touch()
+    return at(layout.data / shard.part_name)
 
 
 def test_overwrite(begun: JobConfig) -> None:
@@ -89,7 +91,7 @@ def test_overwrite(begun: JobConfig) -> None:
     other = prepare(JobConfig(**fields | {"keep_text": True}))
     assert not part.exists()
     assert len(other.todo) == 1
-    assert json.loads(other.layout.job.read_text())["fields"]["keep_text"] is True
+    assert json.loads(at(other.layout.job).read_text())["fields"]["keep_text"] is True
 
 
 def test_no_room(call: Call, corpus: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +109,7 @@ def test_no_room(call: Call, corpus: Path, tiny_model: Path, tmp_path: Path, mon
 @pytest.mark.parametrize("note", ["{", "[]", "{}"])
 def test_damaged_out(call: Call, begun: JobConfig, note: str) -> None:
     """An OUT whose own notes are damaged is refused by name, by whatever command."""
-    Layout(begun.output).job.write_text(note)
+    at(Layout(begun.output).job).write_text(note)
     _assert_refused(call("run", *begun.input, begun.output, "--model", begun.model), begun.output)
     _assert_refused(call("status", begun.output), begun.output)
 
@@ -211,10 +213,10 @@ def test_unknown_command(call: Call) -> None:
 def test_another_job_that_was_faster(begun: JobConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two jobs that begin in one new OUT at once, the later one finds the other's mark and is refused."""
 
-    def slower(final: Path, content: dict[str, object], tmp: Path, **how: bool) -> str:
-        if final.name == "job.json" and not final.exists():
-            publish_json(final, content | {"job": "of the other", "fields": {"long": "truncate"}}, tmp)
-        return publish_json(final, content, tmp, **how)
+    def slower(layout: Layout, key: Key, content: dict[str, object]) -> str:
+        if key == layout.job and not layout.store.stat(key):
+            publish_json(layout, key, content | {"job": "of the other", "fields": {"long": "truncate"}})
+        return publish_json(layout, key, content)
 
     monkeypatch.setattr(job_prepare, "publish_json", slower)
     with pytest.raises(UsageError, match="belongs to another job"):

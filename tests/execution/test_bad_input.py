@@ -23,6 +23,7 @@ from embed_corpus.sink.rejects import publish_rejects, read_rejects
 from embed_corpus.store.layout import Layout
 from embed_corpus.verbs.verify import verify
 from kit import forked
+from kit.places import at
 
 pytestmark = pytest.mark.process
 
@@ -155,7 +156,7 @@ def test_shards_with_rejects_are_done_again(mixed: Result, tmp_path: Path) -> No
     todo = prepare(JobConfig(tuple(job["input"]), out, retry_rejects=True, **config)).todo
     assert sorted(shard.source for shard in todo) == ["j.jsonl", "p.parquet"]
     assert before - set(Layout(out).parts()) == {shard.part_name for shard in todo}
-    assert not list(Layout(out).rejects.iterdir())
+    assert not list(at(Layout(out).rejects).iterdir())
 
 
 def test_result_with_rejects_is_sound(mixed: Result) -> None:

@@ -180,15 +180,15 @@ def test_the_queue_leaves_out_what_others_do_or_have_done(tmp_path: Path) -> Non
     """Claimed shards come last, and not at all once their part is there."""
     layout = Layout(tmp_path)
     others = Claims(layout)
-    layout.data.mkdir()
+    at(layout.data).mkdir()
     assert others.take("a")
-    (layout.data / SHARDS[1].part_name).touch()
+    at(layout.data / SHARDS[1].part_name).touch()
     with Queue(SHARDS, layout) as queue:
         assert queue.take() == SHARDS[2]
         assert queue.elsewhere == [SHARDS[1]]
         assert queue.take() is None
         assert len(queue) == 1
-        (layout.data / SHARDS[0].part_name).touch()
+        at(layout.data / SHARDS[0].part_name).touch()
         others.close()
         assert not queue.wait(Stop())
         assert queue.elsewhere == [SHARDS[1], SHARDS[0]]

@@ -21,6 +21,7 @@ from embed_corpus.job.prepare import Job, prepare
 from embed_corpus.model.facts import read_facts
 from embed_corpus.source import read
 from embed_corpus.vectors.ranges import Ranges
+from kit.places import at
 from kit.tiny import CORPUS, Command
 
 pytestmark = pytest.mark.heavy
@@ -116,9 +117,9 @@ def test_nothing_new_embeds_nothing(bench: Bench, begun: Path, tmp_path: Path) -
 def flipped(job: Job) -> Job:
     """Damage the part that was set aside."""
     ((part,),) = job.earlier.values()
-    content = bytearray(part.path.read_bytes())
+    content = bytearray(at(part.key).read_bytes())
     content[len(content) // 2] ^= 1
-    part.path.write_bytes(content)
+    at(part.key).write_bytes(content)
     return job
 
 
@@ -134,7 +135,7 @@ def forgotten(job: Job) -> Job:
 
 def gone(job: Job) -> Job:
     """Let someone clear the quarantine away."""
-    shutil.rmtree(job.layout.quarantine)
+    shutil.rmtree(at(job.layout.quarantine))
     return job
 
 

@@ -29,6 +29,7 @@ from embed_corpus.vectors.ranges import Ranges
 from embed_corpus.verbs.query import QueryEncoder, encode_chunks
 from embed_corpus.verbs.verify import verify
 from kit.encoders import on_cpu
+from kit.places import at
 from kit.tiny import CORPUS
 
 pytestmark = pytest.mark.process
@@ -90,7 +91,7 @@ def test_a_run_of_each_type(
     assert least_kept < report.loss.neighbours_at_10 < 1
     assert 2000 <= report.loss.sample <= report.total.chunks
     assert report.lines()[-2].startswith(f"{kind}: ")
-    assert json.loads(next(Layout(out).runs.iterdir()).read_text())["loss"]["vector_type"] == kind
+    assert json.loads(next(at(Layout(out).runs).iterdir()).read_text())["loss"]["vector_type"] == kind
     opened, table = open_output(out), ds.dataset(out / "data").to_table()
     checks = {check.name: check for check in verify(opened.layout.root, sample=12).checks}
     documents = ["documents"] if docs == "mean" else []
@@ -114,12 +115,12 @@ def test_a_run_of_each_type(
 
 def _later_night(corpus: Path, model: Path, folder: Path, out: Path) -> None:
     """Both workers took the same ranges, and so does a run over a grown corpus, even if their file was lost."""
-    first = Layout(out).ranges.read_bytes()
-    Layout(out).ranges.unlink()
+    first = at(Layout(out).ranges).read_bytes()
+    at(Layout(out).ranges).unlink()
     grown = Path(shutil.copytree(corpus, folder / "grown" / corpus.name))
     shutil.copy(CORPUS / "cranfield-2.jsonl", grown)
     assert embedded(grown, out, model, "int8", docs="mean").fresh_parts == 1
-    assert Layout(out).ranges.read_bytes() == first
+    assert at(Layout(out).ranges).read_bytes() == first
     kept = [codec_of(pq.read_schema(out / "data" / name)).ranges for name in Layout(out).parts()]
     ours = Ranges.from_json(json.loads(first))
     assert [ours.same(ranges) for ranges in kept] == [True] * 3
@@ -127,9 +128,9 @@ def _later_night(corpus: Path, model: Path, folder: Path, out: Path) -> None:
     assert part.ok
     (documents,) = (check for check in verify(out, sample=0).checks if check.name == "documents")
     assert documents.ok  # the older parts' too, which were made without them
-    n_rows = sum(len(pq.read_table(file, partitioning=None)) for file in Layout(out).documents.iterdir())
+    n_rows = sum(len(pq.read_table(file, partitioning=None)) for file in at(Layout(out).documents).iterdir())
     assert n_rows == latest_snapshot(Layout(out)).counts.documents
-    Layout(out).ranges.write_bytes(first.replace(b"0.", b"1.", 1))
+    at(Layout(out).ranges).write_bytes(first.replace(b"0.", b"1.", 1))
     (part,) = (check for check in verify(out, sample=0).checks if check.name == "parts")
     assert "its ranges are not those of" in part.detail
     shutil.copy(CORPUS / "cranfield-2.jsonl", grown / "more.jsonl")

@@ -26,6 +26,9 @@ from embed_corpus.index.search import open_index, search
 from embed_corpus.sink.snapshot import Snapshot, publish_snapshot
 from embed_corpus.store.commit import alone_on
 from embed_corpus.store.layout import Layout
+from embed_corpus.store.local import Folder
+from kit.part_blocks import failing
+from kit.places import at
 from kit.vector_parts import clustered, write_out, write_part
 
 DIM = 384
@@ -68,6 +71,7 @@ embed_corpus.index.build.RUN_ROWS = {RUN}
 from embed_corpus.index.build import build_index
 from embed_corpus.index.choose import Request
 from embed_corpus.store.layout import Layout
+from embed_corpus.store.local import Folder
 from embed_corpus.sink.snapshot import latest_snapshot
 layout = Layout(Path(sys.argv[1]))
 build_index(layout, latest_snapshot(layout), Request({TYPE!r}, {SMALL}), similarity="cosine", normalized=True)
@@ -86,17 +90,17 @@ def test_a_second_builder_waits(tmp_path: Path, vectors: np.ndarray) -> None:
     """Of two that build one index, one waits and finds it made."""
     layout, snapshot = write_out(tmp_path / "out", vectors[:600], 2)
     code = f"import logging\nlogging.basicConfig(level=20)\n{BUILD}"
-    with alone_on(layout.indexing):
+    with alone_on(at(layout.indexing)):
         second = subprocess.Popen([sys.executable, "-c", code, str(layout.root)], stderr=subprocess.PIPE, text=True)
         while "waiting for another process" not in (line := second.stderr.readline()):
             assert line
         assert second.poll() is None
-        assert not layout.index.exists()
+        assert not at(layout.index).exists()
     with second:
         assert second.wait(60) == 0
-    made = (layout.index / "index.faiss").stat()
+    made = at(layout.index / "index.faiss").stat()
     assert build(layout, snapshot)["rows"] == 600
-    assert (layout.index / "index.faiss").stat().st_ino == made.st_ino
+    assert at(layout.index / "index.faiss").stat().st_ino == made.st_ino
 
 
 @pytest.mark.process
@@ -106,9 +110,9 @@ def test_killed_while_training_adding_and_merging(
     """Killed at each stage, the next run goes on, and ends with the same bytes as an undisturbed one."""
     layout, snapshot = write_out(tmp_path / "out", vectors, 3)
     begun: list[Callable[[], bool]] = [
-        lambda: any(layout.indexing.glob("*")),
-        lambda: any(layout.indexing.glob("*/run-000000004096")),
-        lambda: any(file.stat().st_size for file in layout.indexing.glob("*/index.ivfdata.*")),
+        lambda: any(at(layout.indexing).glob("*")),
+        lambda: any(at(layout.indexing).glob("*/run-000000004096")),
+        lambda: any(file.stat().st_size for file in at(layout.indexing).glob("*/index.ivfdata.*")),
     ]
     for stage in begun:
         process = subprocess.Popen([sys.executable, "-c", BUILD, str(layout.root)])
@@ -117,13 +121,13 @@ def test_killed_while_training_adding_and_merging(
             time.sleep(0.0005)
         process.kill()
         assert process.wait() == -9
-        assert not (layout.index / "index.json").exists()
+        assert not at(layout.index / "index.json").exists()
     caplog.set_level("INFO", "embed_corpus")
     made = build(layout, snapshot, max_memory=SMALL)
     assert "training" not in caplog.text
-    whole = json.loads((undisturbed.index / "index.json").read_text())
+    whole = json.loads(at(undisturbed.index / "index.json").read_text())
     assert made["files"] == whole["files"]
-    assert not list(layout.indexing.iterdir())
+    assert not list(at(layout.indexing).iterdir())
 
 
 def test_what_was_trained_and_then_damaged_is_trained_again(
@@ -132,12 +136,12 @@ def test_what_was_trained_and_then_damaged_is_trained_again(
     """A trained index that a bad disk has cut short does not stop the build for good; the index is the same."""
     layout, snapshot = write_out(tmp_path / "out", clustered(1500, 16), 2)
     whole = build(layout, snapshot, "IVF8,SQ8")["files"]
-    shutil.rmtree(layout.index)
+    shutil.rmtree(at(layout.index))
     with monkeypatch.context() as patched:
-        patched.setattr("embed_corpus.index.build.into_memory", lambda *_: _stop(3, tmp_path, tmp_path))
+        patched.setattr("embed_corpus.index.build.into_memory", failing(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             build(layout, snapshot, "IVF8,SQ8")
-    (trained,) = layout.indexing.glob("*/trained.faiss")
+    (trained,) = at(layout.indexing).glob("*/trained.faiss")
     trained.write_bytes(trained.read_bytes()[:300])
     assert build(layout, snapshot, "IVF8,SQ8")["files"] == whole
     assert "trained.faiss is damaged" in caplog.text
@@ -160,8 +164,8 @@ def test_another_index_that_comes_while_it_is_opened(tmp_path: Path, monkeypatch
 @pytest.mark.heavy
 def test_it_is_the_index_that_faiss_makes(undisturbed: Layout, vectors: np.ndarray) -> None:
     """Plain faiss opens both files; its own adding of the same vectors finds the same rows with the same scores."""
-    index = faiss.read_index(str(undisturbed.index / "index.faiss"), faiss.IO_FLAG_ONDISK_SAME_DIR)
-    plain = faiss.read_index(str(undisturbed.index / "index.faiss"), faiss.IO_FLAG_ONDISK_SAME_DIR)
+    index = faiss.read_index(str(at(undisturbed.index / "index.faiss")), faiss.IO_FLAG_ONDISK_SAME_DIR)
+    plain = faiss.read_index(str(at(undisturbed.index / "index.faiss")), faiss.IO_FLAG_ONDISK_SAME_DIR)
     lists = faiss.ArrayInvertedLists(index.nlist, index.code_size)
     plain.replace_invlists(lists)
     plain.ntotal = 0
@@ -176,7 +180,7 @@ def test_duckdb_reads_the_parts(undisturbed: Layout, vectors: np.ndarray) -> Non
     query = vectors[7_000]
     rows = duckdb.execute(
         f"""select doc_id, array_cosine_similarity(embedding::float[{DIM}], $1::float[{DIM}]) as score
-            from '{undisturbed.data}/*.parquet' order by score desc limit 5""",
+            from '{at(undisturbed.data)}/*.parquet' order by score desc limit 5""",
         [query.tolist()],
     ).fetchall()
     (hits,) = search(open_index(undisturbed), query[None], 5)
@@ -188,7 +192,7 @@ def test_duckdb_reads_the_parts(undisturbed: Layout, vectors: np.ndarray) -> Non
 def test_datasets_loads_the_parts(undisturbed: Layout, tmp_path: Path) -> None:
     """Hugging Face `datasets`, where it is installed, loads data/ as it is."""
     datasets = pytest.importorskip("datasets")
-    files = f"{undisturbed.data}/*.parquet"
+    files = f"{at(undisturbed.data)}/*.parquet"
     loaded = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path))
     assert (len(loaded), len(loaded[0]["embedding"])) == (14_000, DIM)
 
@@ -202,7 +206,7 @@ def test_merged_in_memory_it_answers_alike(undisturbed: Layout, vectors: np.ndar
     assert made["recall"]["10"] >= 0.95
     queries = vectors[::500]
     assert search(open_index(layout), queries, 5) == search(open_index(undisturbed), queries, 5)
-    ids = [hashlib.sha256((x.index / "ids.arrow").read_bytes()).digest() for x in (layout, undisturbed)]
+    ids = [hashlib.sha256(at(x.index / "ids.arrow").read_bytes()).digest() for x in (layout, undisturbed)]
     assert ids[0] == ids[1]
 
 
@@ -213,19 +217,12 @@ def test_killed_while_files_go_into_place(tmp_path: Path, monkeypatch: pytest.Mo
     build(layout, snapshot, "IVF8,SQ8")
     grown = publish_snapshot(layout, [write_part(layout, "a", vectors[1000:]), *snapshot.parts])
     with monkeypatch.context() as patched:
-        moved = iter(range(5))
-        patched.setattr("embed_corpus.index.files.replace", lambda a, b: _stop(next(moved), a, b))
+        patched.setattr(Folder, "put", failing(KeyboardInterrupt(), 2, Folder.put))
         with pytest.raises(KeyboardInterrupt):
             build(layout, grown, "IVF8,SQ8")
-    assert not (layout.index / "index.json").exists()
+    assert not at(layout.index / "index.json").exists()
     assert build(layout, grown, "IVF8,SQ8")["trained_for"] == 1000
     assert open_index(layout).index.ntotal == 1500
-
-
-def _stop(moved: int, made: Path, final: Path) -> None:
-    if moved == 3:
-        raise KeyboardInterrupt
-    made.replace(final)
 
 
 @pytest.mark.heavy
@@ -275,7 +272,7 @@ def test_a_disk_without_room(tmp_path: Path, vectors: np.ndarray, monkeypatch: p
         patched.setattr("shutil.disk_usage", lambda _: (1 << 40, 0, need - 100_000))
         with pytest.raises(OutputError, match=r"indexing.* has 11 MiB free, building IVF32,SQ8 there needs about 11"):
             build(layout, snapshot, max_memory=SMALL)
-        assert not list(layout.indexing.glob("*/*"))
+        assert not list(at(layout.indexing).glob("*/*"))
         patched.setattr("shutil.disk_usage", lambda _: (1 << 40, 0, need + 100_000))
         made = build(layout, snapshot, max_memory=SMALL)
     assert sum(file["bytes"] for file in made["files"].values()) < need - runs

@@ -26,6 +26,7 @@ from embed_corpus.index.rows import open_vectors
 from embed_corpus.index.search import open_index, search
 from embed_corpus.sink.snapshot import publish_snapshot
 from embed_corpus.store.layout import Layout
+from kit.places import at
 from kit.vector_parts import clustered, write_out, write_part
 
 DIM = 32
@@ -149,14 +150,14 @@ def test_an_index_without_equal_vectors_that_meets_some(tmp_path: Path) -> None:
     rows = clustered(400, DIM)
     layout, snapshot = write_out(tmp_path / "out", rows, 2)
     assert "vectors" not in build(layout, snapshot, "flat")
-    assert sorted(file.name for file in layout.index.iterdir()) == ["ids.arrow", "index.faiss", "index.json"]
+    assert sorted(file.name for file in at(layout.index).iterdir()) == ["ids.arrow", "index.faiss", "index.json"]
     grown = publish_snapshot(layout, [*snapshot.parts, write_part(layout, "x", rows[100:150])])
     made = build(layout, grown, "flat")
     assert (made["vectors"], made["trained_for"], made["rows"]) == (400, 400, 450)
     assert [hit.doc_id for hit in search(open_index(layout), rows[100:101], 2)[0]] == ["p00-50", "x-0"]
     shrunk = publish_snapshot(layout, snapshot.parts)
     build(layout, shrunk, "flat")
-    assert sorted(file.name for file in layout.index.iterdir()) == ["ids.arrow", "index.faiss", "index.json"]
+    assert sorted(file.name for file in at(layout.index).iterdir()) == ["ids.arrow", "index.faiss", "index.json"]
 
 
 def test_an_older_index_that_holds_them_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,9 +177,9 @@ def test_plain_libraries_read_which_is_whose(tmp_path: Path) -> None:
     rows = repeated(300, 60)
     layout, snapshot = write_out(tmp_path / "out", rows, 1)
     build(layout, snapshot, "flat")
-    index = faiss.read_index(str(layout.index / "index.faiss"))
+    index = faiss.read_index(str(at(layout.index / "index.faiss")))
     lists, ids = (
-        pa.ipc.open_file(pa.memory_map(str(layout.index / name))).read_all() for name in ("rows.arrow", "ids.arrow")
+        pa.ipc.open_file(pa.memory_map(str(at(layout.index / name)))).read_all() for name in ("rows.arrow", "ids.arrow")
     )
     assert (index.ntotal, len(ids)) == (len(lists), 300)
     for v, mine in enumerate(lists["rows"].to_pylist()):
@@ -191,7 +192,7 @@ def test_a_stopped_build_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: 
     rows = repeated(1500, 500)
     layout, snapshot = write_out(tmp_path / "out", rows, 2)
     whole = build(layout, snapshot, "IVF8,SQ8")["files"]
-    for file in layout.index.iterdir():
+    for file in at(layout.index).iterdir():
         file.unlink()
 
     def stop(*_: object) -> None:
@@ -203,7 +204,7 @@ def test_a_stopped_build_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: 
             build(layout, snapshot, "IVF8,SQ8")
     monkeypatch.setattr("embed_corpus.index.distinct.numbers_of", stop)
     assert build(layout, snapshot, "IVF8,SQ8")["files"] == whole
-    assert not list(layout.indexing.iterdir())
+    assert not list(at(layout.indexing).iterdir())
 
 
 def test_too_many_to_look_for(
@@ -255,8 +256,8 @@ def test_index_json_tells_files(tmp_path: Path) -> None:
     """rows.arrow is one of the files that index.json vouches for: a flipped bit is refused."""
     layout, snapshot = write_out(tmp_path / "out", repeated(300, 60), 1)
     build(layout, snapshot, "flat")
-    assert "rows.arrow" in json.loads((layout.index / "index.json").read_text())["files"]
-    file = layout.index / "rows.arrow"
+    assert "rows.arrow" in json.loads(at(layout.index / "index.json").read_text())["files"]
+    file = at(layout.index / "rows.arrow")
     content = bytearray(file.read_bytes())
     content[-500] ^= 1
     file.write_bytes(content)

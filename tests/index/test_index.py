@@ -21,6 +21,7 @@ from embed_corpus.index.search import open_index, search
 from embed_corpus.sink.snapshot import latest_snapshot, publish_snapshot
 from embed_corpus.store.layout import Layout
 from embed_corpus.verbs.verify import verify
+from kit.places import at
 from kit.tiny import CORPUS, Command
 
 
@@ -44,7 +45,7 @@ def rebuild(layout: Layout) -> int:
 
 def test_search_finds_what_brute_force_finds(indexed: Layout) -> None:
     """Hits are the chunks of highest inner product, best first, each with its span and its text."""
-    table = ds.dataset(indexed.data).to_table()
+    table = ds.dataset(at(indexed.data)).to_table()
     vectors = table["embedding"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
     (hits,) = search(open_index(indexed), vectors[7:8], 5)
     best = np.argsort(-(vectors @ vectors[7]), kind="stable")[:5]
@@ -57,9 +58,9 @@ def test_search_finds_what_brute_force_finds(indexed: Layout) -> None:
 
 def test_plain_libraries_open_it(indexed: Layout) -> None:
     """Plain faiss and plain pyarrow open the files; row i of the ids tells the chunk of vector i."""
-    index = faiss.read_index(str(indexed.index / "index.faiss"))
-    ids = pa.ipc.open_file(pa.memory_map(str(indexed.index / "ids.arrow"))).read_all()
-    table = ds.dataset(indexed.data).to_table()
+    index = faiss.read_index(str(at(indexed.index / "index.faiss")))
+    ids = pa.ipc.open_file(pa.memory_map(str(at(indexed.index / "ids.arrow")))).read_all()
+    table = ds.dataset(at(indexed.data)).to_table()
     assert index.ntotal == len(ids) == len(table)
     assert ids["doc_id"].to_pylist() == table["doc_id"].to_pylist()
     assert np.allclose(index.reconstruct(3), table["embedding"][3].as_py())
@@ -68,7 +69,7 @@ def test_plain_libraries_open_it(indexed: Layout) -> None:
 @pytest.mark.parametrize("name", ["index.faiss", "ids.arrow", "index.json"])
 def test_a_damaged_index_is_refused_and_made_anew(indexed: Layout, name: str) -> None:
     """A file cut short is refused by search, and the next run builds the index again."""
-    file = indexed.index / name
+    file = at(indexed.index / name)
     file.write_bytes(file.read_bytes()[:50])
     with pytest.raises((OutputError, UsageError)):
         search(open_index(indexed), np.ones((1, 32), np.float32), 1)
@@ -80,7 +81,7 @@ def test_a_damaged_index_is_refused_and_made_anew(indexed: Layout, name: str) ->
 def test_a_changed_index_json_is_refused_and_made_anew(indexed: Layout) -> None:
     """What index.json says, whatever its types, is believed only as it was written; nobody is sent round in circles."""
     n = rebuild(indexed)
-    file = indexed.index / "index.json"
+    file = at(indexed.index / "index.json")
     for changed in ({"rows": 7}, {"files": 5}, {"parts": "x"}, {"target_recall": None}):
         file.write_text(json.dumps(json.loads(file.read_text()) | changed))
         with pytest.raises(OutputError, match=r"index.json is damaged, .* `embed-corpus index .*` makes it anew"):
@@ -92,14 +93,14 @@ def test_a_changed_index_json_is_refused_and_made_anew(indexed: Layout) -> None:
 
 def test_an_index_that_is_there_is_not_built_again(indexed: Layout) -> None:
     """Building for the same snapshot leaves the files alone."""
-    before = (indexed.index / "index.faiss").stat().st_ino
+    before = at(indexed.index / "index.faiss").stat().st_ino
     rebuild(indexed)
-    assert (indexed.index / "index.faiss").stat().st_ino == before
+    assert at(indexed.index / "index.faiss").stat().st_ino == before
 
 
 def test_verify_sees_a_flipped_bit(indexed: Layout) -> None:
     """A bit flipped in the index, of the same size, is found by its checksum."""
-    file = indexed.index / "index.faiss"
+    file = at(indexed.index / "index.faiss")
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
@@ -112,7 +113,7 @@ def test_verify_sees_a_flipped_bit(indexed: Layout) -> None:
 @pytest.mark.parametrize("name", ["index.faiss", "ids.arrow"])
 def test_damage_of_the_same_size_is_mended(indexed: Layout, name: str, caplog: pytest.LogCaptureFixture) -> None:
     """A flipped bit is refused by search; building finds it, says so, and makes the index anew, to the same bytes."""
-    file = indexed.index / name
+    file = at(indexed.index / name)
     sound = file.read_bytes()
     file.write_bytes(sound[:-1000] + bytes([sound[-1000] ^ 1]) + sound[-999:])
     with pytest.raises(OutputError, match=f"{name} is missing or damaged"):
@@ -137,7 +138,7 @@ def test_an_index_of_older_parts_is_refused(indexed: Layout, tmp_path: Path) -> 
 def test_verify_tells_of_a_damaged_part(indexed: Layout, tmp_path: Path, damage: str) -> None:
     """A part that is gone, cut short or altered fails its checks by name; verify itself never fails."""
     layout = Layout(Path(shutil.copytree(indexed.root, tmp_path / "out")))
-    (part,) = layout.data.iterdir()
+    (part,) = at(layout.data).iterdir()
     content = bytearray(part.read_bytes())
     part.unlink()
     if damage != "gone":

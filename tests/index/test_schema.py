@@ -10,9 +10,10 @@ from embed_corpus.index.manifest import digest_of, read_manifest
 from embed_corpus.index.schema import IndexRecord
 from embed_corpus.store.layout import Layout
 from golden.jobs import HERE
+from kit.places import at
 
 OLD = Layout(HERE / "out" / "plain")
-CONTENT = (OLD.index / "index.json").read_text()
+CONTENT = at(OLD.index / "index.json").read_text()
 
 
 def test_an_old_record_is_written_back_as_it_was() -> None:

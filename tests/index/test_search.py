@@ -27,9 +27,10 @@ from embed_corpus.index.search import Found, best_documents, open_index, search
 from embed_corpus.index.where import rows_where
 from embed_corpus.sink.readback import note_file
 from embed_corpus.sink.snapshot import latest_snapshot, publish_snapshot
-from embed_corpus.store.commit import replace_json
 from embed_corpus.store.layout import Layout
+from embed_corpus.store.notes import replace_json
 from embed_corpus.verbs.queries import read_queries
+from kit.places import at
 from kit.tiny import CORPUS, Command
 from kit.vector_parts import clustered, write_out, write_part
 
@@ -45,7 +46,7 @@ def out(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def stored(layout: Layout) -> tuple[pa.Table, np.ndarray]:
-    table = ds.dataset(layout.data).to_table()
+    table = ds.dataset(at(layout.data)).to_table()
     return table, table["embedding"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
 
 
@@ -69,7 +70,7 @@ def test_filters_come_before_the_search(out: Layout) -> None:
         assert {h.doc_id for h in hits} <= set(ids[meets])
         assert len(hits) == 5
         same += len({h.doc_id for h in hits} & set(ids[best]))
-    assert same / 200 >= (0.95 if "PQ" not in str(faiss.read_index(str(out.index / "index.faiss"))) else 0.3)
+    assert same / 200 >= (0.95 if "PQ" not in str(faiss.read_index(str(at(out.index / "index.faiss")))) else 0.3)
 
 
 def test_by_document(out: Layout) -> None:
@@ -121,7 +122,7 @@ def test_conditions_that_are_none(out: Layout, condition: str, message: str) -> 
 def test_columns_of_many_types(tmp_path: Path) -> None:
     """Booleans, times, numbers, dictionaries, names with spaces: each as what it is; null meets nothing."""
     layout = Layout(tmp_path)
-    layout.data.mkdir()
+    at(layout.data).mkdir()
     when = pa.array(["2020-01-01", "2020-01-02", None]).cast(pa.timestamp("us"))
     kind = pa.array(["a", "b", None]).dictionary_encode()
     columns = {
@@ -131,7 +132,7 @@ def test_columns_of_many_types(tmp_path: Path) -> None:
         "n": [1.5, -2, None],
         "it": ["it's", "'", None],
     }
-    pq.write_table(pa.table(columns), layout.data / "p.parquet")
+    pq.write_table(pa.table(columns), at(layout.data / "p.parquet"))
     meets = {
         "when < 2020-01-02": [0],
         "kind in b, c": [1],
@@ -167,7 +168,7 @@ def test_a_part_made_again_since_is_refused(tmp_path: Path, size: str) -> None:
     if size == "same":
         assert again.bytes == snapshot.parts[1].bytes
         stats = {"counts": asdict(again.counts), "bytes": again.bytes, "sha256": again.sha256}
-        replace_json(note_file(layout, "p01.parquet"), stats, layout.tmp)
+        replace_json(layout, note_file(layout, "p01.parquet"), stats)
     message = r"p01.parquet was made again since the snapshot: let the run .* then run `embed-corpus index .*out` again"
     with pytest.raises(UsageError, match=message):
         search(open_index(layout, ["lang = de"]), vectors[:1], 3)
@@ -181,7 +182,7 @@ def test_a_part_made_again_since_is_refused(tmp_path: Path, size: str) -> None:
 def test_texts_of_a_part_made_again_are_refused(tmp_path: Path) -> None:
     """Nor is the text of another chunk told."""
     layout, snapshot = write_out(tmp_path / "out", clustered(4, DIM), 1)
-    file = layout.data / snapshot.parts[0].name
+    file = at(layout.data / snapshot.parts[0].name)
     for text in ("before", "after all"):
         pq.write_table(
             pq.read_table(file, columns=ds.dataset(file).schema.names[:9]).append_column("text", [[text] * 4]), file
@@ -218,7 +219,7 @@ def test_documents_are_looked_for_no_longer_than_there_are_any(tmp_path: Path, m
 
 def test_vectors_of_another_model_are_refused(out: Layout) -> None:
     """An index of another space than the parts' is refused."""
-    file = out.index / "index.json"
+    file = at(out.index / "index.json")
     kept = file.read_text()
     manifest = json.loads(kept) | {"space": "another"}
     file.write_text(json.dumps(manifest | {"sha256": digest_of(manifest)}))
@@ -230,7 +231,7 @@ def test_vectors_of_another_model_are_refused(out: Layout) -> None:
 def test_a_damaged_header_is_refused(out: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file too large to be hashed each time, whose beginning is damaged, is refused by FAISS' own look at it."""
     monkeypatch.setattr(manifest, "_QUICK_BYTES", 0)
-    file = out.index / "index.faiss"
+    file = at(out.index / "index.faiss")
     kept = file.read_bytes()
     file.write_bytes(b"xxxx" + kept[4:])
     with pytest.raises(OutputError, match=r"index.faiss is damaged"):
@@ -303,7 +304,7 @@ def test_queries_without_judgement_are_not_embedded(out: Layout) -> None:
     assert (judged.n_queries, judged.n_unjudged, asked) == (2, 1, [[0, 2]])
     with pytest.raises(DataError, match="none of the 1 relevant documents"):
         evaluate(open_index(out), names, embed, {"none": {"elsewhere": 1}})
-    part, away = out.data / "p01.parquet", out.root / "away"
+    part, away = at(out.data / "p01.parquet"), out.root / "away"
     part.rename(away)
     with pytest.raises(OutputError, match=r"p01.parquet is gone"):
         evaluate(open_index(out), names, embed, qrels)

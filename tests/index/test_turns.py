@@ -18,6 +18,7 @@ from embed_corpus.index.manifest import digest_of
 from embed_corpus.index.search import open_index
 from embed_corpus.sink.snapshot import Snapshot, publish_snapshot
 from embed_corpus.store.layout import Layout
+from kit.places import at
 from kit.vector_parts import clustered, write_out, write_part
 
 DIM = 16
@@ -64,7 +65,7 @@ def test_a_graph_that_misses_gives_way_to_lists(
     made = build(layout, snapshot)
     assert (made["type"], made["missed"], made["recall"]["10"] >= 0.9) == ("IVF32,SQ8", {"HNSW32": 0.5}, True)
     assert "recall@10 is 0.500 with HNSW32, below --target-recall: something else is tried" in caplog.text
-    assert not list(layout.indexing.iterdir())
+    assert not list(at(layout.indexing).iterdir())
     assert build(layout, snapshot) == made
     grown = build(layout, publish_snapshot(layout, [*snapshot.parts, write_part(layout, "x", vectors[3000:])]))
     assert (grown["type"], grown["trained_for"], grown["rows"]) == ("IVF32,SQ8", 3000, 4000)
@@ -154,7 +155,7 @@ def test_an_older_index_that_auto_settled_for(tmp_path: Path) -> None:
     """A graph below its target that auto once kept is not taken for what is asked for: it is built as is done now."""
     layout, snapshot = write_out(tmp_path / "out", clustered(3000, DIM), 2)
     assert build(layout, snapshot)["type"] == "HNSW32"
-    file = layout.index / "index.json"
+    file = at(layout.index / "index.json")
     manifest = json.loads(file.read_text())
     manifest["recall"]["10"] = 0.477
     file.write_text(json.dumps(manifest | {"sha256": digest_of(manifest)}))

@@ -19,6 +19,7 @@ from embed_corpus.index.evaluate import evaluate
 from embed_corpus.index.schema import IndexRecord
 from embed_corpus.index.search import open_index, search
 from embed_corpus.store.layout import Layout
+from kit.places import at
 from kit.vector_parts import clustered, write_out
 
 DIM = 32
@@ -104,7 +105,7 @@ def test_product_quantisers_of_few_vectors(tmp_path: Path, kind: str) -> None:
     made = build(layout, kind, clustered(300, DIM))
     assert made.type == {"ivfpq": "IVF4,PQ8x8"}.get(kind, kind)
     assert time.process_time() - begin < 10  # in that order: 2 s for each of 8
-    assert not effort.inner(faiss.read_index(str(layout.index / "index.faiss"))).do_polysemous_training
+    assert not effort.inner(faiss.read_index(str(at(layout.index / "index.faiss")))).do_polysemous_training
 
 
 def test_codes_are_no_more_than_vectors() -> None:

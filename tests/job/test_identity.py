@@ -20,6 +20,8 @@ from embed_corpus.sink.quarantine import set_aside
 from embed_corpus.sink.readback import shard_id_of
 from embed_corpus.source import inspected as known
 from embed_corpus.source.formats import base, parquet
+from embed_corpus.store.base import Key
+from kit.places import at
 from kit.tiny import Command
 
 FLAT = Kind("x.parquet", {"compression": "none", "row_group_size": 10, "write_statistics": False}, pa.string())
@@ -211,13 +213,13 @@ def test_killed_while_it_prunes(night: Night) -> None:
 def test_a_part_that_another_run_made_of_the_former_content(night: Night, tmp_path: Path) -> None:
     """A run that began before the edit commits after it: who planned in between sees it, then or in the next night."""
     for name in night.prepared().layout.parts():
-        set_aside(night.prepared().layout, name, tmp_path)
+        set_aside(night.prepared().layout, name, Key(str(tmp_path)))
     early = night.prepared()
     edit(night, **EDIT)
     os.utime(night.folder / FLAT.name, ns=(1, 1))
     late = night.prepared()
     assert late.plan.id == early.plan.id
-    assert json.loads(late.layout.sources.read_text())["sources"] == {}, "what it is cannot be known yet"
+    assert json.loads(at(late.layout.sources).read_text())["sources"] == {}, "what it is cannot be known yet"
     edit(night)
     os.utime(night.folder / FLAT.name, ns=(1, early.todo[0].mtime_ns))
     night.embed(early)

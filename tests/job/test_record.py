@@ -16,6 +16,7 @@ from embed_corpus.job.prepare import prepare
 from embed_corpus.job.record import JobFile, JobRecord, SpaceRecord, read_job_file, read_last_run
 from embed_corpus.store.layout import Layout
 from golden.jobs import HERE
+from kit.places import at
 from kit.tiny import CORPUS
 
 OLD = sorted((HERE / "out").iterdir())
@@ -26,8 +27,8 @@ def test_an_old_record_is_written_back_as_it_was(out: Path) -> None:
     """job.json and run.json of an earlier version are read, and would be written to the same bytes and hash."""
     layout = Layout(out)
     record, noted = JobRecord.from_json(read_job_file(layout).fields), read_last_run(layout)
-    assert json.dumps(JobFile.of(record).to_json(), indent=1) + "\n" == layout.job.read_text()
-    assert json.dumps(noted.to_json(), indent=1) + "\n" == layout.current_run.read_text()
+    assert json.dumps(JobFile.of(record).to_json(), indent=1) + "\n" == at(layout.job).read_text()
+    assert json.dumps(noted.to_json(), indent=1) + "\n" == at(layout.current_run).read_text()
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,6 @@ def test_a_damaged_record_is_refused(tiny_model: Path, tmp_path: Path, file: str
     """Whatever stands in job.json or run.json that is not ours ends with one sentence that names OUT."""
     out = tmp_path / "out"
     prepare(JobConfig((str(CORPUS),), out, str(tiny_model), devices="cpu"))
-    getattr(Layout(out), file).write_text(content)
+    at(getattr(Layout(out), file)).write_text(content)
     with pytest.raises(UsageError, match=f"{out} is no result of embed-corpus, or a damaged one"):
         open_output(out)

@@ -16,6 +16,7 @@ import pytest
 from embed_corpus.data import Block, Chunked, Chunks, Piece, Reason, Reject, Rows, Shard, ShardEnd
 from embed_corpus.sink.parts import PartFormat, PartWriter
 from embed_corpus.store.layout import Layout
+from kit.places import at
 
 DIM = 8
 FACTS = {"space": {"hash": "s", "dim": DIM}, "job": {"hash": "j"}}
@@ -110,7 +111,7 @@ def six_rows() -> Block:
 def the_part(layout: Layout) -> Path:
     """The one part of OUT."""
     (name,) = layout.parts()
-    return layout.data / name
+    return at(layout.data / name)
 
 
 def left_in(folder: Path) -> list[str]:

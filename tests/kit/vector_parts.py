@@ -14,6 +14,7 @@ from embed_corpus.sink.readback import stats_of
 from embed_corpus.sink.snapshot import PartEntry, Snapshot, publish_snapshot
 from embed_corpus.store.layout import Layout
 from embed_corpus.vectors.ranges import Ranges
+from kit.places import at
 
 LANGUAGES = ("de", "en", "fr")
 SPACE = {"hash": "a space"}
@@ -50,11 +51,12 @@ def write_part(layout: Layout, name: str, vectors: NDArray[np.float32], kind: st
     }
     table = pa.table([pa.array(columns[f.name], f.type) for f in form.schema], schema=form.schema)
     counts = Counts(rows=-(-n // 2), documents=-(-n // 2), chunks=n)
-    layout.data.mkdir(parents=True, exist_ok=True)
-    file = layout.data / f"{name}.parquet"
+    at(layout.data).mkdir(parents=True, exist_ok=True)
+    file = at(layout.data / f"{name}.parquet")
     with open_writer(file, form.schema) as writer:
         writer.write_table(table, row_group_size=3000)
-    stats = stats_of(file, counts)
+    with file.open("rb") as made:
+        stats = stats_of(made, counts)
     return PartEntry(file.name, counts, stats["bytes"], stats["sha256"])
 
 

@@ -17,10 +17,13 @@ from embed_corpus.sink.documents import check_documents, publish_documents
 from embed_corpus.sink.parts import PartFormat
 from embed_corpus.sink.quarantine import set_aside
 from embed_corpus.sink.readback import vectors_of
+from embed_corpus.store.base import Key
 from embed_corpus.store.layout import Layout
+from embed_corpus.store.local import Folder
 from embed_corpus.vectors.codec import Codec, codec_of
 from embed_corpus.vectors.ranges import Ranges
 from kit.part_blocks import DIM, FORM, block_of, left_in, shard_of, six_rows, the_part, vectors_for, write
+from kit.places import at
 
 RANGES = Ranges(np.full(DIM, -1, np.float32), np.linspace(0.9, 1, DIM, dtype=np.float32))
 
@@ -54,7 +57,7 @@ def test_means(layout: Layout, kind: str, chunks_at_once: int, monkeypatch: pyte
     block = uneven()
     form = replace(WITH, vector_type=kind, ranges=RANGES if kind == "int8" else None)
     write(layout, block, form=form)
-    table = pq.read_table(layout.documents / the_part(layout).name, partitioning=None)
+    table = pq.read_table(at(layout.documents / the_part(layout).name), partitioning=None)
     assert table["doc_id"].to_pylist() == [f"d{i}" for i in range(6)]
     assert table["n_chunks"].to_pylist() == [2] * 6
     assert table["n_tokens"].to_pylist() == [5, 9, 13, 17, 21, 25]
@@ -82,7 +85,7 @@ def test_a_part_without_chunks(layout: Layout, *, silent: bool) -> None:
 def test_lost_documents_are_made_again_to_the_same_bytes(layout: Layout) -> None:
     """What is missing is made from the part, to the same bytes; what is there is left alone."""
     write(layout, uneven(), form=WITH)
-    file = layout.documents / the_part(layout).name
+    file = at(layout.documents / the_part(layout).name)
     content, inode = file.read_bytes(), file.stat().st_ino
     publish_documents(layout, file.name)
     assert file.stat().st_ino == inode
@@ -91,7 +94,7 @@ def test_lost_documents_are_made_again_to_the_same_bytes(layout: Layout) -> None
         check_documents(layout, file.name)
     publish_documents(layout, file.name)
     assert file.read_bytes() == content
-    assert left_in(layout.tmp) == []
+    assert left_in(at(layout.tmp)) == []
 
 
 def test_other_documents_are_found_out(layout: Layout, tmp_path: Path) -> None:
@@ -100,7 +103,7 @@ def test_other_documents_are_found_out(layout: Layout, tmp_path: Path) -> None:
     write(layout, uneven(), form=WITH)
     write(other, uneven(), form=WITH, seed=1)
     name = the_part(layout).name
-    (other.documents / name).replace(layout.documents / name)
+    at(other.documents / name).replace(at(layout.documents / name))
     with pytest.raises(OutputError, match="does not hold the documents of its part"):
         check_documents(layout, name)
 
@@ -109,20 +112,23 @@ def test_documents_go_with_their_part(layout: Layout) -> None:
     """A part that is set aside takes its documents' vectors with it, so that they are made of the next one."""
     write(layout, uneven(), form=WITH)
     set_aside(layout, the_part(layout).name, layout.quarantine)
-    assert left_in(layout.documents) == []
+    assert left_in(at(layout.documents)) == []
 
 
 def test_killed_between_part_and_documents(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where writing ends after the part was published, the part stands and nothing half-made is seen."""
+    put_if_absent = Folder.put_if_absent
 
-    def fail(*_: object, **__: object) -> None:
-        raise OSError(28, os.strerror(28))
+    def fail(store: Folder, made: Path, key: Key, **how: bool) -> str:
+        if key.path.startswith("documents/"):
+            raise OSError(28, os.strerror(28))
+        return put_if_absent(store, made, key, **how)
 
     with monkeypatch.context() as patch:
-        patch.setattr(documents, "publish", fail)
+        patch.setattr(Folder, "put_if_absent", fail)
         with pytest.raises(OutputError, match="No space left"):
             write(layout, uneven(), form=WITH)
-    assert (len(layout.parts()), left_in(layout.documents), left_in(layout.tmp)) == (1, [], [])
+    assert (len(layout.parts()), left_in(at(layout.documents)), left_in(at(layout.tmp))) == (1, [], [])
     publish_documents(layout, the_part(layout).name)
     assert check_documents(layout, the_part(layout).name) == 6
 
@@ -131,7 +137,7 @@ def test_ranges_of_int8_fit_documents(layout: Layout) -> None:
     """A part's documents tell the ranges of their codes, as the part does."""
     form: PartFormat = replace(WITH, vector_type="int8", ranges=Ranges(-np.ones(DIM, "f4"), np.ones(DIM, "f4")))
     write(layout, uneven(), form=form)
-    ranges = codec_of(pq.read_schema(layout.documents / the_part(layout).name)).ranges
+    ranges = codec_of(pq.read_schema(at(layout.documents / the_part(layout).name))).ranges
     assert ranges is not None
     assert form.ranges is not None
     assert ranges.same(form.ranges)

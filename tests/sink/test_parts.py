@@ -33,6 +33,7 @@ from kit.part_blocks import (
     vectors_for,
     write,
 )
+from kit.places import at
 
 
 def test_part_columns(layout: Layout) -> None:
@@ -111,7 +112,7 @@ def test_part_without_chunks(layout: Layout, rejects: tuple[Reject, ...]) -> Non
     write(layout, *([block_of(shard, 0, 0, rejects=rejects)] if rejects else [ShardEnd(shard)]))
     metadata = pq.read_metadata(the_part(layout))
     assert (metadata.num_rows, metadata.num_row_groups) == (0, 0)
-    assert ds.dataset(layout.data).to_table().schema.names == FORM.schema.names
+    assert ds.dataset(at(layout.data)).to_table().schema.names == FORM.schema.names
     assert len(read_rejects(layout, shard.id)) == len(rejects)
 
 
@@ -148,10 +149,10 @@ def test_huge_document_in_pieces(tmp_path: Path, lost: int | None) -> None:
         writer = PartWriter(shard, form, layout, "n")
         taken = [(before, vectors_for(before)), *pieces, (after, vectors_for(after))]
         added = [writer.append(*one) for one in taken]
-        assert len(left_in(layout.tmp)) == 1
+        assert len(left_in(at(layout.tmp))) == 1
         stats = writer.commit()
         assert sum(added, Counts()) == Counts(**stats["counts"])
-        outs.append((the_part(layout).read_bytes(), stats, read_rejects(layout, shard.id), left_in(layout.tmp)))
+        outs.append((the_part(layout).read_bytes(), stats, read_rejects(layout, shard.id), left_in(at(layout.tmp))))
     assert outs[0] == outs[1]
     counts = Counts(**outs[1][1]["counts"])
     assert (counts.documents, counts.chunks) == ((8, 38) if lost is None else (7, 14))
@@ -199,7 +200,7 @@ def test_vector_that_is_not_of_unit_length(layout: Layout) -> None:
     writer.append(block, vectors)
     with pytest.raises(OutputError, match="1 vectors are not finite or not of unit length, first in row 4"):
         writer.commit()
-    assert (left_in(layout.data), left_in(layout.tmp), left_in(layout.stats)) == ([], [], [])
+    assert (left_in(at(layout.data)), left_in(at(layout.tmp)), left_in(at(layout.stats))) == ([], [], [])
 
 
 def test_other_lengths_are_fine_where_the_model_does_not_normalize(layout: Layout) -> None:
@@ -214,7 +215,7 @@ def test_rows_that_did_not_come_out(layout: Layout) -> None:
     """A shard of which a row is missing is never published."""
     with pytest.raises(OutputError, match=r"a\.jsonl: 6 of 8 rows came out"):
         write(layout, block_of(shard_of(8), 0, 6))
-    assert (left_in(layout.data), left_in(layout.tmp)) == ([], [])
+    assert (left_in(at(layout.data)), left_in(at(layout.tmp))) == ([], [])
 
 
 def test_dropped_attempt(layout: Layout) -> None:
@@ -222,9 +223,9 @@ def test_dropped_attempt(layout: Layout) -> None:
     block = six_rows()
     writer = PartWriter(block.shard, FORM, layout, "n")
     writer.append(block, vectors_for(block))
-    assert len(left_in(layout.tmp)) == 1
+    assert len(left_in(at(layout.tmp))) == 1
     writer.close()
-    assert (left_in(layout.data), left_in(layout.tmp), left_in(layout.rejects)) == ([], [], [])
+    assert (left_in(at(layout.data)), left_in(at(layout.tmp)), left_in(at(layout.rejects))) == ([], [], [])
 
 
 def test_part_that_does_not_read_back(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +234,7 @@ def test_part_that_does_not_read_back(layout: Layout, monkeypatch: pytest.Monkey
 
     def damage(writer: pq.ParquetWriter) -> None:
         real(writer)
-        (made,) = layout.tmp.iterdir()
+        (made,) = at(layout.tmp).iterdir()
         content = bytearray(made.read_bytes())
         content[content.index(vectors_for(six_rows()).tobytes()) + 5] ^= 1
         made.write_bytes(content)
@@ -241,7 +242,7 @@ def test_part_that_does_not_read_back(layout: Layout, monkeypatch: pytest.Monkey
     monkeypatch.setattr(pq.ParquetWriter, "close", damage)
     with pytest.raises(OutputError, match="does not read back"):
         write(layout, six_rows())
-    assert left_in(layout.data) == []
+    assert left_in(at(layout.data)) == []
 
 
 @pytest.mark.parametrize(("dim", "rows"), [(DIM + 1, 12), (DIM, 11)])
@@ -263,4 +264,4 @@ def test_second_writer_of_a_shard(layout: Layout) -> None:
     assert the_part(layout).read_bytes() == before
     assert second["sha256"] == first["sha256"] == sha256(before).hexdigest()
     assert part_stats(layout, the_part(layout).name) == second
-    assert left_in(layout.tmp) == []
+    assert left_in(at(layout.tmp)) == []

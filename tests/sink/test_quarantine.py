@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
-from embed_corpus.sink import quarantine as aside
 from embed_corpus.sink.quarantine import distrust, set_aside, set_distrusted_aside
 from embed_corpus.sink.readback import part_stats
 from embed_corpus.store.layout import Layout
-from kit.part_blocks import Killed, shard_of, six_rows, write
+from embed_corpus.store.local import Folder
+from kit.part_blocks import Killed, failing, shard_of, six_rows, write
+from kit.places import at
 
 PART = shard_of(7).part_name
 
@@ -36,31 +36,22 @@ def test_note_and_record_go_with_the_part(layout: Layout) -> None:
     assert files(layout, "_embed/quarantine") == [
         f"{name}.{i}" for name in ("5ha4d.json", "5ha4d.jsonl.zst", PART) for i in range(2)
     ]
-    (layout.data / PART).unlink()
+    at(layout.data / PART).unlink()
     assert set_aside(layout, PART, layout.quarantine) is None
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])
 def test_killed_on_the_way(layout: Layout, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Killed at any step, the part still counts and tells its rejects; what a wrong tokenizer made goes later on."""
-    calls: list[Path] = []
-    move = aside._move
-
-    def killed(file: Path, folder: Path) -> Path | None:
-        calls.append(file)
-        if len(calls) == step:
-            raise Killed
-        return move(file, folder)
-
     with monkeypatch.context() as patch:
-        patch.setattr(aside, "_move", killed)
+        patch.setattr(Folder, "move", failing(Killed(), step, Folder.move))
         with pytest.raises(Killed):
             distrust(layout, [PART])
     assert layout.parts() == [PART]
     assert part_stats(layout, PART)["counts"]["rejects"] == {"bad_json": 1}
     assert set_distrusted_aside(layout) == 1
     assert files(layout, "data", "_embed/stats", "_embed/rejects") == []
-    assert json.loads(layout.slow_tokenizer.read_text()) == {"suspect": []}
+    assert json.loads(at(layout.slow_tokenizer).read_text()) == {"suspect": []}
 
 
 def test_done_again_it_stays(layout: Layout) -> None:
@@ -68,6 +59,6 @@ def test_done_again_it_stays(layout: Layout) -> None:
     assert distrust(layout, [PART]) == 1
     write(layout, six_rows())
     assert set_distrusted_aside(layout) == 0
-    layout.slow_tokenizer.write_text("")
+    at(layout.slow_tokenizer).write_text("")
     assert set_distrusted_aside(layout) == 0
     assert layout.parts() == [PART]

@@ -24,6 +24,7 @@ from kit.part_blocks import (
     the_part,
     write,
 )
+from kit.places import at
 
 
 @pytest.mark.parametrize("cache", [None, "", "{half"])
@@ -31,7 +32,7 @@ def test_stats_are_rebuilt_from_the_part(layout: Layout, cache: str | None) -> N
     """The statistics beside a part are a cache: gone or damaged, they are made again from the part alone."""
     stats = write(layout, six_rows())
     assert stats.pop("numerics") == "n"
-    cached = layout.stats / "5ha4d.json"
+    cached = at(layout.stats / "5ha4d.json")
     cached.unlink() if cache is None else cached.write_text(cache)
     assert part_stats(layout, the_part(layout).name) == stats
     assert stats["counts"]["rejects"] == {"bad_json": 1}
@@ -43,9 +44,9 @@ def test_damaged_part_has_no_stats(layout: Layout) -> None:
     """A part cut short, or a file of someone else's, is named, not counted."""
     write(layout, six_rows())
     part = the_part(layout)
-    (layout.stats / "5ha4d.json").unlink()
+    at(layout.stats / "5ha4d.json").unlink()
     content = part.read_bytes()
-    pq.write_table(pa.table({"a": [1]}), layout.data / "other-0-0ther.parquet")
+    pq.write_table(pa.table({"a": [1]}), at(layout.data / "other-0-0ther.parquet"))
     part.write_bytes(content[:-9])
     for name in (part.name, "other-0-0ther.parquet"):
         with pytest.raises(OutputError, match=rf"{name} is damaged or no part of ours"):
@@ -59,7 +60,7 @@ def test_rejects_round_trip(layout: Layout) -> None:
     publish_rejects(layout, "b", [])
     assert read_rejects(layout, "a") == [reject.to_json() for reject in recorded]
     assert read_rejects(layout, "b") == []
-    assert left_in(layout.rejects) == ["a.jsonl.zst"]
+    assert left_in(at(layout.rejects)) == ["a.jsonl.zst"]
 
 
 def test_rejects_are_in_order_and_published_once(layout: Layout) -> None:
@@ -67,11 +68,11 @@ def test_rejects_are_in_order_and_published_once(layout: Layout) -> None:
     early = Reject("a.jsonl", -1, Reason.BAD_JSON)
     block = block_of(shard_of(5), 0, 3, rejects=(early, BAD), silent=1)
     write(layout, block)
-    before = (layout.rejects / "5ha4d.jsonl.zst").read_bytes()
+    before = at(layout.rejects / "5ha4d.jsonl.zst").read_bytes()
     assert [reject["row"] for reject in read_rejects(layout, "5ha4d")] == [-1, 1, 6]
     the_part(layout).unlink()
     write(layout, block)
-    assert (layout.rejects / "5ha4d.jsonl.zst").read_bytes() == before
+    assert at(layout.rejects / "5ha4d.jsonl.zst").read_bytes() == before
 
 
 # ── snapshots ─────────────────────────────────────────────────────────────────────────────
@@ -96,10 +97,10 @@ def test_snapshot_numbers_grow(layout: Layout) -> None:
 def test_snapshots_never_change(layout: Layout) -> None:
     """A published snapshot keeps its bytes when the next one comes."""
     publish_snapshot(layout, [entry("a")])
-    before = (layout.snapshots / "000001.json").read_bytes()
+    before = at(layout.snapshots / "000001.json").read_bytes()
     publish_snapshot(layout, [entry("b")])
-    assert left_in(layout.snapshots) == ["000001.json", "000002.json"]
-    assert (layout.snapshots / "000001.json").read_bytes() == before
+    assert left_in(at(layout.snapshots)) == ["000001.json", "000002.json"]
+    assert at(layout.snapshots / "000001.json").read_bytes() == before
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def _other_run(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
     monkeypatch.setattr(snapshot, "latest_snapshot", late)
     yield
-    assert left_in(layout.tmp) == []
+    assert left_in(at(layout.tmp)) == []
 
 
 @pytest.mark.usefixtures("_other_run")
@@ -126,7 +127,7 @@ def test_racing_snapshots(layout: Layout, ours: str, number: int) -> None:
     """Of two runs that publish at once, the second takes the first's snapshot if it is equal, else the next number."""
     published = publish_snapshot(layout, [entry(ours)])
     assert (published.number, published.parts[0].name) == (number, ours)
-    assert len(left_in(layout.snapshots)) == number
+    assert len(left_in(at(layout.snapshots))) == number
 
 
 def test_entries(layout: Layout) -> None:
@@ -137,7 +138,7 @@ def test_entries(layout: Layout) -> None:
     assert (found.name, found.counts.rows, found.sha256) == (name, 7, stats["sha256"])
     publish_snapshot(layout, [found])
     the_part(layout).unlink()
-    (layout.stats / "5ha4d.json").unlink()
+    at(layout.stats / "5ha4d.json").unlink()
     assert entries(layout, [name]) == [found]
 
 
@@ -156,15 +157,15 @@ def test_a_part_that_was_redone(layout: Layout) -> None:
 def test_only_parts_count(layout: Layout) -> None:
     """Parts are the Parquet files of data/, by name; before the first there is none."""
     assert layout.parts() == []
-    layout.data.mkdir(parents=True)
+    at(layout.data).mkdir(parents=True)
     for name in ("b.parquet", "a.parquet", "notes.txt"):
-        (layout.data / name).touch()
+        at(layout.data / name).touch()
     assert layout.parts() == ["a.parquet", "b.parquet"]
 
 
 def test_damaged_rejects(layout: Layout) -> None:
     """A damaged record of rejects is an error that names the file."""
     publish_rejects(layout, "5ha4d", [BAD])
-    (layout.rejects / "5ha4d.jsonl.zst").write_bytes(b"(/")
+    at(layout.rejects / "5ha4d.jsonl.zst").write_bytes(b"(/")
     with pytest.raises(OutputError, match=r"5ha4d\.jsonl\.zst is damaged"):
         read_rejects(layout, "5ha4d")

@@ -20,6 +20,8 @@ from embed_corpus.source.formats import base
 from embed_corpus.source.inspected import read_known, to_json
 from embed_corpus.source.kept import told_of_columns
 from embed_corpus.source.plan import inspect_all
+from embed_corpus.store.layout import Layout
+from embed_corpus.store.notes import replace_json
 from kit.source_files import blocks_of, documents, plan_of, rejects, sources_of, write_jsonl, write_parquet
 
 BOTH = Columns(("title", "body"), "id", ("year",))
@@ -97,8 +99,9 @@ def test_what_was_seen_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     write(tmp_path / "in" / "k=1" / "2.parquet", id="2", title="t")
     columns = Columns(("title", "body"), "id", ("year", "k"))
     sources = sources_of(tmp_path / "in", columns)
-    (tmp_path / "note").write_text(json.dumps(to_json(sources, columns, 1 << 62)))
-    known = read_known(tmp_path / "note", columns)
+    layout = Layout(tmp_path / "out")
+    replace_json(layout, layout.sources, to_json(sources, columns, 1 << 62))
+    known = read_known(layout, columns)
     monkeypatch.setattr(known_module, "inspect", None)
     assert inspect_all(discover([str(tmp_path / "in")], tmp_path / "out")[0], columns, known) == sources
 

@@ -16,6 +16,9 @@ from embed_corpus.source.discover import discover
 from embed_corpus.source.formats.base import Source
 from embed_corpus.source.inspected import read_known, to_json
 from embed_corpus.source.plan import inspect_all
+from embed_corpus.store.layout import Layout
+from embed_corpus.store.notes import replace_json
+from kit.places import at
 from kit.source_files import write_jsonl, write_parquet
 
 COLUMNS = Columns(("text",), "id", ("tags", "when"))
@@ -32,11 +35,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-def look(folder: Path, note: Path) -> list[Source]:
+def look(folder: Path, layout: Layout) -> list[Source]:
     """Inspect a folder by what the note says, and note what is seen, long after."""
-    known = read_known(note, COLUMNS)
+    known = read_known(layout, COLUMNS)
     sources = inspect_all(discover([str(folder)], folder / "out")[0], COLUMNS, known)
-    note.write_text(json.dumps(to_json(sources, COLUMNS, LATER)))
+    replace_json(layout, layout.sources, to_json(sources, COLUMNS, LATER))
     return sources
 
 
@@ -54,32 +57,32 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_what_is_known_is_not_opened_and_is_the_same(folder: Path, tmp_path: Path, opened: list[str]) -> None:
-    first = look(folder, tmp_path / "note")
+def test_what_is_known_is_not_opened_and_is_the_same(folder: Path, layout: Layout, opened: list[str]) -> None:
+    first = look(folder, layout)
     assert opened == ["a.parquet", "b.jsonl"]
-    assert look(folder, tmp_path / "note") == first
+    assert look(folder, layout) == first
     assert len(opened) == 2
 
 
-def test_a_file_of_another_time_or_size_is_opened(folder: Path, tmp_path: Path, opened: list[str]) -> None:
-    look(folder, tmp_path / "note")
+def test_a_file_of_another_time_or_size_is_opened(folder: Path, layout: Layout, opened: list[str]) -> None:
+    look(folder, layout)
     stat = (folder / "a.parquet").stat()
     os.utime(folder / "a.parquet", ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-    look(folder, tmp_path / "note")
+    look(folder, layout)
     assert opened[2:] == ["a.parquet"]
     stat = (folder / "b.jsonl").stat()
     write_jsonl(folder / "b.jsonl", {"id": "3", "text": "zz", "tags": [], "when": "now"})
     os.utime(folder / "b.jsonl", ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    look(folder, tmp_path / "note")
+    look(folder, layout)
     assert opened[3:] == ["b.jsonl"]
 
 
-def test_a_file_that_vanished_is_told_as_ever(folder: Path, tmp_path: Path) -> None:
-    look(folder, tmp_path / "note")
+def test_a_file_that_vanished_is_told_as_ever(folder: Path, layout: Layout) -> None:
+    look(folder, layout)
     found = discover([str(folder)], folder / "out")[0]
     (folder / "b.jsonl").unlink()
     with pytest.raises(DataError, match=r"b\.jsonl"):
-        inspect_all(found, COLUMNS, read_known(tmp_path / "note", COLUMNS))
+        inspect_all(found, COLUMNS, read_known(layout, COLUMNS))
 
 
 def test_a_file_that_may_still_change_is_not_noted(folder: Path) -> None:
@@ -90,23 +93,24 @@ def test_a_file_that_may_still_change_is_not_noted(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("note", ["", "[]", "{}", '{"for": 1}', '{"sources": {}}', "\x00"])
-def test_a_damaged_note_is_none(folder: Path, tmp_path: Path, opened: list[str], note: str) -> None:
-    (tmp_path / "note").write_text(note)
-    look(folder, tmp_path / "note")
+def test_a_damaged_note_is_none(folder: Path, layout: Layout, opened: list[str], note: str) -> None:
+    at(layout.meta).mkdir(parents=True)
+    at(layout.sources).write_text(note)
+    look(folder, layout)
     assert len(opened) == 2
 
 
-def test_damaged_entries_are_looked_at_again(folder: Path, tmp_path: Path, opened: list[str]) -> None:
-    first = look(folder, tmp_path / "note")
-    content = json.loads((tmp_path / "note").read_text())
+def test_damaged_entries_are_looked_at_again(folder: Path, layout: Layout, opened: list[str]) -> None:
+    first = look(folder, layout)
+    content = json.loads(at(layout.sources).read_text())
     a, b = content["sources"].values()
     a["types"], b["cuts"] = "AAAA", [["x"]]
-    (tmp_path / "note").write_text(json.dumps(content))
-    assert look(folder, tmp_path / "note") == first
+    at(layout.sources).write_text(json.dumps(content))
+    assert look(folder, layout) == first
     assert len(opened) == 4
 
 
-def test_a_note_for_other_columns_is_none(folder: Path, tmp_path: Path) -> None:
-    look(folder, tmp_path / "note")
-    assert read_known(tmp_path / "note", COLUMNS)
-    assert not read_known(tmp_path / "note", Columns(("text",), "id"))
+def test_a_note_for_other_columns_is_none(folder: Path, layout: Layout) -> None:
+    look(folder, layout)
+    assert read_known(layout, COLUMNS)
+    assert not read_known(layout, Columns(("text",), "id"))

@@ -5,17 +5,16 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from embed_corpus.errors import OutputError, StoreError, UsageError
 from embed_corpus.store import commit
-from embed_corpus.store.commit import alone_on, attempt, publish, publish_json, replace_json, sweep
+from embed_corpus.store.commit import alone_on, attempt, publish, sweep
 from embed_corpus.store.layout import Layout
+from embed_corpus.store.notes import publish_json
 from kit.part_blocks import (
     Killed,
     failing,
@@ -24,6 +23,7 @@ from kit.part_blocks import (
     six_rows,
     write,
 )
+from kit.places import at
 
 
 def test_first_wins(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_no_hard_links(layout: Layout, monkeypatch: pytest.MonkeyPatch, number: 
     before = inodes(layout)
     write(layout, six_rows())
     assert inodes(layout) == before != []
-    assert left_in(layout.tmp) == []
+    assert left_in(at(layout.tmp)) == []
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_no_atomic_publishing(layout: Layout) -> None:
     with pytest.raises(StoreError, match=r"out/_embed/rejects: .*can neither link.*--single-writer") as error:
         write(layout, six_rows())
     assert error.value.exit_code == 78
-    assert (layout.parts(), left_in(layout.tmp)) == ([], [])
+    assert (layout.parts(), left_in(at(layout.tmp))) == ([], [])
 
 
 @pytest.mark.usefixtures("poor_store")
@@ -96,7 +96,7 @@ def test_single_writer(layout: Layout) -> None:
 
 def inodes(layout: Layout) -> list[tuple[int, int]]:
     """Inode and time of every part; being read is no change."""
-    found = [(layout.data / name).stat() for name in layout.parts()]
+    found = [at(layout.data / name).stat() for name in layout.parts()]
     return [(stat.st_ino, stat.st_mtime_ns) for stat in found]
 
 
@@ -113,8 +113,8 @@ def test_no_hard_links_for_root_squash(layout: Layout, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "link", failing(PermissionError(errno.EPERM, "Operation not permitted")))
     monkeypatch.setattr(commit, "_rename_noreplace", failing(OSError(errno.EINVAL, "Invalid argument")))
     with pytest.raises(StoreError):
-        publish_json(layout.job, {}, layout.tmp)
-    assert left_in(layout.meta) == ["tmp"]
+        publish_json(layout, layout.job, {})
+    assert left_in(at(layout.meta)) == ["tmp"]
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), Killed(), ValueError("ours")])
@@ -135,28 +135,11 @@ def test_attempt_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
 
 def test_attempt_is_gone_after_success(tmp_path: Path) -> None:
     """What was published keeps its bytes when the attempt's own name goes."""
-    assert publish_json(tmp_path / "a.json", {"a": 1}, tmp_path / "tmp") == "won"
+    with attempt(tmp_path / "tmp", "a") as made:
+        made.write_text("whole")
+        assert publish(made, tmp_path / "a") == "won"
     assert left_in(tmp_path / "tmp") == []
-    assert (tmp_path / "a.json").read_text() == '{\n "a": 1\n}\n'
-
-
-@pytest.mark.parametrize("function", [publish_json, replace_json])
-def test_folder_that_cannot_be_made(tmp_path: Path, function: Callable[..., Any]) -> None:
-    """An OUT that cannot be written is an error of OUT, not one of ours."""
-    (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="file"):
-        function(tmp_path / "file" / "out" / "a.json", {}, tmp_path / "file" / "tmp")
-
-
-def test_replace_json_replaces(tmp_path: Path) -> None:
-    """A report may change: the last one counts, and is never seen half-written."""
-    for value in (1, 2):
-        replace_json(tmp_path / "a.json", {"a": value}, tmp_path / "tmp")
-    assert "2" in (tmp_path / "a.json").read_text()
-    with pytest.raises(TypeError):
-        replace_json(tmp_path / "a.json", {"a": object()}, tmp_path / "tmp")
-    assert "2" in (tmp_path / "a.json").read_text()
-    assert left_in(tmp_path / "tmp") == []
+    assert (tmp_path / "a").read_text() == "whole"
 
 
 def test_sweep(tmp_path: Path) -> None:

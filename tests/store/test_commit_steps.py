@@ -27,6 +27,7 @@ from kit.part_blocks import (
     the_part,
     write,
 )
+from kit.places import at
 
 STEPS = {"fsync": 4, "link": 2, "replace_json": 1}
 
@@ -61,9 +62,9 @@ def test_stopped_at_a_commit_step(
         _break_step(patch, *step, error)
         with pytest.raises((OutputError, Killed)):
             write(layout, six_rows())
-    visible = [path.read_bytes() for path in map(layout.data.joinpath, left_in(layout.data))]
+    visible = [path.read_bytes() for path in map(at(layout.data).joinpath, left_in(at(layout.data)))]
     assert visible == ([the_part(whole).read_bytes()] if step == ("fsync", 4) else [])
-    assert left_in(layout.tmp) == []
+    assert left_in(at(layout.tmp)) == []
     stats = write(layout, six_rows())
     assert the_part(layout).read_bytes() == the_part(whole).read_bytes()
     assert stats["sha256"] == sha256(the_part(whole).read_bytes()).hexdigest()

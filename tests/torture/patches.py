@@ -56,28 +56,35 @@ def unsynced() -> None:
 
 def careless() -> None:
     """Write a part under its final name at once: the control that shows that a kill would be seen."""
-    from embed_corpus.sink import parts as module
+    from embed_corpus.sink.parts import PartWriter
+    from embed_corpus.store import layout as layouts
+    from embed_corpus.store.local import Folder
 
-    parts: Any = module
-    attempt, publish = parts.attempt, parts.publish
+    parts: Any = PartWriter
+    layout: Any = layouts.Layout
+    folder: Any = Folder
+    attempt, put_if_absent = layout.attempt, folder.put_if_absent
 
     @contextlib.contextmanager
-    def in_place(folder: Path, shard_id: str) -> Iterator[Path]:
-        data = folder.parents[1] / "data"
+    def in_place(self: Any, shard_id: str) -> Iterator[Path]:
+        data = self.root / "data"
         data.mkdir(exist_ok=True)
-        with attempt(folder, shard_id) as aside:
+        with attempt(self, shard_id) as aside:
             yield data / names[shard_id] if shard_id in names else aside
 
+    def there_already(self: Any, made: Path, key: Any, *, durable: bool = True) -> str:
+        return "won" if made == self.local(key) else put_if_absent(self, made, key, durable=durable)
+
     names: dict[str, str] = {}
-    begin = parts.PartWriter.__init__
+    begin = parts.__init__
 
     def init(writer: Any, shard: Any, *rest: Any) -> None:
         names[shard.id] = shard.part_name
         begin(writer, shard, *rest)
 
-    parts.PartWriter.__init__ = init
-    parts.attempt = in_place
-    parts.publish = lambda made, final: "won" if made == final else publish(made, final)
+    parts.__init__ = init
+    layout.attempt = in_place
+    folder.put_if_absent = there_already
 
 
 def _when_ready(change: Callable[[LocalEncoder], object]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,13 +13,15 @@ from hypothesis import strategies as st
 
 from embed_corpus.errors import OutputError
 from embed_corpus.sink.parts import PartWriter
+from embed_corpus.sink.ranges import read_ranges
 from embed_corpus.sink.readback import check_part, vectors_of
 from embed_corpus.sink.rejects import read_rejects
 from embed_corpus.store.layout import Layout
 from embed_corpus.vectors.codec import Codec, codec_of
 from embed_corpus.vectors.loss import VectorSample
-from embed_corpus.vectors.ranges import Ranges, read_ranges
+from embed_corpus.vectors.ranges import Ranges
 from kit.part_blocks import DIM, FORM, block_of, shard_of, six_rows, the_part, vectors_for, write
+from kit.places import at
 
 RANGES = Ranges(np.full(DIM, -1, np.float32), np.linspace(0.9, 1, DIM, dtype=np.float32))
 INT8 = replace(FORM, vector_type="int8", ranges=RANGES)
@@ -105,11 +106,12 @@ def test_a_wrong_length_is_seen_before_it_is_coded(layout: Layout) -> None:
 @pytest.mark.parametrize(
     "content", ["{", "{}", '{"minimum": [0], "maximum": [1]}', '{"minimum": [2, 2], "maximum": [1, 1]}']
 )
-def test_damaged_ranges(tmp_path: Path, content: str) -> None:
+def test_damaged_ranges(layout: Layout, content: str) -> None:
     """Ranges that cannot be right are refused by name, with the remedy."""
-    (tmp_path / "ranges.json").write_text(content)
+    at(layout.meta).mkdir(parents=True)
+    at(layout.ranges).write_text(content)
     with pytest.raises(OutputError, match=r"ranges\.json .*delete it and run the same line again"):
-        read_ranges(tmp_path / "ranges.json", 2)
+        read_ranges(layout, 2)
 
 
 # --- the loss ----------------------------------------------------------------------------------

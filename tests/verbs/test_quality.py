@@ -32,6 +32,7 @@ from embed_corpus.vectors.codec import Codec
 from embed_corpus.vectors.ranges import Ranges
 from embed_corpus.verbs.query import QueryEncoder
 from embed_corpus.verbs.verify import verify
+from kit.places import at
 from kit.tiny import CORPUS, SAMPLES
 
 pytestmark = pytest.mark.process
@@ -107,16 +108,17 @@ def test_ndcg_of_each_vector_type(cranfield: tuple[Path, RunReport, pa.Table], q
 def test_evaluate(cranfield: tuple[Path, RunReport, pa.Table], tmp_path: Path) -> None:
     """Over first chunks `evaluate` tells nDCG@10 0.4996 ± 0.001 by exact search, and 0.99 of it by the auto index."""
     layout = Layout(tmp_path / "out")
-    shutil.copytree(cranfield[0] / "_embed", layout.meta)
-    shutil.rmtree(layout.stats)  # notes of the parts as they were: with them these pass for made again
-    layout.data.mkdir()
+    shutil.copytree(cranfield[0] / "_embed", at(layout.meta))
+    shutil.rmtree(at(layout.stats))  # notes of the parts as they were: with them these pass for made again
+    at(layout.data).mkdir()
     parts = []
     for part in (cranfield[0] / "data").iterdir():
         table = pq.read_table(part)
         table = table.filter(pa.compute.equal(table["chunk_index"], 0))
-        with open_writer(layout.data / part.name, table.schema) as writer:
+        with open_writer(at(layout.data / part.name), table.schema) as writer:
             writer.write_table(table)
-        stats = stats_of(layout.data / part.name, Counts(chunks=len(table)))
+        with at(layout.data / part.name).open("rb") as made:
+            stats = stats_of(made, Counts(chunks=len(table)))
         parts.append(PartEntry(part.name, Counts(chunks=len(table)), stats["bytes"], stats["sha256"]))
     snapshot = publish_snapshot(layout, parts)
     build_index(layout, snapshot, Request(), similarity="cosine", normalized=True)

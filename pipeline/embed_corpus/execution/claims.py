@@ -189,12 +189,15 @@ class Queue:
             shard = self._todo.popleft()
             if not self._claims.take(shard.id):
                 self._todo.append(shard)
-            elif (self._layout.data / shard.part_name).exists():  # looked at under the claim: none commits it now
+            elif self._has_part(shard):  # looked at under the claim: none commits it now
                 self._claims.release(shard.id)
                 self.elsewhere.append(shard)
             else:
                 return shard
         return None
+
+    def _has_part(self, shard: Shard) -> bool:
+        return self._layout.store.stat(self._layout.data / shard.part_name) is not None
 
     def give_back(self, shards: Iterable[Shard]) -> None:
         """Put shards back to the front that came to nothing; their claims stay."""

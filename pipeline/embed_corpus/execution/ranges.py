@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from embed_corpus.errors import DataError, OutputError
+from embed_corpus.sink.ranges import read_ranges
+from embed_corpus.sink.readback import schema_in
 from embed_corpus.source.plan import Plan
 from embed_corpus.source.sample import beginnings, read_places, spread
-from embed_corpus.store.commit import publish_json
+from embed_corpus.store.notes import publish_json
 from embed_corpus.vectors.codec import codec_of
-from embed_corpus.vectors.ranges import MADE_AGAIN, Ranges, read_ranges
+from embed_corpus.vectors.ranges import MADE_AGAIN, Ranges
 from embed_corpus.vectors.table import vector_type
 
 if TYPE_CHECKING:
@@ -58,11 +59,9 @@ def settle_ranges(spec: WorkerSpec, encoder: Encoder, alive: Callable[[], None])
     if not form.codec.type.needs_ranges:
         return form
     theirs = _of_a_part(spec.layout)
-    if not file.exists():
-        publish_json(
-            file, (theirs or _measured(spec, encoder, alive)).to_json(), spec.layout.tmp, alone=spec.layout.alone
-        )
-    ranges = read_ranges(file, form.dim)
+    if not spec.layout.store.stat(file):
+        publish_json(spec.layout, file, (theirs or _measured(spec, encoder, alive)).to_json())
+    ranges = read_ranges(spec.layout, form.dim)
     if theirs is not None and not theirs.same(ranges):
         raise OutputError(f"{file} does not hold the ranges that parts of OUT were made with: {MADE_AGAIN}")
     return replace(form, ranges=ranges)
@@ -70,13 +69,13 @@ def settle_ranges(spec: WorkerSpec, encoder: Encoder, alive: Callable[[], None])
 
 def restore_ranges(layout: Layout) -> None:
     """Publish the ranges of a part again if the file that held them is gone."""
-    if not layout.ranges.exists() and (ranges := _of_a_part(layout)) is not None:
-        publish_json(layout.ranges, ranges.to_json(), layout.tmp, alone=layout.alone)
+    if not layout.store.stat(layout.ranges) and (ranges := _of_a_part(layout)) is not None:
+        publish_json(layout, layout.ranges, ranges.to_json())
 
 
 def warn_of_few(layout: Layout, kind: str, rows: int) -> None:
     """Tell who begins with a handful of rows that the ranges of all later ones, if such are needed, will be theirs."""
-    if vector_type(kind).needs_ranges and rows < _FEWEST and not layout.ranges.exists():
+    if vector_type(kind).needs_ranges and rows < _FEWEST and not layout.store.stat(layout.ranges):
         log.warning(
             "%s: the ranges of this OUT, kept for good, will be those of %d rows: if more are to come, "
             "begin with some hundred, or with another --vector-type.",
@@ -88,7 +87,7 @@ def warn_of_few(layout: Layout, kind: str, rows: int) -> None:
 def _of_a_part(layout: Layout) -> Ranges | None:
     for name in layout.parts():
         with contextlib.suppress(OSError, ValueError, KeyError, pa.ArrowException):  # a damaged one tells nothing
-            ranges = codec_of(pq.read_schema(layout.data / name)).ranges
+            ranges = codec_of(schema_in(layout, layout.data / name)).ranges
             if ranges is not None:
                 return ranges
     return None

@@ -86,7 +86,7 @@ class Reuse:
         return self._open[part]
 
     def _give_up(self, part: Earlier | Replaced, error: Exception) -> None:
-        name = part.name if isinstance(part, Replaced) else part.path
+        name = part.name if isinstance(part, Replaced) else part.key
         log.warning("%s: its vectors are not taken over (%s)", name, error)
         self._open[part] = None
 
@@ -95,10 +95,10 @@ class _Old:
     """An old part: what tells its chunks apart, in memory, and its vectors, one row group at a time."""
 
     def __init__(self, part: Earlier) -> None:
-        with part.path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != part.sha256:
-                raise ValueError("its bytes are not those that were committed")
-        self._file = pq.ParquetFile(part.path, page_checksum_verification=True)
+        stored = part.layout.store.open(part.key)
+        if hashlib.file_digest(stored, "sha256").hexdigest() != part.sha256:
+            raise ValueError("its bytes are not those that were committed")
+        self._file = pq.ParquetFile(stored, page_checksum_verification=True)
         self._codec = codec_of(self._file.schema_arrow)
         self._cut_words = part.cut_words
         table = self._file.read(["content_hash", *_SAME])

@@ -33,8 +33,9 @@ from embed_corpus.sink.documents import publish_documents
 from embed_corpus.sink.quarantine import distrust, set_aside
 from embed_corpus.sink.readback import part_stats
 from embed_corpus.sink.snapshot import PartEntry, Snapshot, entries, publish_snapshot
-from embed_corpus.store.commit import alone_on, replace_json, sweep
+from embed_corpus.store.commit import alone_on
 from embed_corpus.store.layout import Layout
+from embed_corpus.store.notes import replace_json
 from embed_corpus.vectors.table import vector_type
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def run(config: JobConfig, progress: TextIO | None = None, observers: Sequence[O
         OutputError, StoreError: OUT cannot be written.
         Interrupted: SIGTERM, SIGINT or SIGUSR1 came in mid-run (heeded only in the main thread).
     """
-    with alone_on(Layout(config.out.absolute()).meta) if config.single_writer else nullcontext():
+    layout = Layout(config.out.absolute())
+    with alone_on(layout.store.local(layout.meta)) if config.single_writer else nullcontext():
         return _run(config, progress, observers)
 
 
@@ -100,7 +102,7 @@ def _run(config: JobConfig, progress: TextIO | None, observers: Sequence[Observe
             problem = error  # the result stands all the same
     report = _report(job, tally, parts, snapshot, indexed, problem)
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    replace_json(job.layout.runs / f"{stamp}-{os.getpid()}.json", report.to_json(), job.layout.tmp)
+    replace_json(job.layout, job.layout.runs / f"{stamp}-{os.getpid()}.json", report.to_json())
     for observer in observers:
         observer.done(report)
     if problem:
@@ -192,7 +194,7 @@ def _embed(job: Job, tally: Tally, observers: Sequence[Observer]) -> None:
 
 def _stopped(job: Job, tally: Tally) -> Interrupted:
     """Clear away what killed workers left, and say how far the run came."""
-    sweep(job.layout.tmp)
+    job.layout.sweep()
     planned = {shard.part_name for shard in job.plan.shards}
     n_there = len(planned.intersection(job.layout.parts()))
     far = f"{n_there} of {len(planned)} parts are finished, {tally.parts} of them by this run."
@@ -228,7 +230,7 @@ def _spec(job: Job, device: str, cores: frozenset[int]) -> WorkerSpec:
         cores=cores,
         loader_workers=config.loader_workers,
         columns=config.columns,
-        recipe=replace(job.recipe, fast=config.fast_tokenizer and not job.layout.slow_tokenizer.exists()),
+        recipe=replace(job.recipe, fast=config.fast_tokenizer and not job.layout.store.stat(job.layout.slow_tokenizer)),
         samples=job.todo[:_SAMPLED],
         form=job.form,
         calibration=calibration_shards(job.plan.shards, job.record.hash),

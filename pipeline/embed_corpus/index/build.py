@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import resource
-import shutil
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,7 @@ from embed_corpus.index.check import (
 from embed_corpus.index.copies import ROWS, write_copies
 from embed_corpus.index.distinct import merged, numbers_of_rows
 from embed_corpus.index.effort import inverted
-from embed_corpus.index.files import IVF_DATA, finish, read_index, settle, tidy, told, write_index
+from embed_corpus.index.files import IVF_DATA, finish, read_index, settle, stored_index, tidy, told, write_index
 from embed_corpus.index.held_out import measured, questions, tell_below_target
 from embed_corpus.index.ids import write_ids
 from embed_corpus.index.lists import RUN_ROWS, OldLists, Run, Source, code_run, into_file, into_memory
@@ -37,6 +36,7 @@ from embed_corpus.index.turns import continues, settled_for_less, turns
 from embed_corpus.report.steps import steps
 from embed_corpus.sink.snapshot import latest_snapshot
 from embed_corpus.store.commit import alone_on, attempt, replace
+from embed_corpus.store.workshop import clear, holds, take_place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,7 +78,7 @@ def build_index(
     if not snapshot.counts.chunks:
         log.warning("no vectors, so no index")
         return None
-    with alone_on(layout.indexing, wait="waiting for another process that builds the index"):
+    with alone_on(layout.store.local(layout.indexing), wait="waiting for another process that builds the index"):
         finish(layout)
         newest = latest_snapshot(layout)  # another process may have built of a later one meanwhile
         if newest and newest.number > snapshot.number:
@@ -150,7 +150,8 @@ class _Build:
             "old": self.there.to_json()["files"] if self.there else {},
             **({} if self.numbers is None else {"vectors": self.vectors.n_rows}),
         }
-        self.work = self.layout.indexing / hashlib.sha256(json.dumps(about).encode()).hexdigest()[:20]
+        digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()
+        self.work = self.layout.store.local(self.layout.indexing / digest[:20])
         self.begin = self.there.n_vectors if self.there else 0
         self.n_train = self.there.n_train if self.there else self.choice.n_train
         self.factory = self.there.type if self.there else self.choice.factory
@@ -158,12 +159,7 @@ class _Build:
     def run(self, space: str, started: float) -> IndexRecord | None:
         """Do it all; returns its record, None where the recall is missed and something else shall be tried."""
         self.turn.tell(self.vectors, self.rows.n_rows)
-        for other in self.layout.indexing.iterdir():
-            if other != self.work:
-                shutil.rmtree(other, ignore_errors=True)  # files stay: they are notes
-        self.work.mkdir(parents=True, exist_ok=True)
-        for killed in self.work.glob(f"*.{'[0-9a-f]' * 32}"):
-            killed.unlink()
+        take_place(self.work)
         check_room(self.work, self.choice, self.vectors.n_rows, self.begin, self.rows.n_rows)
         index = self._old() if self.there else self._trained()
         with attempt(self.work, IVF_DATA) as lists, attempt(self.work, "index.faiss") as file:
@@ -192,18 +188,17 @@ class _Build:
         return draw(self.vectors.of_parts(self.there.trained_parts), self.n_train)
 
     def _old(self) -> Any:
-        return read_index(self.layout.index / "index.faiss", binary=self.vectors.binary)
+        return stored_index(self.layout, binary=self.vectors.binary)
 
     def _trained(self) -> Any:
         """Train on the sample, or read what was trained before a kill."""
         file = self.work / "trained.faiss"
-        if file.exists():
+        if holds(file):
             try:
                 return read_index(file, binary=self.vectors.binary)
             except OutputError as error:
                 log.warning("%s That is done now.", error)
-                for made in self.work.iterdir():
-                    made.unlink()
+                clear(self.work)
         index = empty_index(self.factory, self.vectors.codec.dim, binary=self.vectors.binary)
         if not index.is_trained:
             sample = self.vectors.take(self._draw().train)
@@ -264,7 +259,7 @@ class _Build:
         quality = measured(index, self.vectors, own, self.request.target_recall, self.stream)
         if (recall := quality["recall"]["10"]) < self.request.target_recall:
             if not self.turn.keep:
-                self.turn.note(recall, self.layout.tmp)
+                self.turn.note(recall)
                 return None
             tell_below_target(recall, self.request.target_recall, self.factory)
         return quality

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import logging
-import shutil
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.index.effort import inner
 from embed_corpus.index.files import told
 from embed_corpus.index.manifest import check_files, read_manifest
+from embed_corpus.store.workshop import bytes_in, free_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,11 +94,11 @@ def check_room(folder: Path, choice: Choice, vectors: int, begin: int, rows: int
     Raises:
         OutputError: it does not, and how much it takes.
     """
-    there = sum(file.stat().st_size for file in folder.glob("run-*"))
+    there = bytes_in(folder, "run-*")
     runs = (vectors - begin) * (choice.n_bytes // vectors + 4) if choice.in_runs else 0
     need = choice.n_bytes + (64 if vectors == rows else 80) * rows + max(runs - there, 0)
-    total, _, free = shutil.disk_usage(folder)
-    if total and need > free:
+    free = free_bytes(folder)
+    if free is not None and need > free:
         raise OutputError(
             f"{folder} has {free >> 20:,} MiB free, building {choice.factory} there needs about {need >> 20:,} MiB: "
             "make room, or take codes that are smaller, e.g. --type ivfpq."

@@ -15,6 +15,7 @@ import numpy as np
 from embed_corpus.index.rows import Group, Vectors
 from embed_corpus.report.steps import steps
 from embed_corpus.store.commit import attempt, replace
+from embed_corpus.store.workshop import holds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -138,7 +139,7 @@ def numbers_of_rows(vectors: Vectors, max_memory: int, stream: TextIO | None) ->
         )
         return None
     file = _file(vectors)
-    if file.exists() and file.stat().st_size == 4 * n_rows:
+    if holds(file, 4 * n_rows):
         numbers = np.fromfile(file, np.int32)
     else:
         told = steps(vectors.groups, n_rows, lambda group: group.n_rows, "looking for equal vectors", stream)
@@ -151,4 +152,5 @@ def numbers_of_rows(vectors: Vectors, max_memory: int, stream: TextIO | None) ->
 
 def _file(vectors: Vectors) -> Path:
     parts = json.dumps([[part.name, part.sha256] for part in vectors.parts])
-    return vectors.layout.indexing / f"rows-{hashlib.sha256(parts.encode()).hexdigest()[:20]}"
+    layout, digest = vectors.layout, hashlib.sha256(parts.encode()).hexdigest()
+    return layout.store.local(layout.indexing) / f"rows-{digest[:20]}"

@@ -5,11 +5,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
-import hashlib
-import json
 import os
 import re
-import shutil
 from typing import TYPE_CHECKING, Any
 
 from embed_corpus.errors import OutputError
@@ -17,7 +14,9 @@ from embed_corpus.index.copies import ROWS
 from embed_corpus.index.effort import inner
 from embed_corpus.index.manifest import digest_of
 from embed_corpus.index.schema import IndexedFile
-from embed_corpus.store.commit import replace, replace_json
+from embed_corpus.store.commit import replace
+from embed_corpus.store.notes import replace_json
+from embed_corpus.store.workshop import clear, facts_of, holds, note, noted, remove, settled_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from embed_corpus.index.schema import IndexRecord
     from embed_corpus.store.layout import Layout
 
-__all__ = ["IVF_DATA", "finish", "read_index", "settle", "tidy", "told", "write_index"]
+__all__ = ["IVF_DATA", "finish", "read_index", "settle", "stored_index", "tidy", "told", "write_index"]
 
 IVF_DATA = "index.ivfdata"
 _SETTLED = "index.json"
@@ -56,6 +55,16 @@ def read_index(file: Path, *, binary: bool) -> Any:
     return index
 
 
+def stored_index(layout: Layout, *, binary: bool) -> Any:
+    """Read the index of an OUT.
+
+    Raises:
+        OutputError: it is damaged.
+    """
+    layout.store.local(layout.index / IVF_DATA)  # looked for beside the other, where there is one
+    return read_index(layout.store.local(layout.index / "index.faiss"), binary=binary)
+
+
 def write_index(index: Any, file: Path) -> None:
     """Write an index.
 
@@ -72,16 +81,12 @@ def write_index(index: Any, file: Path) -> None:
 
 def settle(made: dict[str, Path], manifest: IndexRecord, work: Path) -> IndexRecord:
     """Note size and sha256 of finished files in the manifest, and settle in `work` that they are the index."""
-    files = {}
-    for name, file in made.items():
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        files[name] = IndexedFile(file.stat().st_size, digest)
+    files = {name: IndexedFile(**facts_of(file)) for name, file in made.items()}
     for name, file in made.items():
         replace(file, work / name)
     manifest = dataclasses.replace(manifest, files=files)
     manifest = dataclasses.replace(manifest, sha256=digest_of(manifest.to_json()))
-    replace_json(work / _SETTLED, manifest.to_json(), work, durable=True)
+    note(work / _SETTLED, manifest.to_json(), durable=True)
     return manifest
 
 
@@ -90,24 +95,22 @@ def finish(layout: Layout) -> None:
 
     While index.json is away, there is no index.
     """
-    for settled in layout.indexing.glob(f"*/{_SETTLED}"):
-        manifest = json.loads(settled.read_text(encoding="utf8"))
-        layout.index.mkdir(exist_ok=True)
-        (layout.index / "index.json").unlink(missing_ok=True)
+    store = layout.store
+    for work in settled_in(store.local(layout.indexing), _SETTLED):
+        manifest = noted(work / _SETTLED)
+        store.delete(layout.index / "index.json")
         for name in manifest["files"]:
-            if (made := settled.parent / name).exists():
-                replace(made, layout.index / name)
+            if holds(work / name):
+                store.put(work / name, layout.index / name)
         for name in {IVF_DATA, ROWS} - manifest["files"].keys():
-            (layout.index / name).unlink(missing_ok=True)
-        replace_json(layout.index / "index.json", manifest, layout.tmp, durable=True)
-        shutil.rmtree(settled.parent)
+            store.delete(layout.index / name)
+        replace_json(layout, layout.index / "index.json", manifest, durable=True)
+        remove(work)
 
 
 def tidy(layout: Layout) -> None:
     """Remove the notes of builds, once there is the index that they were for."""
-    for noted in layout.indexing.iterdir():
-        if noted.is_file():
-            noted.unlink()
+    clear(layout.store.local(layout.indexing))
 
 
 def told(error: Exception) -> str:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from embed_corpus.errors import OutputError
+from embed_corpus.sink.readback import open_part
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ def write_ids(vectors: Vectors, file: Path) -> None:
         for number, part in enumerate(vectors.parts):
             first = 0
             try:
-                with pq.ParquetFile(vectors.layout.data / part.name, page_checksum_verification=True) as source:
+                with open_part(vectors.layout, vectors.layout.data / part.name) as source:
                     for batch in source.iter_batches(65_536, columns=_COPIED):
                         here = pa.DictionaryArray.from_arrays(pa.array(np.full(len(batch), number, np.int32)), names)
                         rows = pa.array(np.arange(first, first + len(batch)))

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from embed_corpus.index.manifest import check_parts
 from embed_corpus.index.rows import damaged
+from embed_corpus.sink.readback import open_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,10 +31,9 @@ def kept_texts(layout: Layout, parts: Iterable[PartEntry], chunks: list[dict[str
     texts: list[str | None] = [None] * len(chunks)
     found_in = {ids["part"] for ids in chunks}
     for entry in (part for part in parts if part.name in found_in):
-        part = layout.data / entry.name
         wanted = {i: ids["row"] for i, ids in enumerate(chunks) if ids["part"] == entry.name}
         try:
-            with pq.ParquetFile(part, page_checksum_verification=True) as file:
+            with open_part(layout, layout.data / entry.name) as file:
                 if "text" not in file.schema_arrow.names:
                     continue
                 check_parts(layout, [entry])

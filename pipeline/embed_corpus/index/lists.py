@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from embed_corpus.store.commit import attempt, replace
+from embed_corpus.store.workshop import holds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,7 +52,7 @@ class Run:
     @property
     def is_there(self) -> bool:
         """Whether it was made: its name stands for whole content, the size is checked all the same."""
-        return self.file.exists() and self.file.stat().st_size == self.n_rows * (12 + self.code_size)
+        return holds(self.file, self.n_rows * (12 + self.code_size))
 
     def _lists(self) -> NDArray[np.int32]:
         return np.fromfile(self.file, np.int32, self.n_rows)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from embed_corpus.errors import OutputError, UsageError
 from embed_corpus.index.schema import IndexRecord
 from embed_corpus.sink.readback import cached_stats
+from embed_corpus.store.notes import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,7 +50,7 @@ def read_manifest(layout: Layout) -> IndexRecord | None:
     file = layout.index / "index.json"
     again = _AGAIN.format(root=layout.root)
     try:
-        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf8"))
+        manifest: dict[str, Any] = read_json(layout, file)
         missing = _KEYS - manifest.keys()
     except FileNotFoundError:
         return None
@@ -107,9 +108,10 @@ def check_files(layout: Layout, manifest: IndexRecord, *, whole: bool = False) -
     """
     for name, facts in manifest.files.items():
         file = layout.index / name
-        sound = file.exists() and file.stat().st_size == facts.bytes
+        stat = layout.store.stat(file)
+        sound = stat is not None and stat.size == facts.bytes
         if sound and (whole or facts.bytes <= _QUICK_BYTES):
-            with file.open("rb") as stream:
+            with layout.store.open(file) as stream:
                 sound = hashlib.file_digest(stream, "sha256").hexdigest() == facts.sha256
         if not sound:
             raise OutputError(f"{file} is missing or damaged: {_AGAIN.format(root=layout.root)}")
@@ -126,7 +128,8 @@ def check_parts(layout: Layout, parts: Iterable[PartEntry]) -> None:
     """
     for part in parts:
         file, noted = layout.data / part.name, cached_stats(layout, part.name)
-        if file.exists() and (file.stat().st_size != part.bytes or (noted and noted["sha256"] != part.sha256)):
+        stat = layout.store.stat(file)
+        if stat and (stat.size != part.bytes or (noted and noted["sha256"] != part.sha256)):
             raise UsageError(
                 f"{file} was made again since the snapshot: let the run come to its end (the same line again), then "
                 f"run `embed-corpus index {layout.root}` again. If it was damaged: `embed-corpus verify --repair`."

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from embed_corpus.errors import OutputError
 from embed_corpus.index.manifest import HAMMING, INNER_PRODUCT, SCALED
-from embed_corpus.sink.readback import vectors_of
+from embed_corpus.sink.readback import open_part, schema_in, vectors_of
 from embed_corpus.vectors.codec import Codec, codec_of
 
 if TYPE_CHECKING:
@@ -67,7 +66,8 @@ class Vectors:
         first = 0
         for part in self.parts:
             try:
-                footer = pq.read_metadata(self.layout.data / part.name)
+                with open_part(self.layout, self.layout.data / part.name) as file:
+                    footer = file.metadata
             except (OSError, pa.ArrowException) as error:
                 raise damaged(self.layout, part.name, error) from error
             for i in range(footer.num_row_groups):
@@ -87,7 +87,7 @@ class Vectors:
             OutputError: the part is damaged.
         """
         try:
-            with pq.ParquetFile(self.layout.data / group.part, page_checksum_verification=True) as file:
+            with open_part(self.layout, self.layout.data / group.part) as file:
                 vectors = vectors_of(file.read_row_group(group.number, columns=["embedding"])["embedding"])
         except (OSError, pa.ArrowException) as error:
             raise damaged(self.layout, group.part, error) from error
@@ -158,7 +158,7 @@ def schema_of(layout: Layout, part: str) -> pa.Schema:
         OutputError: the part is damaged.
     """
     try:
-        return pq.read_schema(layout.data / part)
+        return schema_in(layout, layout.data / part)
     except (OSError, pa.ArrowException) as error:
         raise damaged(layout, part, error) from error
 

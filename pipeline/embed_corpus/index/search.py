@@ -14,7 +14,7 @@ from embed_corpus.errors import EmbedCorpusError, OutputError, UsageError
 from embed_corpus.index.copies import ROWS, Copies, map_copies, ranked
 from embed_corpus.index.distinct import Distinct
 from embed_corpus.index.effort import deep_enough, effort_of, full_search
-from embed_corpus.index.files import read_index, told
+from embed_corpus.index.files import stored_index, told
 from embed_corpus.index.ids import map_ids, taken
 from embed_corpus.index.kept_texts import kept_texts
 from embed_corpus.index.manifest import (
@@ -79,7 +79,7 @@ class OpenIndex:
     @cached_property
     def ids(self) -> pa.Table:
         """Row i tells the i-th chunk; mapped."""
-        return map_ids(self.layout.index / "ids.arrow")
+        return map_ids(self.layout.store.local(self.layout.index / "ids.arrow"))
 
     @cached_property
     def vectors(self) -> Vectors:
@@ -213,10 +213,10 @@ def _is_there(layout: Layout, manifest: IndexRecord) -> bool:
 def _opened(layout: Layout, manifest: IndexRecord, where: Sequence[str]) -> OpenIndex:
     snapshot = latest_snapshot(layout)
     first = snapshot.parts[0].name if snapshot and snapshot.parts else None
-    space = space_of(layout, first) if first and (layout.data / first).exists() else manifest.space
+    space = space_of(layout, first) if first and layout.store.stat(layout.data / first) else manifest.space
     check_current(layout, manifest, snapshot, space)
     check_files(layout, manifest)
-    index = read_index(layout.index / "index.faiss", binary=manifest.metric == HAMMING)
+    index = stored_index(layout, binary=manifest.metric == HAMMING)
     if (index.ntotal, index.d) != (manifest.n_vectors, manifest.dim):
         raise OutputError(
             f"{layout.index} holds {index.ntotal} vectors of dimension {index.d}, not what index.json says: "
@@ -225,7 +225,7 @@ def _opened(layout: Layout, manifest: IndexRecord, where: Sequence[str]) -> Open
     assert snapshot is not None
     named = {part.name: part for part in snapshot.parts}
     parts = tuple(named[part.name] for part in manifest.parts)
-    copies = map_copies(layout.index / ROWS) if ROWS in manifest.files else None
+    copies = map_copies(layout.store.local(layout.index / ROWS)) if ROWS in manifest.files else None
     opened = OpenIndex(layout, manifest, index, parts, copies=copies)
     if where:
         opened = opened.only(where)

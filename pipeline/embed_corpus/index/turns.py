@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from embed_corpus.index.build_time import predicted_seconds
 from embed_corpus.index.choose import choices, choose
 from embed_corpus.index.distinct import merging_bytes
-from embed_corpus.store.commit import replace_json
+from embed_corpus.store.workshop import note, noted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,10 +74,10 @@ class Turn:
         others = {name: r for name, r in self.missed.items() if name != self.choice.factory and " " not in name}
         return others if others or below else None
 
-    def note(self, recall: float, tmp: Path) -> None:
+    def note(self, recall: float) -> None:
         """Note that the recall was missed."""
         log.warning("recall@10 is %.3f with %s, below --target-recall: something else is tried", recall, self.name)
-        replace_json(self.notes, _noted(self.notes) | {self.name: recall}, tmp)
+        note(self.notes, noted(self.notes) | {self.name: recall})
 
 
 def continues(there: IndexRecord, numbers: NDArray[np.int32] | None) -> bool:
@@ -100,7 +100,7 @@ def turns(layout: Layout, vectors: Vectors, request: Request, there: IndexRecord
         UsageError: as `choose`.
     """
     grown = there is not None and there.trained_for * _GROWN < vectors.n_rows
-    notes = layout.indexing / f"missed-{_digest(vectors, request)}.json"
+    notes = layout.store.local(layout.indexing) / f"missed-{_digest(vectors, request)}.json"
     before = (there.missed if there and not grown else None) or {}
     ladder = choices(vectors.n_rows, vectors.codec.dim, request, binary=vectors.binary)
     due = [choice for choice in ladder if choice.factory not in before] or ladder[-1:]
@@ -113,10 +113,10 @@ def turns(layout: Layout, vectors: Vectors, request: Request, there: IndexRecord
         if not extends or len(due) > 1:
             tries.append((choice, None))
     for choice, old in tries:
-        turn = Turn(choice, old, len(tries) == 1, before | _noted(notes), notes)
-        if turn.name not in _noted(notes):
+        turn = Turn(choice, old, len(tries) == 1, before | noted(notes), notes)
+        if turn.name not in noted(notes):
             yield turn
-    missed = _noted(notes)
+    missed = noted(notes)
     last = [Turn(choice, old, True, before | missed, notes) for choice, old in tries]
     yield max(last, key=lambda turn: missed[turn.name])
 
@@ -127,11 +127,6 @@ def _extended(choice: Choice, vectors: Vectors, request: Request, there: IndexRe
         return choice
     held, own = there.files["index.faiss"].bytes, replace(request, type=choice.factory)
     return replace(choose(vectors.n_rows, vectors.codec.dim, own, binary=vectors.binary, held=held), why=choice.why)
-
-
-def _noted(notes: Path) -> dict[str, float]:
-    noted: dict[str, float] = json.loads(notes.read_text(encoding="utf8")) if notes.exists() else {}
-    return noted
 
 
 def _digest(vectors: Vectors, request: Request) -> str:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from embed_corpus.errors import UsageError
 from embed_corpus.index.rows import damaged
+from embed_corpus.sink.readback import open_part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,14 +60,14 @@ def rows_where(layout: Layout, manifest: IndexRecord, conditions: Sequence[str])
     columns = sorted({column for column, _, _ in parsed})
     masks = []
     for part in manifest.parts:
-        file = layout.data / part.name
         try:
-            names = pq.read_schema(file).names
-            if missing := [column for column in columns if column not in names]:
-                raise UsageError(
-                    f"--where {missing[0]}: no such column; there are {', '.join(sorted(names))} (see --keep)."
-                )
-            table = pq.read_table(file, columns=columns, page_checksum_verification=True)
+            with open_part(layout, layout.data / part.name) as file:
+                names = file.schema_arrow.names
+                if missing := [column for column in columns if column not in names]:
+                    raise UsageError(
+                        f"--where {missing[0]}: no such column; there are {', '.join(sorted(names))} (see --keep)."
+                    )
+                table = file.read(columns)
         except (OSError, pa.ArrowException) as error:
             raise damaged(layout, part.name, error) from error
         mask = np.ones(len(table), np.bool_)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from embed_corpus.sink.readback import cached_stats
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from embed_corpus.store.base import Key
     from embed_corpus.store.layout import Layout
 
 __all__ = ["Earlier", "Replaced"]
@@ -19,7 +18,8 @@ __all__ = ["Earlier", "Replaced"]
 class Earlier:
     """A part whose vectors may be taken over: where it lies, and what was noted at its commit."""
 
-    path: Path
+    layout: Layout
+    key: Key
     sha256: str
     numerics: str
     cut_words: int = 0
@@ -42,4 +42,4 @@ class Replaced:
         if stats is None:
             raise ValueError("there is no note of it")
         words = stats["counts"]["cut_words"]
-        return Earlier(self.layout.data / self.name, stats["sha256"], stats.get("numerics", ""), words)
+        return Earlier(self.layout, self.layout.data / self.name, stats["sha256"], stats.get("numerics", ""), words)

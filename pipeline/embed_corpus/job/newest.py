@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
 from embed_corpus.job.superseded import superseded_rows, without_superseded
-from embed_corpus.store.commit import publish_json
+from embed_corpus.store.notes import publish_json, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,9 +34,9 @@ def newest_rows(layout: Layout, plan: Plan, config: JobConfig) -> tuple[Plan, Ca
         return plan, lambda: None
     note = layout.newest / f"{plan.id}.json"
     try:
-        marks = dict(json.loads(note.read_text(encoding="utf8"))["superseded"])
+        marks = dict(read_json(layout, note)["superseded"])
     except (OSError, ValueError, KeyError, TypeError):  # not read yet
         log.info("reading the ids of %s rows: of each id the newest row stands", f"{plan.rows:,}")
         marks = superseded_rows(plan.shards, config.id_column)
-    keep = partial(publish_json, note, {"superseded": marks}, layout.tmp, alone=layout.alone)
+    keep = partial(publish_json, layout, note, {"superseded": marks})
     return without_superseded(plan, marks), keep

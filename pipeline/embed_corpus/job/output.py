@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from embed_corpus.model.matryoshka import at_dim
 from embed_corpus.source.discover import discover
 from embed_corpus.source.plan import Plan
 from embed_corpus.store.layout import Layout
+from embed_corpus.store.notes import read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +83,7 @@ def open_output(output: Path) -> Opened:
     layout = Layout(output.absolute())
     try:
         record, last_run = JobRecord.from_json(read_job_file(layout).fields), read_last_run(layout)
-        plan = json.loads((layout.plans / f"{last_run.plan}.json").read_text(encoding="utf8"))
+        plan = read_json(layout, layout.plans / f"{last_run.plan}.json")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{output} is no result of embed-corpus, or a damaged one ({error}): name the OUT of a run, "

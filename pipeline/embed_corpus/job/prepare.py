@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +28,9 @@ from embed_corpus.sink.readback import part_stats
 from embed_corpus.source.discover import discover, told_left_out
 from embed_corpus.source.inspected import read_known, to_json
 from embed_corpus.source.plan import Plan, inspect_good, kept_types, make_plan
-from embed_corpus.store.commit import publish_json, replace_json, sweep
 from embed_corpus.store.layout import Layout
+from embed_corpus.store.local import is_open_to_all
+from embed_corpus.store.notes import publish_json, replace_json
 from embed_corpus.vectors.codec import Codec
 from embed_corpus.vectors.table import vector_type
 
@@ -104,7 +103,7 @@ def prepare(config: JobConfig) -> Job:
         ", ".join(devices),
     )
     looked_at = time.time_ns()
-    known = read_known(layout.sources, config.columns)
+    known = read_known(layout, config.columns)
     sources, bad = _look(config, layout, known)
     keep_types = kept_types(sources, config.columns)
     space = space_record(facts)
@@ -127,7 +126,7 @@ def prepare(config: JobConfig) -> Job:
     _note_run(layout, config, facts, plan, devices, bad)
     noted = to_json(sources, config.columns, looked_at, unsure)
     if noted["sources"] != known:
-        replace_json(layout.sources, noted, layout.tmp)
+        replace_json(layout, layout.sources, noted)
     return Job(config, facts, layout, plan, form, recipe, record, precision, devices, todo, stale, bad, earlier)
 
 
@@ -157,24 +156,25 @@ def warn_of_bad(bad: dict[str, str]) -> None:
 
 def _adopt(layout: Layout, ours: JobFile, *, overwrite: bool) -> None:
     """Make OUT this job's, or find that it is; with `overwrite` another job's OUT is emptied first."""
-    root = layout.root
+    root, store = layout.root, layout.store
     try:
-        present = {p.name for p in root.iterdir()} if root.exists() else set()
+        present = set(store.list(layout.out))
     except OSError as error:
         raise UsageError(f"OUT {root} cannot be used: {error.strerror}. Name a folder.") from error
-    if not layout.job.exists() and present - {"_embed"}:
+    there = store.stat(layout.job) is not None
+    if not there and present - {"_embed"}:
         raise UsageError(
             f"OUT {root} holds files that are not ours (e.g. {min(present - {'_embed'})}): name an empty or new folder."
         )
-    if os.geteuid() == 0 and root.exists() and root.stat().st_mode & stat.S_IWOTH:
+    if os.geteuid() == 0 and is_open_to_all(store.local(layout.out)):
         log.warning("OUT %s can be written by everyone, and this is root: others could replace what it writes", root)
-    if layout.job.exists():
+    if there:
         try:
             theirs = read_job_file(layout)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"OUT {root}: {layout.job} is damaged: name another OUT, or delete this one.") from error
         if theirs.hash == ours.hash:
-            sweep(layout.tmp)
+            layout.sweep()
             return
         if not overwrite:
             changed = "\n  ".join(differences(ours.fields, theirs.fields))
@@ -183,13 +183,13 @@ def _adopt(layout: Layout, ours: JobFile, *, overwrite: bool) -> None:
                 "Name another OUT, or run with --overwrite to delete that result first."
             )
         log.warning("--overwrite: deleting the result of another job in %s", root)
-        layout.ranges.unlink(missing_ok=True)  # of other vectors, should the rest be cut short
+        store.delete(layout.ranges)  # of other vectors, should the rest be cut short
         # The mark of a recognised OUT goes last.
         for folder in (layout.index, layout.documents, layout.data, layout.meta):
-            shutil.rmtree(folder, ignore_errors=True)
-    if publish_json(layout.job, ours.to_json(), layout.tmp, alone=layout.alone) == "lost":
+            store.delete(folder)
+    if publish_json(layout, layout.job, ours.to_json()) == "lost":
         _adopt(layout, ours, overwrite=False)  # another run was faster: is it of the same job?
-    sweep(layout.tmp)  # a run may have been killed over this very file
+    layout.sweep()  # a run may have been killed over this very file
 
 
 def _retry(layout: Layout, named: dict[str, Shard]) -> dict[str, tuple[Earlier, ...]]:
@@ -199,9 +199,9 @@ def _retry(layout: Layout, named: dict[str, Shard]) -> dict[str, tuple[Earlier, 
         if name in named and (stats := part_stats(layout, name)) and Counts(**stats["counts"]).budgeted:
             log.info("%s had rejects: what was rejected is done again", name)
             aside = set_aside(layout, name, layout.quarantine)
-            if aside is not None and not layout.slow_tokenizer.exists():  # else its ids may be others
+            if aside is not None and not layout.store.stat(layout.slow_tokenizer):  # else its ids may be others
                 words = stats["counts"]["cut_words"]
-                earlier[named[name].id] = (Earlier(aside, stats["sha256"], stats.get("numerics", ""), words),)
+                earlier[named[name].id] = (Earlier(layout, aside, stats["sha256"], stats.get("numerics", ""), words),)
     return earlier
 
 
@@ -216,7 +216,7 @@ def _compare(
             f"{len(stale)} parts in {layout.data} are not of this plan (e.g. {stale[0]}): an input changed or is gone, "
             "newer rows stand for theirs, or --limit differs. Run with --prune to set them aside, or name another OUT."
         )
-    publish_json(layout.plans / f"{plan.id}.json", plan.to_json(), layout.tmp, alone=layout.alone)
+    publish_json(layout, layout.plans / f"{plan.id}.json", plan.to_json())
     return tuple(shard for name, shard in named.items() if name not in present), stale
 
 
@@ -225,9 +225,8 @@ def _check_space(layout: Layout, vector_bytes: int, named: dict[str, Shard]) -> 
     present = set(layout.parts())
     rows = sum(shard.n_rows for name, shard in named.items() if name not in present)
     least = int(1.1 * rows * (vector_bytes + 64))
-    there = next(path for path in (layout.root, *layout.root.parents) if path.exists())
-    total, _, free = shutil.disk_usage(there)
-    if total and least > free:
+    free = layout.store.room()
+    if free is not None and least > free:
         raise OutputError(
             f"{layout.root} has {free >> 20:,} MiB free, the vectors alone need {least >> 20:,} MiB: "
             "make room, or use --vector-type float16 or int8."
@@ -256,4 +255,4 @@ def _note_run(
         doc_vectors=config.doc_vectors,
         format=config.format,
     )
-    replace_json(layout.current_run, noted.to_json(), layout.tmp)
+    replace_json(layout, layout.current_run, noted.to_json())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from embed_corpus.chunk.recipe import ChunkRecipe
 from embed_corpus.data.records import as_json, digest, from_json
 from embed_corpus.source.columns import Columns
+from embed_corpus.store.notes import read_json
 
 if TYPE_CHECKING:
     from embed_corpus.model.facts import ModelFacts
@@ -161,7 +161,7 @@ def read_job_file(layout: Layout) -> JobFile:
     Raises:
         OSError, KeyError, TypeError, ValueError: it is not there, or damaged.
     """
-    content = json.loads(layout.job.read_text(encoding="utf8"))
+    content = read_json(layout, layout.job)
     return JobFile(content["job"], content["fields"])
 
 
@@ -205,5 +205,5 @@ def read_last_run(layout: Layout) -> LastRun:
     Raises:
         OSError, KeyError, TypeError, ValueError: it is not there, or damaged.
     """
-    content = _NOT_YET | json.loads(layout.current_run.read_text(encoding="utf8"))
+    content = _NOT_YET | read_json(layout, layout.current_run)
     return from_json(LastRun, content, input=tuple(content["input"]), devices=tuple(content["devices"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from bisect import bisect
 from collections import defaultdict
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from embed_corpus.job.earlier import Replaced
 from embed_corpus.sink.readback import shard_id_of
 from embed_corpus.source.plan import shard_from_json
+from embed_corpus.store.notes import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,9 +30,11 @@ def planned_before(layout: Layout, names: Iterable[str]) -> dict[str, Shard]:
     found: dict[str, Shard] = {}
     if not left:
         return found
-    for file in sorted(layout.plans.glob("*.json"), key=lambda file: -file.stat().st_mtime_ns):
+    plans = [layout.plans / name for name in layout.store.list(layout.plans) if name.endswith(".json")]
+    times = {plan: stat.changed_ns for plan in plans if (stat := layout.store.stat(plan))}
+    for plan in sorted(times, key=times.__getitem__, reverse=True):
         try:
-            listed = json.loads(file.read_text(encoding="utf8"))["shards"]
+            listed = read_json(layout, plan)["shards"]
             found |= {left.pop(fields["id"]): shard_from_json(fields) for fields in listed if fields["id"] in left}
         except (OSError, ValueError, KeyError, TypeError):
             continue  # a damaged one tells nothing
@@ -50,7 +52,7 @@ def taken_from(
     the same range, and the same file name if there is such a one.
     """
     before = planned_before(layout, stale)
-    if not before or layout.slow_tokenizer.exists():  # then their ids may be others
+    if not before or layout.store.stat(layout.slow_tokenizer):  # then their ids may be others
         return {}
     now = {shard.source for shard in plan.shards}
     by_source: dict[str, list[tuple[int, str]]] = defaultdict(list)

@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embed_corpus.errors import OutputError
-from embed_corpus.sink.readback import vectors_of
-from embed_corpus.store.commit import attempt, publish
+from embed_corpus.sink.readback import open_part, schema_in, vectors_of
 from embed_corpus.vectors.codec import codec_of
 
 if TYPE_CHECKING:
@@ -37,18 +36,17 @@ def publish_documents(layout: Layout, part: str) -> None:
         OutputError: the part is damaged, or the file cannot be written.
     """
     final = layout.documents / part
-    if final.exists():
+    if layout.store.stat(final):
         return
-    with attempt(layout.tmp, f"documents-{part}") as made:
-        final.parent.mkdir(parents=True, exist_ok=True)
+    with layout.attempt(f"documents-{part}") as made:
         try:
-            schema = _schema(pq.read_schema(layout.data / part))
+            schema = _schema(schema_in(layout, layout.data / part))
             with pq.ParquetWriter(made, schema, compression="zstd", write_page_checksum=True) as writer:
                 for table in document_tables(layout, part):
                     writer.write_table(table)
         except pa.ArrowException as error:
             raise OutputError(f"{layout.data / part} does not read back: {error}") from error
-        publish(made, final, alone=layout.alone)
+        layout.store.put_if_absent(made, final)
 
 
 def document_tables(layout: Layout, part: str) -> Iterator[pa.Table]:
@@ -57,7 +55,7 @@ def document_tables(layout: Layout, part: str) -> Iterator[pa.Table]:
     `embedding` is the mean of the document's chunk vectors, each weighted by its tokens, of unit length where
     those are; stored as those are.
     """
-    with pq.ParquetFile(layout.data / part, page_checksum_verification=True) as file:
+    with open_part(layout, layout.data / part) as file:
         yield from _tables(file)
 
 
@@ -68,10 +66,11 @@ def check_documents(layout: Layout, part: str) -> int:
         OutputError: they are missing or differ.
     """
     file = layout.documents / part
-    empty = _schema(pq.read_schema(layout.data / part)).empty_table()
+    empty = _schema(schema_in(layout, layout.data / part)).empty_table()
     expected = pa.concat_tables([empty, *document_tables(layout, part)])
     try:
-        found = pq.read_table(file, partitioning=None, page_checksum_verification=True)
+        with open_part(layout, file) as documents:
+            found = documents.read()
     except (OSError, pa.ArrowException) as error:
         raise OutputError(f"{file} is missing or damaged ({error}). {_REMEDY}") from error
     if not found.equals(expected):

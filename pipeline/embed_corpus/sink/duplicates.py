@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
+
+from embed_corpus.sink.readback import open_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,7 +45,7 @@ def repeated_ids(layout: Layout, names: Sequence[str], examples: int = 3) -> tup
 def _first_chunks(layout: Layout, names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """Yield (part, ids of some of its documents): each document once, by its first chunk."""
     for name in names:
-        with pq.ParquetFile(layout.data / name) as file:
+        with open_part(layout, layout.data / name, checked=False) as file:
             for batch in file.iter_batches(8192, columns=["doc_id", "chunk_index"]):
                 yield name, batch.filter(pc.equal(batch["chunk_index"], 0))["doc_id"].to_pylist()
 

@@ -17,7 +17,7 @@ from embed_corpus.errors import OutputError
 from embed_corpus.sink.documents import publish_documents
 from embed_corpus.sink.readback import check_part, check_vectors, part_stats, stats_of
 from embed_corpus.sink.rejects import beginning_of, publish_rejects, without_vector
-from embed_corpus.store.commit import attempt, publish, replace_json
+from embed_corpus.store.notes import replace_json
 from embed_corpus.vectors.codec import Codec
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class PartWriter:
 
     def _open(self) -> None:
         """Begin a file, aside."""
-        self._made = self._stack.enter_context(attempt(self._layout.tmp, self.shard.id))
+        self._made = self._stack.enter_context(self._layout.attempt(self.shard.id))
         schema = self._form.schema
         facts = {b"embed_corpus.shard": json.dumps(self.shard.id).encode()}
         self._writer = open_writer(self._made, schema.with_metadata((schema.metadata or {}) | facts))
@@ -265,17 +265,18 @@ class PartWriter:
             self._writer.add_key_value_metadata(told | ({"embed_corpus.content": content} if content else {}))
             self._writer.close()
             check_part(self._made, self._form.dim, self.counts.chunks, normalized=self._form.normalized)
-            final = self._layout.data / self.shard.part_name
-            shown, committed = self._form.reject_bytes, final.exists()
+            store, final = self._layout.store, self._layout.data / self.shard.part_name
+            shown, committed = self._form.reject_bytes, store.stat(final) is not None
             rejects = sorted(self._rejects, key=lambda r: r.row)  # blocks end elsewhere with other loaders
             publish_rejects(self._layout, self.shard.id, rejects, shown, committed=committed)
-            stats = stats_of(self._made, self.counts, content) | {"numerics": self._numerics}
+            with self._made.open("rb") as made:
+                stats = stats_of(made, self.counts, content) | {"numerics": self._numerics}
             if content:
                 stats["source_mtime_ns"] = self.shard.mtime_ns
-            replace_json(self._layout.stats / f"{self.shard.id}.json", stats, self._layout.tmp)
-            final.parent.mkdir(parents=True, exist_ok=True)
-            if publish(self._made, final, alone=self._layout.alone) == "lost":
-                (self._layout.stats / f"{self.shard.id}.json").unlink(missing_ok=True)
+            note = self._layout.stats / f"{self.shard.id}.json"
+            replace_json(self._layout, note, stats)
+            if store.put_if_absent(self._made, final) == "lost":
+                store.delete(note)
                 stats = part_stats(self._layout, final.name)
             if self._form.documents:  # if this ends here, the run that finds them missing makes them
                 publish_documents(self._layout, final.name)

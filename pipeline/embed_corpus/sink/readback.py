@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,17 @@ import pyarrow.parquet as pq
 
 from embed_corpus.data import Counts
 from embed_corpus.errors import OutputError
-from embed_corpus.store.commit import replace_json
+from embed_corpus.store.notes import read_json, replace_json
 from embed_corpus.vectors.codec import codec_of
 
 if TYPE_CHECKING:
+    import io
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from embed_corpus.store.base import Key
     from embed_corpus.store.layout import Layout
 
 __all__ = [
@@ -28,11 +32,34 @@ __all__ = [
     "check_part",
     "check_vectors",
     "note_file",
+    "open_part",
     "part_stats",
+    "schema_in",
     "shard_id_of",
     "stats_of",
     "vectors_of",
 ]
+
+
+@contextmanager
+def open_part(layout: Layout, key: Key, *, checked: bool = True) -> Iterator[pq.ParquetFile]:
+    """Open a part, or another Parquet file of OUT; `checked`: what is read of it is held against page checksums.
+
+    Raises:
+        OSError, pa.ArrowException: it is gone or damaged.
+    """
+    with layout.store.open(key) as stored, pq.ParquetFile(stored, page_checksum_verification=checked) as file:
+        yield file
+
+
+def schema_in(layout: Layout, key: Key) -> pa.Schema:
+    """Read the schema of a part.
+
+    Raises:
+        OSError, pa.ArrowException: it is gone or damaged.
+    """
+    with open_part(layout, key) as file:
+        return file.schema_arrow
 
 
 def vectors_of(column: pa.ChunkedArray | pa.Array) -> NDArray[Any]:
@@ -44,21 +71,26 @@ def vectors_of(column: pa.ChunkedArray | pa.Array) -> NDArray[Any]:
     return np.concatenate(flat) if flat else np.empty((0, dim), dtype)
 
 
-def check_part(part: Path, dim: int, n_rows: int, *, normalized: bool) -> None:
+def check_part(
+    file: Path | pa.NativeFile, dim: int, n_rows: int, *, normalized: bool, called: Key | None = None
+) -> None:
     """Read a part back: page checksums, rows, dimension, and every vector finite (and of unit length).
+
+    It is read from a file of this machine, or from a stream that is open; a message names it as it is `called`.
 
     Vectors of int8 and ubinary are finite as they are, and of whatever length; just their number is checked.
 
     Raises:
         OutputError: naming the part and what is wrong.
     """
+    part = called or file
     try:
-        with pq.ParquetFile(part, page_checksum_verification=True) as file:
-            rows = file.metadata.num_rows
-            codec = codec_of(file.schema_arrow)
+        with pq.ParquetFile(file, page_checksum_verification=True) as opened:
+            rows = opened.metadata.num_rows
+            codec = codec_of(opened.schema_arrow)
             if (rows, codec.dim) != (n_rows, dim):
                 raise OutputError(f"{part}: {rows} rows of dimension {codec.dim} read back, not {n_rows} of {dim}")
-            for batch in file.iter_batches(4096, columns=["embedding"]):
+            for batch in opened.iter_batches(4096, columns=["embedding"]):
                 vectors = vectors_of(batch["embedding"])
                 if vectors.shape != (len(batch), codec.width):
                     raise OutputError(f"{part}: rows without a vector")
@@ -85,18 +117,17 @@ def check_vectors(vectors: NDArray[Any], *, normalized: bool, where: str) -> Non
         )
 
 
-def stats_of(part: Path, counts: Counts, content: str = "") -> dict[str, Any]:
+def stats_of(part: io.BufferedReader | pa.NativeFile, counts: Counts, content: str = "") -> dict[str, Any]:
     """Return what is noted about a part beside it: its counts, bytes, sha256 and a digest of what it was read from."""
-    with part.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    stats = {"counts": asdict(counts), "bytes": part.stat().st_size, "sha256": digest}
+    digest = hashlib.file_digest(part, "sha256").hexdigest()
+    stats = {"counts": asdict(counts), "bytes": part.tell(), "sha256": digest}
     return stats | ({"content": content} if content else {})
 
 
 def cached_stats(layout: Layout, name: str) -> dict[str, Any] | None:
     """Return what was noted about a part when it was committed, None if the note is gone or damaged."""
     try:
-        stats: dict[str, Any] = json.loads(note_file(layout, name).read_text(encoding="utf8"))
+        stats: dict[str, Any] = read_json(layout, note_file(layout, name))
         Counts(**stats["counts"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -113,17 +144,18 @@ def part_stats(layout: Layout, name: str) -> dict[str, Any]:
     if stats is None:
         part = layout.data / name
         try:
-            with pq.ParquetFile(part, page_checksum_verification=True) as file:
+            with open_part(layout, part) as file:
                 metadata = file.metadata.metadata or {}
                 for _ in file.iter_batches(4096):  # with the note went the checksum of all: each page has its own
                     pass
             counts = Counts(**json.loads(metadata[b"embed_corpus.counts"]))
-            stats = stats_of(part, counts, metadata.get(b"embed_corpus.content", b"").decode())
+            with layout.store.open(part) as stored:
+                stats = stats_of(stored, counts, metadata.get(b"embed_corpus.content", b"").decode())
         except (OSError, pa.ArrowException, KeyError, ValueError) as error:
             raise OutputError(
                 f"{part} is damaged or no part of ours: {error}. See `embed-corpus verify --repair`."
             ) from error
-        replace_json(note_file(layout, name), stats, layout.tmp)
+        replace_json(layout, note_file(layout, name), stats)
     return stats
 
 
@@ -132,6 +164,6 @@ def shard_id_of(name: str) -> str:
     return name.rpartition("-")[2].removesuffix(".parquet")
 
 
-def note_file(layout: Layout, name: str) -> Path:
+def note_file(layout: Layout, name: str) -> Key:
     """Return where it is noted what a part holds."""
     return layout.stats / f"{shard_id_of(name)}.json"

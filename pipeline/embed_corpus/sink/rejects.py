@@ -10,21 +10,20 @@ import pyarrow as pa
 
 from embed_corpus.data import SHOWN_BYTES, Reason, Reject
 from embed_corpus.errors import OutputError
-from embed_corpus.store.commit import attempt, publish, replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from embed_corpus.data import Chunked
+    from embed_corpus.store.base import Key
     from embed_corpus.store.layout import Layout
 
 __all__ = ["beginning_of", "publish_rejects", "read_rejects", "rejects_file", "without_vector"]
 
 
-def rejects_file(layout: Layout, shard_id: str) -> Path:
+def rejects_file(layout: Layout, shard_id: str) -> Key:
     """Return where a shard's rejects are on record, if it has any."""
     return layout.rejects / f"{shard_id}.jsonl.zst"
 
@@ -40,16 +39,18 @@ def publish_rejects(
     final = rejects_file(layout, shard_id)
     if not rejects:
         if not committed:
-            final.unlink(missing_ok=True)
+            layout.store.delete(final)
         return
-    layout.rejects.mkdir(parents=True, exist_ok=True)
-    with attempt(layout.tmp, final.name) as made:
+    with layout.attempt(final.name) as made:
         with pa.CompressedOutputStream(pa.OSFile(str(made), "wb"), "zstd") as stream:
             for reject in rejects:
                 stream.write(json.dumps(reject.to_json(shown), ensure_ascii=False).encode() + b"\n")
-        lost = publish(made, final, alone=layout.alone) == "lost"
-        if lost and not committed and made.read_bytes() != final.read_bytes():
-            replace(made, final)
+        lost = layout.store.put_if_absent(made, final) == "lost"
+        if lost and not committed:
+            with layout.store.open(final) as file:
+                theirs = file.read()
+            if made.read_bytes() != theirs:
+                layout.store.put(made, final)
 
 
 def read_rejects(layout: Layout, shard_id: str) -> list[dict[str, Any]]:
@@ -59,10 +60,10 @@ def read_rejects(layout: Layout, shard_id: str) -> list[dict[str, Any]]:
         OutputError: the record is damaged.
     """
     file = rejects_file(layout, shard_id)
-    if not file.exists():
+    if not layout.store.stat(file):
         return []
     try:
-        with pa.CompressedInputStream(pa.OSFile(str(file)), "zstd") as stream:
+        with layout.store.open(file) as stored, pa.CompressedInputStream(stored, "zstd") as stream:
             return [json.loads(line) for line in stream.read().splitlines()]
     except (OSError, ValueError) as error:
         raise OutputError(f"{file} is damaged: {error}") from error

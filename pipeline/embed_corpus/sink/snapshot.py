@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from embed_corpus.data import Counts
 from embed_corpus.errors import OutputError
 from embed_corpus.sink.readback import cached_stats, part_stats
-from embed_corpus.store.commit import publish_json
+from embed_corpus.store.notes import publish_json, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,15 +47,16 @@ def latest_snapshot(layout: Layout) -> Snapshot | None:
     Raises:
         OutputError: its file is damaged.
     """
-    numbers = sorted(layout.snapshots.glob("*.json")) if layout.snapshots.is_dir() else []
+    numbers = [name for name in layout.store.list(layout.snapshots) if name.endswith(".json")]
     if not numbers:
         return None
+    last = layout.snapshots / numbers[-1]
     try:
-        content = json.loads(numbers[-1].read_text(encoding="utf8"))
+        content = read_json(layout, last)
         parts = tuple(PartEntry(**p | {"counts": Counts(**p["counts"])}) for p in content["parts"])
         return Snapshot(content["number"], parts)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{numbers[-1]} is damaged: delete it and run the same line again.") from error
+        raise OutputError(f"{last} is damaged: delete it and run the same line again.") from error
 
 
 def entries(layout: Layout, names: Sequence[str]) -> list[PartEntry]:
@@ -96,5 +96,5 @@ def publish_snapshot(layout: Layout, parts: Sequence[PartEntry]) -> Snapshot:
             return last
         new = Snapshot(last.number + 1 if last else 1, tuple(parts))
         final = layout.snapshots / f"{new.number:06d}.json"
-        if publish_json(final, asdict(new), layout.tmp, alone=layout.alone) == "won":
+        if publish_json(layout, final, asdict(new)) == "won":
             return new

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import time
 from dataclasses import replace
@@ -14,13 +13,14 @@ import pyarrow as pa
 from embed_corpus import __version__
 from embed_corpus.source.formats.base import Cut, Source
 from embed_corpus.source.inspect import inspect
+from embed_corpus.store.notes import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
-    from pathlib import Path
 
     from embed_corpus.source.columns import Columns
     from embed_corpus.source.discover import Found
+    from embed_corpus.store.layout import Layout
 
 __all__ = ["Known", "inspect_known", "is_noted", "read_known", "to_json"]
 
@@ -31,13 +31,13 @@ Known = dict[str, dict[str, Any]]
 """By path: size, times, tag, cuts and types of kept columns of files that were inspected."""
 
 
-def read_known(file: Path, columns: Columns) -> Known:
-    """Return what was noted for these columns; nothing if there is no such note, or a damaged one.
+def read_known(layout: Layout, columns: Columns) -> Known:
+    """Return what OUT has noted for these columns; nothing if there is no such note, or a damaged one.
 
     Of another version's note the cuts are left out, so that the files are inspected again: it may cut them otherwise.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf8"))
+        content = read_json(layout, layout.sources)
         theirs, ours = content["for"], _meant_for(columns)
         known = {path: dict(entry) for path, entry in content["sources"].items()}
         if theirs["columns"] != ours["columns"]:

@@ -47,9 +47,9 @@ class Stat:
 class Store(Protocol):
     """Where OUT lies: a folder (`store/local.py`), one day a bucket.
 
-    The first five are what any store of files can do. The others are what they are too narrow for: what a file
-    is without reading it, claims that stay alive without being written anew, FAISS and Arrow, which map files
-    of this machine, and a disk that may be too small.
+    The first five are what any store of files can do. The others are what these are too narrow for: what a file
+    is without reading it; a part set aside, which nobody may take for gone or have twice; claims that stay alive
+    without being written anew; FAISS and Arrow, which map files of this machine; a disk that may be too small.
 
     Errors are `OSError`, as of files; `FileNotFoundError` where a name is not taken.
     """
@@ -80,6 +80,9 @@ class Store(Protocol):
 
     def stat(self, key: Key) -> Stat | None:
         """Return what is known of a file without reading it; None if it is not there."""
+
+    def move(self, key: Key, to: Key) -> None:
+        """Give a file another name, in the place of what had that."""
 
     def touch(self, key: Key) -> None:
         """Say of a file that it is in use now."""

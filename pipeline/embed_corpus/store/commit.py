@@ -6,11 +6,10 @@ import contextlib
 import ctypes
 import errno
 import fcntl
-import json
 import logging
 import os
 import uuid
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from embed_corpus.errors import OutputError, StoreError, UsageError
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["advise", "alone_on", "attempt", "publish", "publish_json", "replace", "replace_json", "sweep"]
+__all__ = ["advise", "alone_on", "attempt", "publish", "replace", "sweep"]
 
 _NO_NOREPLACE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1  # linux/fcntl.h, linux/fs.h
@@ -165,29 +164,11 @@ def alone_on(folder: Path, *, wait: str = "") -> Iterator[None]:
         os.close(descriptor)
 
 
-def publish_json(final: Path, content: dict[str, Any], tmp: Path, *, alone: bool = False) -> Literal["won", "lost"]:
-    """Publish a JSON file under a name that is taken once and never changed."""
-    if final.exists():  # a plan of 100,000 shards takes a second to write
-        return "lost"
-    with attempt(tmp, final.name) as made:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        made.write_text(json.dumps(content, indent=1) + "\n", encoding="utf8")
-        return publish(made, final, alone=alone)
-
-
 def replace(made: Path, final: Path) -> None:
     """Put a finished file in the place of an older one; its bytes are on disk before its name is."""
     _sync(made)
     made.replace(final)
     _sync(final.parent)
-
-
-def replace_json(final: Path, content: dict[str, Any], tmp: Path, *, durable: bool = False) -> None:
-    """Write a JSON file that may change; unless `durable`, one that a power cut may take: a cache, a report."""
-    with attempt(tmp, final.name) as made:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        made.write_text(json.dumps(content, indent=1) + "\n", encoding="utf8")
-        replace(made, final) if durable else made.replace(final)
 
 
 def sweep(folder: Path) -> int:

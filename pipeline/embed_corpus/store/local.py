@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat as modes
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from embed_corpus.store.base import Key
 
-__all__ = ["Folder"]
+__all__ = ["Folder", "is_open_to_all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,12 @@ class Folder:
             return Stat(stat.st_size, stat.st_mtime_ns)
         return None
 
+    def move(self, key: Key, to: Key) -> None:
+        """See `Store`."""
+        final = self.local(to)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        self.local(key).replace(final)
+
     def touch(self, key: Key) -> None:
         """See `Store`."""
         os.utime(self.local(key))
@@ -91,3 +98,8 @@ class Folder:
         there = next(path for path in (self.root, *self.root.parents) if path.exists())
         total, _, free = shutil.disk_usage(there)
         return free if total else None
+
+
+def is_open_to_all(folder: Path) -> bool:
+    """Tell whether a folder is there, and every user of this machine may write to it."""
+    return folder.exists() and bool(folder.stat().st_mode & modes.S_IWOTH)

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embed_corpus.errors import OutputError
-
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
-__all__ = ["MADE_AGAIN", "Ranges", "read_ranges"]
+__all__ = ["MADE_AGAIN", "Ranges"]
 
 MADE_AGAIN = "delete it and run the same line again; it is taken from a part."
 """What to do about ranges that cannot be used."""
@@ -59,19 +54,3 @@ class Ranges:
             and np.array_equal(self.minimum, other.minimum)
             and np.array_equal(self.maximum, other.maximum)
         )
-
-
-def read_ranges(file: Path, dim: int) -> Ranges:
-    """Read the ranges of an OUT.
-
-    Raises:
-        OutputError: the file is damaged.
-    """
-    try:
-        ranges = Ranges.from_json(json.loads(file.read_text(encoding="utf8")))
-        sound = (dim,) == ranges.minimum.shape == ranges.maximum.shape and not (ranges.minimum > ranges.maximum).any()
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{file} cannot be read ({error}): {MADE_AGAIN}") from error
-    if not sound:
-        raise OutputError(f"{file} does not hold the ranges of {dim} dimensions: {MADE_AGAIN}")
-    return ranges

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from embed_corpus.data.records import digest
 from embed_corpus.engine.base import EncoderSpec
@@ -24,18 +23,17 @@ from embed_corpus.job.devices import resolve_devices
 from embed_corpus.job.fits import check_fit
 from embed_corpus.job.late_chunking import check_late_chunking
 from embed_corpus.sink.documents import check_documents
-from embed_corpus.sink.readback import check_part, part_stats, vectors_of
+from embed_corpus.sink.ranges import read_ranges
+from embed_corpus.sink.readback import check_part, open_part, part_stats, vectors_of
 from embed_corpus.sink.rejects import read_rejects
 from embed_corpus.sink.snapshot import Snapshot, latest_snapshot
 from embed_corpus.source.read import read_shard
 from embed_corpus.vectors.codec import codec_of
-from embed_corpus.vectors.ranges import read_ranges
 from embed_corpus.vectors.table import vector_type
 from embed_corpus.verbs.query import encode_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -44,6 +42,8 @@ if TYPE_CHECKING:
     from embed_corpus.engine.base import Encoder
     from embed_corpus.job.output import Opened
     from embed_corpus.sink.snapshot import PartEntry
+    from embed_corpus.store.base import Key
+    from embed_corpus.store.layout import Layout
     from embed_corpus.vectors.codec import Codec
 
 __all__ = ["Check", "check_rows", "check_vectors_of", "checks"]
@@ -76,7 +76,7 @@ def checks(opened: Opened, sample: int, model: str | None = None, *, remote_code
     yield _guarded("parts", lambda: _parts(opened, snapshot))
     if opened.last_run.doc_vectors != "none":
         yield _guarded("documents", lambda: _documents(opened, snapshot))
-    if (opened.layout.index / "index.json").exists():
+    if opened.layout.store.stat(opened.layout.index / "index.json"):
         yield _guarded("index", lambda: _index(opened, snapshot))
     if sample and snapshot.counts.chunks:
         facts = opened.facts(model, remote_code=remote_code)
@@ -137,13 +137,14 @@ def check_vectors_of(opened: Opened, part: PartEntry) -> None:
         OutputError: naming the part and what is wrong.
     """
     space, file = opened.record.space, opened.layout.data / part.name
-    if _sha256(file) != part.sha256:
+    if _sha256(opened.layout, file) != part.sha256:
         raise OutputError(_damaged(file, "its bytes are not those that were committed"))
-    check_part(file, space.dim, part.counts.chunks, normalized=space.normalize)
-    ranges = codec_of(pq.read_schema(file)).ranges
-    if ranges is not None and not ranges.same(read_ranges(opened.layout.ranges, space.dim)):
+    with opened.layout.store.open(file) as stored:
+        check_part(stored, space.dim, part.counts.chunks, normalized=space.normalize, called=file)
+    with open_part(opened.layout, file, checked=False) as parquet:
+        ranges, ids = codec_of(parquet.schema_arrow).ranges, parquet.read(["doc_id", "chunk_index"])
+    if ranges is not None and not ranges.same(read_ranges(opened.layout, space.dim)):
         raise OutputError(_damaged(file, f"its ranges are not those of {opened.layout.ranges}"))
-    ids = pq.read_table(file, columns=["doc_id", "chunk_index"])
     first = ids.filter(pc.equal(ids["chunk_index"], 0))["doc_id"]
     if not len(first) == pc.count_distinct(first).as_py() == part.counts.documents:
         raise OutputError(_damaged(file, f"{len(first)} documents, not {part.counts.documents}"))
@@ -152,14 +153,14 @@ def check_vectors_of(opened: Opened, part: PartEntry) -> None:
 _REMEDY = "`embed-corpus verify OUT --repair` sets such parts aside; the same line again redoes those alone."
 
 
-def _damaged(file: Path, why: str) -> str:
+def _damaged(file: Key, why: str) -> str:
     return f"{file} is damaged ({why}). {_REMEDY}"
 
 
 def _documents(opened: Opened, snapshot: Snapshot) -> str:
     """Every part has the vectors of its documents, and no others are there."""
     n = sum(check_documents(opened.layout, part.name) for part in snapshot.parts)
-    if left := {file.name for file in opened.layout.documents.iterdir()} - {part.name for part in snapshot.parts}:
+    if left := set(opened.layout.store.list(opened.layout.documents)) - {part.name for part in snapshot.parts}:
         raise OutputError(f"{opened.layout.documents / min(left)} belongs to no part: delete it.")
     if n != snapshot.counts.documents:
         raise OutputError(f"{n:,} documents have a vector, not {snapshot.counts.documents:,}.")
@@ -183,9 +184,9 @@ def _device(used: Sequence[str]) -> str:
     return resolve_devices("all")[0] if used[0] != "cpu" else "cpu"
 
 
-def _sha256(file: Path) -> str:
+def _sha256(layout: Layout, file: Key) -> str:
     try:
-        with file.open("rb") as stream:
+        with layout.store.open(file) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise OutputError(f"{file}: {error.strerror}. Run the same line again.") from error
@@ -237,7 +238,8 @@ class _Sample:
         self, shard: Shard, chunker: Chunker, encoder: Encoder, name: str
     ) -> tuple[NDArray[np.float32], NDArray[Any], Codec]:
         """Return the sampled vectors of one part: embedded again, and as they stand in it, stored by the codec."""
-        table = pq.read_table(self._opened.layout.data / name).take(pa.array(sorted(self._rows[name])))
+        with open_part(self._opened.layout, self._opened.layout.data / name, checked=False) as file:
+            table = file.read().take(pa.array(sorted(self._rows[name])))
         wanted: dict[str, list[int]] = defaultdict(list)
         for i, doc_id in enumerate(table["doc_id"].to_pylist()):
             wanted[doc_id].append(i)

@@ -98,7 +98,7 @@ def build_index(
     facts = opened.facts(model)
     similarity, unit = facts.similarity, facts.normalize
     made = build(opened.layout, snapshot, request, similarity=similarity, normalized=unit, stream=progress)
-    return None if made is None else _report(opened.layout.index, made)
+    return None if made is None else _report(opened.layout.store.local(opened.layout.index), made)
 
 
 def _report(folder: Path, made: IndexRecord) -> IndexReport:

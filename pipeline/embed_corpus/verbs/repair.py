@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from embed_corpus.errors import OutputError
 from embed_corpus.job.output import open_output
 from embed_corpus.sink.quarantine import set_aside
+from embed_corpus.sink.ranges import read_ranges
 from embed_corpus.sink.snapshot import entry_of, listed_parts
-from embed_corpus.vectors.ranges import read_ranges
 from embed_corpus.vectors.table import vector_type
 from embed_corpus.verbs.checks import check_rows, check_vectors_of
 
@@ -41,7 +41,7 @@ def repair(out: str | os.PathLike[str]) -> Repair:
     layout = opened.layout
     present, listed = set(layout.parts()), listed_parts(layout)
     if vector_type(opened.record.vector_type).needs_ranges:  # else each part would seem to be of others
-        read_ranges(layout.ranges, opened.record.space.dim)
+        read_ranges(layout, opened.record.space.dim)
     reasons = []
     for shard in opened.plan.shards:
         if shard.part_name not in present:
@@ -53,4 +53,4 @@ def repair(out: str | os.PathLike[str]) -> Repair:
         except OutputError as error:
             set_aside(layout, shard.part_name, layout.quarantine)
             reasons.append(str(error))
-    return Repair(layout.quarantine, tuple(reasons))
+    return Repair(layout.store.local(layout.quarantine), tuple(reasons))
