@@ -27,7 +27,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-IMPATIENT = f"from embed_corpus.execution import workers\nworkers._HANG = 4.0\n{MAIN}"
+IMPATIENT = f"from embed_corpus.execution import local\nlocal._HANG = 4.0\n{MAIN}"
 
 
 def test_killed_runs_end_as_an_undisturbed_one(

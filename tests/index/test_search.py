@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import faiss
 import numpy as np
@@ -23,6 +25,7 @@ from embed_corpus.index.ids import taken
 from embed_corpus.index.judgements import read_qrels, scores_of
 from embed_corpus.index.manifest import digest_of, read_manifest
 from embed_corpus.index.rows import Vectors, open_vectors
+from embed_corpus.index.schema import IndexedPart
 from embed_corpus.index.search import Found, best_documents, open_index, search
 from embed_corpus.index.where import rows_where
 from embed_corpus.sink.readback import note_file
@@ -149,7 +152,8 @@ def test_columns_of_many_types(tmp_path: Path) -> None:
         "it != null": [0, 1],
     }
     for condition, rows in meets.items():
-        met = rows_where(layout, {"parts": [{"name": "p.parquet"}]}, [condition])
+        of_one_part: Any = SimpleNamespace(parts=[IndexedPart("p.parquet", "", 0)])
+        met = rows_where(layout, of_one_part, [condition])
         assert np.flatnonzero(met).tolist() == rows, condition
 
 

@@ -19,9 +19,9 @@ from kit.faulty import Bent, Crowded, break_down, lose_context
 
 def impatient() -> None:
     """Take a worker for hung after three seconds."""
-    from embed_corpus.execution import workers
+    from embed_corpus.execution import local
 
-    workers._HANG = 3.0
+    local._HANG = 3.0
 
 
 def hasty() -> None:

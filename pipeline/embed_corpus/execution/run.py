@@ -15,12 +15,12 @@ from embed_corpus.engine.base import EncoderSpec
 from embed_corpus.errors import EmbedCorpusError, Interrupted, LaneError
 from embed_corpus.execution.acceptance import problem_with, stop_if_hopeless
 from embed_corpus.execution.claims import Queue
+from embed_corpus.execution.executor import EXECUTORS
 from embed_corpus.execution.messages import WorkerSpec
 from embed_corpus.execution.pipeline import CHANGED
 from embed_corpus.execution.ranges import calibration_shards, restore_ranges, warn_of_few
 from embed_corpus.execution.signals import heeded
 from embed_corpus.execution.tally import Tally
-from embed_corpus.execution.workers import run_workers
 from embed_corpus.index.build import build_index
 from embed_corpus.job.devices import cores_of
 from embed_corpus.job.identity import of_other_content
@@ -176,7 +176,7 @@ def _embed(job: Job, tally: Tally, observers: Sequence[Observer]) -> None:
     with (
         heeded() as stop,
         Queue(todo, job.layout) as queue,
-        closing(run_workers(specs, queue, stop, job.config.grace)) as events,
+        closing(EXECUTORS["local"](specs, queue, stop, job.config.grace)) as events,
         telling(observers, Started(len(todo), sum(shard.n_rows for shard in todo))) as tell,
     ):
         for event in events:

@@ -1,4 +1,4 @@
-"""One spawned process per device: the parent hands out shards, the workers embed and commit them."""
+"""Local processes as executor, one per device: the parent hands out shards, the workers embed and commit them."""
 
 from __future__ import annotations
 
