@@ -14,6 +14,7 @@ import pytest
 
 from embed_corpus.cli import main
 from embed_corpus.execution import run as job_run
+from embed_corpus.execution.executor import EXECUTORS
 from embed_corpus.execution.signals import SIGNALS
 from embed_corpus.job.config import JobConfig
 from embed_corpus.job.prepare import prepare
@@ -38,7 +39,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     level = logging.getLogger("embed_corpus").level
-    monkeypatch.setattr(job_run, "run_workers", started)
+    monkeypatch.setitem(EXECUTORS, "local", started)
     yield run
     for number, handler in handlers.items():
         signal.signal(number, handler)

@@ -67,10 +67,13 @@ def careless() -> None:
 
     @contextlib.contextmanager
     def in_place(self: Any, shard_id: str) -> Iterator[Path]:
-        data = self.root / "data"
-        data.mkdir(exist_ok=True)
         with attempt(self, shard_id) as aside:
-            yield data / names[shard_id] if shard_id in names else aside
+            if shard_id not in names:  # a note of OUT
+                yield aside
+                return
+            data = self.root / "data"
+            data.mkdir(parents=True, exist_ok=True)
+            yield data / names[shard_id]
 
     def there_already(self: Any, made: Path, key: Any, *, durable: bool = True) -> str:
         return "won" if made == self.local(key) else put_if_absent(self, made, key, durable=durable)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from embed_corpus.chunk.tokenizer import WordTokenizer
 
-__all__ = ["check_tokens", "differs_from_transformers", "probes"]
+__all__ = ["check_tokens", "differs_from_transformers", "import_transformers", "probes"]
 
 _TEXTS = (
     "The Boundary layer's 3.14159 (42), über İstanbul.",
@@ -86,6 +86,15 @@ def _theirs(folder: Path) -> Any:
         rest = [] if backend.normalizer is None else [backend.normalizer]
         backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
     return tokenizer
+
+
+def import_transformers() -> None:
+    """Import what a tokenizer or a model is loaded with, before several threads do so at the same time.
+
+    transformers imports most of itself on demand; a thread that meets another one's import half-way may be told that
+    a name is not there.
+    """
+    from transformers import AutoConfig, AutoModel, AutoProcessor, AutoTokenizer  # noqa: F401
 
 
 def probes(tokens: list[str]) -> Iterator[str]:

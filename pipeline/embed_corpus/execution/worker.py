@@ -15,6 +15,7 @@ from multiprocessing import util
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, NoReturn
 
+from embed_corpus.chunk.compare import import_transformers
 from embed_corpus.chunk.tokenizer import SLOW, tokenizer_of
 from embed_corpus.data.records import digest
 from embed_corpus.engine.base import BUSY
@@ -156,11 +157,12 @@ def _embed(parent: _Parent, spec: WorkerSpec) -> None:
 def _prepare(spec: WorkerSpec) -> tuple[ReadyEncoder, Beginning, Loader | None]:
     """Make the encoder ready, and look at the beginning of the input; the loader runs if its size is known by then."""
     ahead = spec.loader_workers if spec.loader_workers is not None else spec.device != "cpu"
+    facts = spec.encoder.facts
     if ahead:
         one_thread()
+        import_transformers()  # here alone: two threads that import it at once can get half of it
     beside = ThreadPoolExecutor(1).submit(feed, spec) if ahead else None  # while the model is loaded
     loaded = load_encoder(spec.encoder)
-    facts = spec.encoder.facts
     check_fit(tokenizer_of(facts), facts, loaded.known_ids)
     sample, loader = beside.result() if beside else (Beginning([], 0.0, replace(spec.recipe, fast=False), SLOW), None)
     try:

@@ -59,10 +59,15 @@ class Folder:
 
     def list(self, folder: Key) -> Sequence[str]:
         """See `Store`."""
+        path = self.local(folder)
         try:
-            return sorted(os.listdir(self.local(folder)))  # noqa: PTH208  # names are all that is asked for
+            return sorted(os.listdir(path))  # noqa: PTH208  # names are all that is asked for
         except FileNotFoundError:
             return []
+        except NotADirectoryError:
+            if path.exists():
+                raise
+            return []  # a file stands where a folder above it would
 
     def delete(self, key: Key) -> None:
         """See `Store`."""
